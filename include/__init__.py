@@ -1,0 +1,1 @@
+"""Labelops' own thinking: everything that needs no Airflow."""

@@ -1,0 +1,1 @@
+"""What every other package may use: canonical bytes, typed errors, the store."""

@@ -1,0 +1,174 @@
+"""Where results live: immutable objects written first, one small pointer written last.
+
+A root is anything with :class:`pathlib.Path`'s methods: a local folder, or a cloud location wrapped by
+Airflow's ``ObjectStoragePath``. Nothing here renames a directory and nothing is overwritten but pointers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from include.base.canonical import canonical_json, sha256_hex
+from include.base.errors import InvalidInput
+
+__all__ = ["Store", "StorePath", "atomic_file", "atomic_write", "local_path", "read_json"]
+
+StorePath = Any
+"""A :class:`pathlib.Path`, or Airflow's ``ObjectStoragePath``."""
+
+
+def local_path(path: StorePath) -> Path | None:
+    """Return the local file behind ``path``, or None where it lives in a cloud store."""
+    if isinstance(path, Path):
+        return path
+    if getattr(path, "protocol", None) in ("file", "local", ""):
+        return Path(path.path)
+    return None
+
+
+def atomic_write(path: StorePath, content: bytes) -> None:
+    """Write a whole file so that a reader sees the old one or the new one, never a part.
+
+    On a local disk: a temporary file beside it, fsync, ``os.replace``, fsync of the folder. A cloud store's
+    put is atomic by itself.
+    """
+    place = local_path(path)
+    if place is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, place)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(place.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def atomic_file(path: StorePath) -> Iterator[IO[bytes]]:
+    """Open a file for writing that appears under its name only when the block ends well.
+
+    For results too large to hold in memory. On a cloud store the object appears when it is closed.
+    """
+    place = local_path(path)
+    if place is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as out:
+            yield out
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, place)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: StorePath) -> Any:
+    """Return a JSON file's content.
+
+    :raises InvalidInput: naming the file and the line when it is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path}: not JSON ({error})") from error
+
+
+class Store:
+    """The one place where results are kept.
+
+    :param root: the location all else is below.
+    """
+
+    def __init__(self, root: StorePath) -> None:
+        self.root = root
+
+    def at(self, *parts: str) -> StorePath:
+        """Return the path below the root made of ``parts`` (each one name, never a path).
+
+        :raises InvalidInput: for a part that would leave its folder.
+        """
+        place = self.root
+        for part in parts:
+            if not part or part in (".", "..") or "/" in part or "\\" in part or "\0" in part:
+                raise InvalidInput(f"{part!r} cannot be a name in the store")
+            place = place / part
+        return place
+
+    def put_object(self, content: bytes) -> str:
+        """Keep some bytes under their own SHA-256 and return it. Keeping them twice writes once."""
+        digest = sha256_hex(content)
+        place = self.object_path(digest)
+        if not place.exists():
+            atomic_write(place, content)
+        return digest
+
+    def object_path(self, digest: str) -> StorePath:
+        """Return where :meth:`put_object` keeps the bytes with this digest."""
+        return self.at("objects", digest[:2], digest)
+
+    def get_object(self, digest: str) -> bytes:
+        """Return bytes kept earlier.
+
+        :raises InvalidInput: when they are not there or no longer match their digest.
+        """
+        place = self.object_path(digest)
+        if not place.exists():
+            raise InvalidInput(f"the store holds no object {digest}")
+        content = bytes(place.read_bytes())
+        if sha256_hex(content) != digest:
+            raise InvalidInput(f"{place}: the object's bytes no longer match its digest")
+        return content
+
+    def write_new(self, path: StorePath, content: bytes) -> bool:
+        """Write an immutable file; return False when the same bytes are there already.
+
+        :raises InvalidInput: when other bytes are there.
+        """
+        if path.exists():
+            if bytes(path.read_bytes()) != content:
+                raise InvalidInput(f"{path}: already holds other bytes; immutable files are never overwritten")
+            return False
+        atomic_write(path, content)
+        return True
+
+    def pointer(self, path: StorePath) -> dict[str, Any] | None:
+        """Return a pointer's content, or None where nothing was published yet."""
+        if not path.exists():
+            return None
+        value = read_json(path)
+        if not isinstance(value, dict):
+            raise InvalidInput(f"{path}: a pointer is a JSON object, found {type(value).__name__}")
+        return value
+
+    def move_pointer(self, path: StorePath, value: dict[str, Any]) -> bool:
+        """Point somewhere, last of all writes; return False when it pointed there already."""
+        if self.pointer(path) == value:
+            return False
+        atomic_write(path, canonical_json(value) + b"\n")
+        return True

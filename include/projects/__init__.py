@@ -1,0 +1,1 @@
+"""Labelling projects: one YAML file each, checked on load."""

@@ -1,0 +1,262 @@
+"""The project file: what one labelling initiative is, in one YAML file that nothing else repeats."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from include.base.canonical import digest_of
+
+__all__ = [
+    "Annotation",
+    "Approval",
+    "ApprovalMark",
+    "Confluence",
+    "Exposure",
+    "Guideline",
+    "Interface",
+    "Policy",
+    "Project",
+    "ReleaseSettings",
+    "Rule",
+    "Source",
+    "SourceRoute",
+]
+
+NAME = re.compile(r"[a-z][a-z0-9_]{1,48}\Z")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Interface(StrEnum):
+    """How a task is shown: Prodigy's interface for it is given by :attr:`Project.view_id`."""
+
+    TEXTCAT = "textcat"
+    """One label, accept or reject (Prodigy ``classification``)."""
+    CHOICE = "choice"
+    """Options to pick from (Prodigy ``choice``)."""
+    NER = "ner"
+    """Spans over tokens (Prodigy ``ner_manual``)."""
+
+
+class Rule(StrEnum):
+    """Which of several people's answers counts."""
+
+    SINGLE = "single"
+    """One person answers; their latest answer counts."""
+    MAJORITY = "majority"
+    """More than half of the persons gave the same value."""
+    UNANIMOUS = "unanimous"
+    """Every person gave the same value."""
+
+
+class Exposure(StrEnum):
+    """How much of the content a system may see."""
+
+    NONE = "none"
+    IDS = "ids"
+    MASKED = "masked"
+    FULL = "full"
+
+
+class ApprovalMark(_Strict):
+    """What on a page says that it is approved."""
+
+    by: Literal["state", "label", "property"]
+    value: str = Field(min_length=1, description="name of the state, the label, or the row's cell")
+    row: str = Field(default="Status", description="for `property`: the row of the page properties table")
+
+
+class Guideline(_Strict):
+    """Where the guideline lives and what it must hold."""
+
+    root: str = Field(min_length=1, description="title of the guideline's root page")
+    approved: ApprovalMark
+    required_sections: tuple[str, ...] = ()
+    max_page_kilobytes: int = Field(default=512, ge=1, le=5000)
+    max_image_kilobytes: int = Field(default=4096, ge=1, le=65536)
+
+
+class Confluence(_Strict):
+    """The project's space and pages."""
+
+    space: str = Field(min_length=1, description="space key")
+    guideline: Guideline
+    report_parent: str | None = Field(default=None, description="title of the page the report goes under")
+
+
+class SourceRoute(_Strict):
+    """One rule of the router: the first whose pattern matches the file decides."""
+
+    match: str = Field(min_length=1, description="a pattern on the path below the location, such as `images/*.png`")
+    text_field: str = Field(default="text", description="field or column that holds the text")
+    id_field: str | None = Field(
+        default=None, description="field that names the record; its place in the file if absent"
+    )
+    meta_fields: tuple[str, ...] = ()
+    skip: bool = False
+
+
+class Source(_Strict):
+    """Where raw data arrives."""
+
+    location: str = Field(
+        min_length=1, description="folder or cloud location; relative ones are below the sources root"
+    )
+    conn_id: str | None = Field(default=None, description="Airflow connection of a cloud location")
+    routes: tuple[SourceRoute, ...] = (SourceRoute(match="*"),)
+    max_file_megabytes: int = Field(default=2048, ge=1)
+    max_record_kilobytes: int = Field(default=256, ge=1)
+
+
+class Annotation(_Strict):
+    """How tasks are labelled."""
+
+    interface: Interface
+    labels: tuple[str, ...] = Field(min_length=1)
+    multiple: bool = Field(default=False, description="for `choice`: more than one option may be picked")
+    answers_per_task: int = Field(default=1, ge=1, le=50)
+    rule: Rule = Rule.SINGLE
+    quiet_minutes: float = Field(
+        default=10, ge=0, description="minutes without a new answer before a batch can be finished"
+    )
+    batch_size: int = Field(default=500, ge=1, le=100_000, description="tasks in one batch")
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_are_distinct(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        for label in labels:
+            if not label.strip() or label != label.strip() or "," in label:
+                raise ValueError(f"label {label!r}: a label has no comma and no space at its ends")
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        if twice:
+            raise ValueError(f"named twice: {', '.join(twice)}")
+        return labels
+
+    @model_validator(mode="after")
+    def _rule_fits(self) -> Annotation:
+        if self.rule is Rule.SINGLE and self.answers_per_task != 1:
+            raise ValueError("rule `single` goes with answers_per_task 1; say `majority` or `unanimous`")
+        if self.interface is Interface.TEXTCAT and len(self.labels) != 1:
+            raise ValueError("interface `textcat` asks about one label; say `choice` for several")
+        return self
+
+
+class Approval(_Strict):
+    """One demand of the policy: so many persons of a role."""
+
+    role: str = Field(min_length=1)
+    minimum: int = Field(default=1, ge=1, le=10)
+    meaning: Literal["review", "approval", "responsibility"] = "approval"
+
+
+class Policy(_Strict):
+    """What must be true before data leaves. Its digest is pinned when a version is frozen."""
+
+    approvals: tuple[Approval, ...] = Field(min_length=1)
+    evidence: Literal["attested", "asserted"] = "asserted"
+    four_eyes: bool = True
+    due_hours: float = Field(default=72, gt=0)
+    reminder_hours: float = Field(default=48, gt=0)
+    grace_hours: float = Field(default=24, ge=0, description="hours between escalation and `expired`")
+    escalation_role: str | None = None
+    min_completeness_percent: int = Field(default=100, ge=0, le=100)
+    require_guideline_stamp: bool = Field(
+        default=False, description="refuse a version with answers whose guideline release is unknown"
+    )
+    confluence_exposure: Exposure = Exposure.IDS
+    opentext_exposure: Exposure = Exposure.IDS
+    quarantine_exposure: Exposure = Exposure.IDS
+
+    @model_validator(mode="after")
+    def _order(self) -> Policy:
+        if self.reminder_hours > self.due_hours:
+            raise ValueError(f"reminder_hours {self.reminder_hours} is after due_hours {self.due_hours}")
+        roles = [approval.role for approval in self.approvals]
+        if len(set(roles)) != len(roles):
+            raise ValueError("a role is listed twice: raise its `minimum` instead")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 over every field of the policy."""
+        return digest_of(self.pinned())
+
+    def pinned(self) -> dict[str, object]:
+        """Return the policy as it goes into a manifest: no floats, hours as whole seconds."""
+        value: dict[str, object] = self.model_dump(mode="json")
+        for name in ("due_hours", "reminder_hours", "grace_hours"):
+            value[name.replace("_hours", "_seconds")] = round(getattr(self, name) * 3600)
+            del value[name]
+        return value
+
+    @property
+    def due(self) -> timedelta:
+        """Return how long approvers have."""
+        return timedelta(hours=self.due_hours)
+
+
+class ReleaseSettings(_Strict):
+    """How an approved version is handed over."""
+
+    orchestrator: Literal["opentext", "airflow"] = "opentext"
+    webhook_conn_id: str | None = Field(default=None, description="HTTP connection called after a release")
+    licence: str = "other"
+    language: str = "en"
+
+
+class Project(_Strict):
+    """One labelling project."""
+
+    name: Annotated[str, Field(description="lower case, digits and underscores; part of dataset names")]
+    title: str = Field(min_length=1)
+    owner: str = Field(min_length=1, description="person id of the one who answers for the project")
+    confluence: Confluence
+    source: Source
+    annotation: Annotation
+    policy: Policy
+    release: ReleaseSettings = ReleaseSettings()
+    process_mapping: str = Field(
+        default="default", description="name of the OpenText mapping under include/bpmn/mappings"
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_plain(cls, name: str) -> str:
+        if not NAME.match(name):
+            raise ValueError(f"{name!r}: 2 to 49 of a-z, 0-9 and _, a letter first")
+        return name
+
+    @property
+    def answers(self) -> str:
+        """Return the Prodigy dataset that answers are saved to."""
+        return self.name
+
+    @property
+    def inbox(self) -> str:
+        """Return the Prodigy dataset of tasks that wait."""
+        return f"{self.name}__inbox"
+
+    @property
+    def decisions(self) -> str:
+        """Return the Prodigy dataset of final decisions."""
+        return f"{self.name}__decisions"
+
+    def version_dataset(self, number: int) -> str:
+        """Return the Prodigy dataset that an approved version is linked as."""
+        return f"{self.name}__v{number}"
+
+    @property
+    def view_id(self) -> str:
+        """Return Prodigy's interface for the project's tasks."""
+        return {
+            Interface.TEXTCAT: "classification",
+            Interface.CHOICE: "choice",
+            Interface.NER: "ner_manual",
+        }[self.annotation.interface]

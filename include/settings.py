@@ -1,0 +1,76 @@
+"""Where things are and when things run: one file of settings, overridden by the environment."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from include.projects.load import load_model
+
+__all__ = ["ROOT", "Schedules", "Settings", "schedules", "settings"]
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The project's folder."""
+
+
+class Schedules(BaseModel):
+    """The one schedule file, ``include/schedules.yaml``: cron expressions in UTC by DAG id, and the caps of a run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cron: dict[str, str]
+    items_per_run: int = Field(default=500, ge=1, le=1000, description="work items one run takes; the rest is counted")
+    answers_probe_seconds: float = Field(default=60, gt=0)
+    decision_poll_seconds: float = Field(default=60, gt=0)
+    staging_days: int = Field(default=14, ge=1)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an installation must say, from environment variables.
+
+    :param store: ``LABELOPS_STORE``, folder or URL that results are kept below.
+    :param store_conn_id: ``LABELOPS_STORE_CONN_ID``, Airflow connection of a cloud store.
+    :param store_shared: ``LABELOPS_STORE_SHARED``, whether a local store folder is on a disk that all workers share.
+    :param ledger_url: ``LABELOPS_LEDGER``, SQLAlchemy URL of the ledger's database.
+    :param projects: ``LABELOPS_PROJECTS``, folder of project files.
+    :param register: ``LABELOPS_REGISTER``, file of persons.
+    :param sources: ``LABELOPS_SOURCES``, root of relative source locations.
+    :param scheduled: ``LABELOPS_SCHEDULES``, ``off`` leaves only assets and hands.
+    """
+
+    store: str
+    store_conn_id: str | None
+    store_shared: bool
+    ledger_url: str
+    projects: Path
+    register: Path
+    sources: str
+    scheduled: bool
+
+
+def settings() -> Settings:
+    """Return the settings as the environment has them now. Reads no file and never raises."""
+    env = os.environ
+    home = Path(env.get("LABELOPS_HOME") or ROOT / ".labelops")
+    return Settings(
+        store=env.get("LABELOPS_STORE") or str(home / "store"),
+        store_conn_id=env.get("LABELOPS_STORE_CONN_ID") or None,
+        store_shared=env.get("LABELOPS_STORE_SHARED", "").lower() in ("1", "true", "yes"),
+        ledger_url=env.get("LABELOPS_LEDGER") or f"sqlite:///{home / 'ledger.db'}",
+        projects=Path(env.get("LABELOPS_PROJECTS") or ROOT / "include" / "projects" / "definitions"),
+        register=Path(env.get("LABELOPS_REGISTER") or ROOT / "include" / "projects" / "register.yaml"),
+        sources=env.get("LABELOPS_SOURCES") or str(home / "sources"),
+        scheduled=env.get("LABELOPS_SCHEDULES", "on").lower() != "off",
+    )
+
+
+def schedules() -> Schedules:
+    """Return the schedule file.
+
+    :raises InvalidInput: naming file, line and field.
+    """
+    return load_model(Path(os.environ.get("LABELOPS_SCHEDULE_FILE") or ROOT / "include" / "schedules.yaml"), Schedules)
