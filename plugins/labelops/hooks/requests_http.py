@@ -1,0 +1,250 @@
+"""One bounded request policy for every hook that speaks HTTP: what is tried again, how long to wait, what is raised.
+
+* 429 is tried again for any method, because the request was not taken. A wait longer than the policy's is not slept
+  away in a worker: :class:`~include.base.errors.RateLimited` is raised at once and the task is rescheduled.
+* 502, 503, 504 and a broken connection are tried again only where a second request does no harm: GET, HEAD, and what
+  the caller declares idempotent. A POST or a versioned PUT may have taken effect, so
+  :class:`~include.base.errors.Unavailable` goes to the caller, who reads before deciding.
+* A connection that was never made carried no request: tried again for any method.
+
+The log has method, path, status, milliseconds and the number of the request; never a query, a header or a body.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import requests
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+from include.base.errors import InvalidInput, InvalidReply, RateLimited, Unavailable
+
+__all__ = ["HttpCaller", "RetryPolicy", "base_url", "read_json", "retry_after_seconds"]
+
+log = logging.getLogger(__name__)
+
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+TRANSIENT = frozenset({502, 503, 504})
+
+
+def _jitter() -> float:
+    return random.uniform(0.7, 1.3)  # noqa: S311 - spreads retries, guards nothing
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often and how patiently one request is tried.
+
+    :param tries: requests in all, the first included.
+    :param base_seconds: pause before the second try; doubled for each further one.
+    :param max_wait_seconds: longest pause spent in the worker.
+    :param sleep: for tests.
+    :param jitter: factor on each pause of our own choice, 0.7 to 1.3; a pause the system named is never shortened.
+    """
+
+    tries: int = 4
+    base_seconds: float = 1.0
+    max_wait_seconds: float = 30.0
+    sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
+    jitter: Callable[[], float] = field(default=_jitter, repr=False)
+
+    def pause(self, attempt: int) -> float:
+        """Return the seconds to wait after the given failed attempt (1 is the first)."""
+        return min(self.max_wait_seconds, self.base_seconds * 2 ** (attempt - 1) * self.jitter())
+
+
+class HttpCaller:
+    """Sends the requests of one hook under one policy and counts them.
+
+    :param system: the system's name, in messages and errors.
+    """
+
+    def __init__(self, system: str, policy: RetryPolicy | None = None) -> None:
+        self.system = system
+        self.policy = policy or RetryPolicy()
+        self.requests_made = 0
+
+    def call(
+        self,
+        method: str,
+        send: Callable[[], requests.Response],
+        *,
+        path: str,
+        idempotent: bool | None = None,
+    ) -> requests.Response:
+        """Send a request, again where that is harmless and may help, and return the reply.
+
+        Any status but 429, 502, 503 and 504 is the caller's to judge.
+
+        :param send: sends the request once; called up to ``policy.tries`` times.
+        :param path: for log and messages; a query in it is cut off.
+        :param idempotent: whether a second request does no harm; by default only for GET and HEAD.
+        :raises RateLimited: still 429 after the last try, or the wait asked for is longer than the policy allows.
+        :raises Unavailable: no usable reply; the request may have taken effect unless it is a read.
+        :raises InvalidInput: the address cannot be one.
+        """
+        where = f"{method} {path.partition('?')[0]}"
+        repeatable = method in SAFE_METHODS if idempotent is None else idempotent
+        for attempt in range(1, self.policy.tries + 1):
+            last = attempt == self.policy.tries
+            try:
+                response = self._send_once(where, send)
+            except requests.exceptions.SSLError as error:
+                raise Unavailable(
+                    f"{self.system}: {where}: the server's certificate is not trusted; `verify` in the connection "
+                    "names a certificate bundle",
+                    system=self.system,
+                ) from error
+            except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
+                self._lost(where, error, attempt, again=not last and (repeatable or _never_sent(error)))
+                continue
+            except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError) as error:
+                self._lost(where, error, attempt, again=not last and repeatable)
+                continue
+            except requests.exceptions.RequestException as error:
+                raise InvalidInput(
+                    f"{self.system}: {where}: the connection's address cannot be used ({type(error).__name__})"
+                ) from error
+            if response.status_code == 429:
+                self._limited(where, response, attempt, last=last)
+            elif response.status_code in TRANSIENT:
+                self._failing(where, response, attempt, again=not last and repeatable)
+            else:
+                self._slow_down(response)
+                return response
+        raise AssertionError("the last attempt returns or raises")
+
+    def _send_once(self, where: str, send: Callable[[], requests.Response]) -> requests.Response:
+        self.requests_made += 1
+        started = time.monotonic()
+        outcome = "no reply"
+        try:
+            response = send()
+            outcome = str(response.status_code)
+            return response
+        finally:
+            milliseconds = round((time.monotonic() - started) * 1000)
+            log.info("%s: %s: %s in %d ms (request %d)", self.system, where, outcome, milliseconds, self.requests_made)
+
+    def _lost(self, where: str, error: Exception, attempt: int, *, again: bool) -> None:
+        if not again:
+            raise Unavailable(
+                f"{self.system}: {where}: no reply ({_kind(error)}) after {attempt} of {self.policy.tries} tries",
+                system=self.system,
+            ) from error
+        self._wait(where, self.policy.pause(attempt), _kind(error))
+
+    def _limited(self, where: str, response: requests.Response, attempt: int, *, last: bool) -> None:
+        asked = retry_after_seconds(response)
+        reason = response.headers.get("RateLimit-Reason", "no reason given")
+        response.close()
+        if last or (asked is not None and asked > self.policy.max_wait_seconds):
+            wait = "" if asked is None else f"; it asks for a pause of {asked:.0f} s"
+            raise RateLimited(
+                f"{self.system}: {where}: too many requests ({reason}){wait}",
+                retry_after=asked,
+                system=self.system,
+                status=429,
+            )
+        self._wait(where, self.policy.pause(attempt) if asked is None else asked, f"429, {reason}")
+
+    def _failing(self, where: str, response: requests.Response, attempt: int, *, again: bool) -> None:
+        asked = retry_after_seconds(response)
+        response.close()
+        if not again or (asked is not None and asked > self.policy.max_wait_seconds):
+            raise Unavailable(
+                f"{self.system}: {where}: answered {response.status_code} after {attempt} of {self.policy.tries} tries",
+                system=self.system,
+                status=response.status_code,
+            )
+        self._wait(where, self.policy.pause(attempt) if asked is None else asked, str(response.status_code))
+
+    def _slow_down(self, response: requests.Response) -> None:
+        if response.headers.get("X-RateLimit-NearLimit", "").lower() == "true":
+            self._wait("next request", self.policy.pause(1), "near the rate limit")
+
+    def _wait(self, where: str, seconds: float, reason: str) -> None:
+        log.warning("%s: %s: waiting %.1f s (%s)", self.system, where, seconds, reason)
+        self.policy.sleep(seconds)
+
+
+def _kind(error: Exception) -> str:
+    """Name an error without its text: that text may hold the address with its query."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return type(reason or error).__name__
+
+
+def _never_sent(error: Exception) -> bool:
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(error, requests.exceptions.ConnectTimeout) or isinstance(
+        reason, (NewConnectionError, ConnectTimeoutError)
+    )
+
+
+def retry_after_seconds(response: requests.Response) -> float | None:
+    """Return ``Retry-After`` in seconds (a number or an HTTP date, RFC 9110 section 10.2.3), or None."""
+    value = response.headers.get("Retry-After", "").strip()
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        seconds = (moment - datetime.now(UTC)).total_seconds()
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def read_json(response: requests.Response, system: str) -> Any:
+    """Return a reply's JSON.
+
+    :raises InvalidReply: the body is not whole JSON; the message says what it was, not what it held.
+    """
+    try:
+        return response.json()
+    except ValueError as error:
+        kind = response.headers.get("Content-Type", "no content type")
+        path = urlsplit(response.url or "").path
+        raise InvalidReply(
+            f"{system}: {path}: status {response.status_code} with {len(response.content)} bytes of {kind}, "
+            "expected whole JSON",
+            system=system,
+            status=response.status_code,
+        ) from error
+
+
+class _Address(Protocol):
+    host: str | None
+    schema: str | None
+    port: int | None
+
+
+def base_url(connection: _Address, system: str) -> str:
+    """Return a connection's address with a scheme and without a trailing slash.
+
+    A connection written as a URI loses ``https://``, so a bare host is taken as HTTPS unless ``schema`` says ``http``.
+
+    :raises InvalidInput: no host, or a scheme that is not HTTP.
+    """
+    host = (connection.host or "").strip().rstrip("/")
+    if not host:
+        raise InvalidInput(f"{system}: the connection's host is empty; give the site's address")
+    if "://" not in host:
+        host = f"{'http' if connection.schema == 'http' else 'https'}://{host}"
+    parts = urlsplit(host)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+        raise InvalidInput(f"{system}: the connection's host must be like https://site.example, without user and query")
+    if connection.port and parts.port is None:
+        host = f"{parts.scheme}://{parts.netloc}:{connection.port}{parts.path}"
+    return host
