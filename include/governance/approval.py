@@ -1,0 +1,817 @@
+"""What an approval process in OpenText amounts to: a pure judgement of what its history, tasks and comments show.
+
+Nothing here asks a system or keeps anything. The same snapshot, register, policy and clock always give the same answer,
+so a scheduled run, a waiting run and an auditor who repeats it later agree.
+
+Two facts of the service shape the rules. Its task history names the assignee, not who completed; and a token of the
+service may be able to complete tasks in a person's name. So a decision counts as *attested* only with something that
+token cannot imitate. And a process can end approved for reasons of its own model: the end event is never enough, the
+decisions of the persons that the policy demands have to be there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal, Protocol
+
+from include.base.canonical import SHORT, digest_of, effect_key
+from include.governance.register import Register, account_key
+from include.projects.model import Policy, Project
+from include.systems.opentext import HistoricProcess, HistoricTask, ProcessComment, UserTask
+
+__all__ = [
+    "STATEMENT_VERSION",
+    "UNKNOWN",
+    "Evaluation",
+    "MappingLike",
+    "ProcessDecision",
+    "ProcessSnapshot",
+    "ReleaseDecision",
+    "TaskMappingLike",
+    "evaluate",
+    "evaluate_release",
+    "is_unknown",
+    "observe",
+    "statement",
+]
+
+SYSTEM = "opentext"
+UNKNOWN = "unknown"
+"""How the name of somebody who is not in the register begins, wherever person ids are listed."""
+
+STATEMENT_VERSION = 1
+"""Raised whenever the wording of a statement changes, so that a kept statement says which wording it is."""
+
+State = Literal["waiting", "approved", "rejected", "rework", "undecided", "void", "expired", "cancelled", "stale"]
+ReleaseState = Literal["waiting", "released", "refused", "cancelled", "stale", "void"]
+NextStep = Literal["remind", "escalate", "expire"] | None
+
+_STATEMENTS = {
+    ("review", "approve"): "I reviewed {what} as {role} and found it fit for its purpose",
+    ("review", "reject"): "I reviewed {what} as {role} and found it unfit for its purpose",
+    ("review", "rework"): "I reviewed {what} as {role} and ask for it to be reworked",
+    ("approval", "approve"): "I approve {what} as {role}",
+    ("approval", "reject"): "I refuse my approval of {what} as {role}",
+    ("approval", "rework"): "I refuse my approval of {what} as {role} until it is reworked",
+    ("responsibility", "approve"): "I take responsibility for the release of {what} as {role}",
+    ("responsibility", "reject"): "I refuse the release of {what} as {role}",
+    ("responsibility", "rework"): "I refuse the release of {what} as {role} until it is reworked",
+}
+
+
+class TaskMappingLike(Protocol):
+    """What is read of one user task of a process mapping (``include.bpmn.mapping.TaskMapping``)."""
+
+    @property
+    def name(self) -> str:
+        """Return the task's name in the model."""
+
+    @property
+    def key(self) -> str | None:
+        """Return the task's definition key in the model."""
+
+    @property
+    def role(self) -> str:
+        """Return the register's role that the task is for."""
+
+    @property
+    def meaning(self) -> str:
+        """Return what completing it means: review, approval or responsibility."""
+
+    @property
+    def outcome_variable(self) -> str:
+        """Return the variable that holds the outcome."""
+
+
+class MappingLike(Protocol):
+    """What is read of a process mapping (``include.bpmn.mapping.ProcessMapping``)."""
+
+    @property
+    def process_key(self) -> str:
+        """Return the key of the deployed process."""
+
+    @property
+    def digest_variable(self) -> str:
+        """Return the process variable that holds the version's digest."""
+
+    @property
+    def tasks(self) -> Sequence[TaskMappingLike]:
+        """Return the user tasks."""
+
+    @property
+    def outcomes(self) -> Mapping[str, str]:
+        """Return approve, reject or rework by the model's outcome."""
+
+    @property
+    def ends(self) -> Mapping[str, str]:
+        """Return what each end event means."""
+
+
+@dataclass(frozen=True)
+class ProcessSnapshot:
+    """What was read of one process.
+
+    :param observed: assignees that earlier polls saw on a task, oldest first, by task id (see :func:`observe`).
+    """
+
+    history: HistoricProcess
+    tasks: Sequence[HistoricTask] = ()
+    open_tasks: Sequence[UserTask] = ()
+    comments: Sequence[ProcessComment] = ()
+    observed: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ProcessDecision:
+    """One person's completed task, before it is stored.
+
+    :param outcome: approve, reject, rework or undecided.
+    :param counts: whether it can satisfy a demand of the policy; ``void_reason`` says why not.
+    :param person: id in the register, or None when nobody is known behind ``account``.
+    :param grade: ``attested`` or ``asserted``.
+    :param statement: the sentence that the decision stands for.
+    :param comment: what the same account wrote on the task or the process while it held the task.
+    :param raw: the replies that prove it (task, comments), to be kept by content.
+    """
+
+    project: str
+    subject: str
+    digest: str
+    attempt: int
+    role: str
+    outcome: str
+    counts: bool
+    void_reason: str
+    person: str | None
+    account: str
+    decided_at: datetime | None
+    meaning: str
+    grade: str
+    statement: str
+    process_id: str
+    task_id: str
+    comment: str = ""
+    system: str = SYSTEM
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def decision_id(self) -> str:
+        """Return what makes the decision one and the same however often it is read (64 hex characters)."""
+        return digest_of(
+            [self.project, self.subject, self.digest, self.attempt, self.system, self.process_id, self.task_id]
+        )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an approval process amounts to now.
+
+    :param missing: sentences, one for each demand of the policy that is not met.
+    :param findings: sentences that a person must look at.
+    :param next_step: what is due while it waits; None when nothing is.
+    :param sentence: the state and its reason, for a log.
+    """
+
+    state: State
+    decisions: tuple[ProcessDecision, ...]
+    missing: tuple[str, ...]
+    findings: tuple[str, ...]
+    next_step: NextStep
+    due: datetime
+    reminder_at: datetime
+    expires_at: datetime
+    sentence: str
+
+
+@dataclass(frozen=True)
+class ReleaseDecision:
+    """What a release process amounts to; ``decision`` is the one that released or refused."""
+
+    state: ReleaseState
+    decision: ProcessDecision | None
+    findings: tuple[str, ...]
+    sentence: str
+    decisions: tuple[ProcessDecision, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Case:
+    """Everything a decision is judged against."""
+
+    snapshot: ProcessSnapshot
+    project: Project
+    digest: str
+    attempt: int
+    mapping: MappingLike
+    register: Register
+    policy: Policy
+    annotators: frozenset[str]
+    requesters: frozenset[str]
+    business_key: str
+
+    @property
+    def subject(self) -> str:
+        return f"version:{self.digest}"
+
+    @property
+    def short(self) -> str:
+        return self.digest[:SHORT]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    decisions: tuple[ProcessDecision, ...]
+    findings: tuple[str, ...]
+
+
+def is_unknown(person: str) -> bool:
+    """Tell whether an entry in a list of persons stands for somebody who is not in the register."""
+    return person == UNKNOWN or person.startswith(f"{UNKNOWN}:")
+
+
+def statement(*, meaning: str, outcome: str, role: str, project: str, digest: str, policy_digest: str) -> str:
+    """Return the versioned sentence that a decision stands for; it names the exact version and policy."""
+    what = f"dataset version {digest} of project {project}"
+    wording = _STATEMENTS.get((meaning, outcome), "I completed the task of {role} on {what} without a decision")
+    return f"[{STATEMENT_VERSION}] {wording.format(what=what, role=role)}, under policy {policy_digest}."
+
+
+def observe(earlier: Mapping[str, Sequence[str]], tasks: Iterable[UserTask]) -> dict[str, list[str]]:
+    """Return who was seen holding each task, with what this poll saw added (JSON, for the sync state)."""
+    seen = {task_id: list(assignees) for task_id, assignees in earlier.items()}
+    for task in tasks:
+        if task.assignee and (not seen.get(task.id) or seen[task.id][-1] != task.assignee):
+            seen.setdefault(task.id, []).append(task.assignee)
+    return seen
+
+
+def evaluate(
+    snapshot: ProcessSnapshot,
+    *,
+    project: Project,
+    digest: str,
+    manifest_persons: Collection[str],
+    requesters: Collection[str],
+    mapping: MappingLike,
+    register: Register,
+    policy: Policy,
+    attempt: int,
+    started_at: datetime,
+    now: datetime,
+    business_key: str | None = None,
+) -> Evaluation:
+    """Judge a process that asks for the approval of one dataset version.
+
+    :param digest: the version's digest; nothing that is about another digest counts.
+    :param manifest_persons: who annotated or adjudicated the version: ids of the register, or ``unknown…`` entries.
+    :param requesters: who asked for the approval (triggered the run, changed the policy), in the same form.
+    :param started_at: when the process was started; due date, reminder and expiry are counted from it.
+    :param business_key: the effect key it was started under; by default that of ``labeling_approval``.
+
+    The state is, in this order: ``stale`` (the process is about another digest), ``cancelled`` (terminated, or ended at
+    an end event that the mapping lacks), ``expired``, and then what the decisions say. An end event alone approves
+    nothing: ``approved`` needs, for each role of the policy, its minimum of distinct persons whose decisions count.
+    """
+    case = _Case(
+        snapshot,
+        project,
+        digest,
+        attempt,
+        mapping,
+        register,
+        policy,
+        frozenset(manifest_persons),
+        frozenset(requesters),
+        business_key or effect_key("labeling_approval", project.name, f"version:{digest}", digest, attempt),
+    )
+    due = started_at + policy.due
+    reminder_at = started_at + timedelta(hours=policy.reminder_hours)
+    expires_at = due + timedelta(hours=policy.grace_hours)
+
+    mismatches = _mismatches(case)
+    judged = _judge(case, demanded=tuple(approval.role for approval in policy.approvals), expires_at=expires_at)
+    if mismatches:
+        judged = _void_all(judged, "the process is about other data: " + "; ".join(mismatches))
+    missing = _missing(case, judged.decisions)
+    state, reason, findings = _state(case, judged, mismatches, missing, expires_at, now)
+    next_step = _next_step(state, reminder_at, due, expires_at, now)
+    if state == "waiting":
+        findings = (*findings, *_unattainable(case, now))
+    return Evaluation(
+        state=state,
+        decisions=judged.decisions,
+        missing=() if state == "approved" else missing,
+        findings=(*judged.findings, *findings),
+        next_step=next_step,
+        due=due,
+        reminder_at=reminder_at,
+        expires_at=expires_at,
+        sentence=f"Version {case.short} of {project.name}, attempt {attempt}: {state}, {reason}.",
+    )
+
+
+def evaluate_release(
+    snapshot: ProcessSnapshot,
+    *,
+    project: Project,
+    digest: str,
+    mapping: MappingLike,
+    register: Register,
+    policy: Policy,
+    attempt: int,
+    manifest_persons: Collection[str] = (),
+    requesters: Collection[str] = (),
+    role: str = "release_manager",
+    business_key: str | None = None,
+) -> ReleaseDecision:
+    """Judge a process that hands a version over to training.
+
+    It is released only where the process ended at a released end *and* a person with ``role``, who neither annotated
+    nor requested, approved; the policy's grade of evidence applies. Anything else that ended is refused, cancelled,
+    stale or void, and a finding says which.
+    """
+    case = _Case(
+        snapshot,
+        project,
+        digest,
+        attempt,
+        mapping,
+        register,
+        policy,
+        frozenset(manifest_persons),
+        frozenset(requesters),
+        business_key or effect_key("dataset_release", project.name, f"version:{digest}", digest, attempt),
+    )
+    mismatches = _mismatches(case)
+    judged = _judge(case, demanded=(role,), expires_at=None)
+    if mismatches:
+        judged = _void_all(judged, "the process is about other data: " + "; ".join(mismatches))
+    of_role = [decision for decision in judged.decisions if decision.role == role]
+    approvals = [decision for decision in of_role if decision.counts and decision.outcome == "approve"]
+    refusals = [
+        decision for decision in judged.decisions if decision.counts and decision.outcome in ("reject", "rework")
+    ]
+
+    def result(state: ReleaseState, reason: str, decision: ProcessDecision | None = None) -> ReleaseDecision:
+        findings = judged.findings
+        if state in ("cancelled", "stale", "void"):
+            findings = (*findings, f"The release process of version {case.short} is {state}: {reason}.")
+        sentence = f"Release of version {case.short} of {project.name}, attempt {attempt}: {state}, {reason}."
+        return ReleaseDecision(state, decision, findings, sentence, judged.decisions)
+
+    if mismatches:
+        return result("stale", "; ".join(mismatches))
+    if snapshot.history.delete_reason:
+        return result("cancelled", f"it was ended from outside ({snapshot.history.delete_reason})")
+    if snapshot.history.ended_at is None:
+        return result("waiting", f"the {role} has not decided")
+    end = mapping.ends.get(snapshot.history.end_activity_id or "")
+    if end not in ("released", "refused"):
+        return result("cancelled", _unmapped_end(case, end))
+    if end == "refused":
+        return result("refused", "the process ended refused", refusals[0] if refusals else None)
+    if refusals:
+        return result("void", f"it ended released although {refusals[0].account} refused", refusals[0])
+    if approvals:
+        return result("released", f"{approvals[0].person} released it as {role}", approvals[0])
+    if of_role:
+        return result(
+            "void", f"the decision does not count: {of_role[0].void_reason or of_role[0].outcome}", of_role[0]
+        )
+    return result("void", f"it ended released, but no {role} decided")
+
+
+def _mismatches(case: _Case) -> list[str]:
+    """Return why the process is not (or not any more) about the digest."""
+    history, problems = case.snapshot.history, []
+    found = history.variables.get(case.mapping.digest_variable)
+    if found != case.digest:
+        shown = "nothing" if found is None else repr(str(found)[:80])
+        problems.append(f"variable {case.mapping.digest_variable} holds {shown}, expected {case.digest}")
+    if history.business_key != case.business_key:
+        problems.append(f"its business key is {history.business_key!r}, expected {case.business_key}")
+    if case.short not in history.name:
+        problems.append(f"its name {history.name!r} does not hold {case.short}")
+    return problems
+
+
+def _judge(case: _Case, *, demanded: tuple[str, ...], expires_at: datetime | None) -> _Judged:
+    """Turn the completed tasks into decisions, oldest first, and say of each whether it counts."""
+    decisions: list[ProcessDecision] = []
+    findings: list[str] = []
+    spent: dict[str, str] = {}
+    for task in sorted(case.snapshot.tasks, key=_task_order):
+        if task.ended is None or _was_deleted(task):
+            continue
+        mapped = _mapped_task(case.mapping, task)
+        if mapped is None:
+            findings.append(
+                f"Task {task.name!r} ({task.id}) was completed but is not in the mapping; it decides nothing."
+            )
+            continue
+        decision, found = _decision(case, task, mapped, expires_at)
+        findings.extend(found)
+        person = decision.person
+        if decision.counts and person and decision.role in demanded and decision.outcome == "approve":
+            earlier = spent.get(person)
+            if earlier is not None:
+                decision = replace(
+                    decision,
+                    counts=False,
+                    void_reason=f"{person} counts once, as {earlier} already; another person has to decide",
+                )
+            else:
+                spent[person] = decision.role
+        if decision.void_reason:
+            findings.append(
+                f"The decision of {_who(decision)} as {decision.role} does not count: {decision.void_reason}."
+            )
+        decisions.append(decision)
+    return _Judged(tuple(decisions), tuple(findings))
+
+
+def _decision(
+    case: _Case, task: HistoricTask, mapped: TaskMappingLike, expires_at: datetime | None
+) -> tuple[ProcessDecision, list[str]]:
+    findings: list[str] = []
+    account = task.completer or task.assignee or ""
+    outcome, problem = _outcome(case, task, mapped)
+    if problem:
+        findings.append(problem)
+    comments = _comments_while_held(case, task, account)
+    grade, doubts = _grade(case, task, comments)
+    findings.extend(doubts)
+    person = case.register.resolve(SYSTEM, account, task.ended)
+    void_reason = (
+        problem.rstrip(".")
+        if outcome == "undecided"
+        else _void_reason(case, task, mapped, account, person.id if person else None, grade, expires_at)
+    )
+    return (
+        ProcessDecision(
+            project=case.project.name,
+            subject=case.subject,
+            digest=case.digest,
+            attempt=case.attempt,
+            role=mapped.role,
+            outcome=outcome,
+            counts=not void_reason,
+            void_reason=void_reason,
+            person=person.id if person else None,
+            account=account,
+            decided_at=task.ended,
+            meaning=mapped.meaning,
+            grade=grade,
+            statement=statement(
+                meaning=mapped.meaning,
+                outcome=outcome,
+                role=mapped.role,
+                project=case.project.name,
+                digest=case.digest,
+                policy_digest=case.policy.digest,
+            ),
+            process_id=task.process_id,
+            task_id=task.id,
+            comment="\n".join(comment.message for comment in comments),
+            raw={
+                "task": dict(task.raw),
+                "comments": [dict(comment.raw) for comment in comments],
+                "variables": {str(name): value for name, value in case.snapshot.history.variables.items()},
+            },
+        ),
+        findings,
+    )
+
+
+def _outcome(case: _Case, task: HistoricTask, mapped: TaskMappingLike) -> tuple[str, str]:
+    """Return the outcome of a task, and what is wrong with it.
+
+    A task's own variable is its own. A process variable belongs to whoever wrote it last, so it is believed only when a
+    single completed task can have written it.
+    """
+    variable = mapped.outcome_variable
+    value = task.variables.get(variable)
+    if value is None:
+        writers = [
+            other
+            for other in case.snapshot.tasks
+            if other.ended is not None
+            and not _was_deleted(other)
+            and other.variables.get(variable) is None
+            and (known := _mapped_task(case.mapping, other)) is not None
+            and known.outcome_variable == variable
+        ]
+        if len(writers) > 1:
+            return "undecided", (
+                f"Task {task.name!r} ({task.id}): {len(writers)} tasks wrote the process variable {variable}, "
+                "so whose outcome it holds cannot be told; give each task an outcome variable of its own."
+            )
+        value = case.snapshot.history.variables.get(variable)
+    if value is None:
+        return "undecided", f"Task {task.name!r} ({task.id}): completed, but the variable {variable} holds no outcome."
+    outcome = case.mapping.outcomes.get(str(value))
+    if outcome not in ("approve", "reject", "rework"):
+        known_outcomes = ", ".join(sorted(case.mapping.outcomes)) or "none"
+        return "undecided", (
+            f"Task {task.name!r} ({task.id}): the mapping does not know the outcome {str(value)[:80]!r}; "
+            f"it knows {known_outcomes}."
+        )
+    return outcome, ""
+
+
+def _void_reason(
+    case: _Case,
+    task: HistoricTask,
+    mapped: TaskMappingLike,
+    account: str,
+    person: str | None,
+    grade: str,
+    expires_at: datetime | None,
+) -> str:
+    """Return why a decision does not count, or an empty string. The gravest reason comes first."""
+    if case.register.is_service(SYSTEM, account):
+        return f"{account} is a service account, and a service cannot decide"
+    if person is None:
+        return f"{account or 'nobody'} is no person in the register at the time of the decision"
+    if case.policy.four_eyes:
+        broken = _four_eyes(case, person)
+        if broken:
+            return broken
+    if not case.register.has_role(person, mapped.role, case.project.name, task.ended):
+        return f"{person} did not hold the role {mapped.role} in {case.project.name} when deciding"
+    meaning = next((demand.meaning for demand in case.policy.approvals if demand.role == mapped.role), mapped.meaning)
+    if meaning != mapped.meaning:
+        return f"the task means {mapped.meaning}, and the policy demands {meaning} of {mapped.role}"
+    if expires_at is not None and task.ended is not None and task.ended > expires_at:
+        return f"it was made after the request had expired at {expires_at.isoformat()}"
+    if case.policy.evidence == "attested" and grade != "attested":
+        return (
+            f"the policy demands attested evidence: a completer recorded by the system, or a comment by {account} "
+            f"between claiming and completing the task that repeats {case.short}"
+        )
+    return ""
+
+
+def _four_eyes(case: _Case, person: str) -> str:
+    if person in case.annotators:
+        return f"{person} annotated or adjudicated this version"
+    if person in case.requesters:
+        return f"{person} requested this approval"
+    strangers = sorted(entry for entry in case.annotators if is_unknown(entry))
+    if strangers:
+        return (
+            f"the version holds answers of {len(strangers)} unknown annotator(s), so it cannot be shown that {person} "
+            "did not annotate it; map their accounts in the register"
+        )
+    if any(is_unknown(entry) for entry in case.requesters):
+        return f"an unknown person requested this approval, so it cannot be shown that it was not {person}"
+    return ""
+
+
+def _grade(case: _Case, task: HistoricTask, comments: list[ProcessComment]) -> tuple[str, list[str]]:
+    """Return the grade of a decision's evidence, and what casts doubt on it."""
+    doubts = []
+    moved = _moved_without_trace(case, task)
+    if moved:
+        doubts.append(
+            f"Task {task.name!r} ({task.id}) went from {', '.join(moved)} to {task.assignee or 'nobody'} and no owner "
+            "records a delegation; its evidence is only asserted."
+        )
+    if task.completer and not _same_account(task.completer, task.assignee):
+        doubts.append(
+            f"Task {task.name!r} ({task.id}) was assigned to {task.assignee or 'nobody'} "
+            f"and completed by {task.completer}."
+        )
+        return "asserted", doubts
+    if moved:
+        return "asserted", doubts
+    if task.completer:
+        return "attested", doubts
+    repeated = any(case.short in comment.message.lower() for comment in comments)
+    return ("attested" if repeated else "asserted"), doubts
+
+
+def _moved_without_trace(case: _Case, task: HistoricTask) -> list[str]:
+    """Return earlier holders of a task that its present assignee or owner does not account for."""
+    traced = {account_key(account) for account in (task.assignee, task.owner) if account}
+    return [account for account in case.snapshot.observed.get(task.id, ()) if account_key(account) not in traced]
+
+
+def _comments_while_held(case: _Case, task: HistoricTask, account: str) -> list[ProcessComment]:
+    """Return what an account wrote on a task, or on its process, between claiming (or being given) it and its end."""
+    since = task.claimed or task.created
+    if since is None or task.ended is None or not account:
+        return []
+    return [
+        comment
+        for comment in case.snapshot.comments
+        if comment.task_id in (None, task.id)
+        and comment.time is not None
+        and since <= comment.time <= task.ended
+        and _same_account(comment.author, account)
+    ]
+
+
+def _missing(case: _Case, decisions: tuple[ProcessDecision, ...]) -> tuple[str, ...]:
+    sentences = []
+    for demand in case.policy.approvals:
+        persons = _approvers(decisions, demand.role)
+        if len(persons) < demand.minimum:
+            have = f", has {len(persons)} ({', '.join(sorted(persons))})" if persons else ", has none"
+            sentences.append(f"{demand.meaning} by {demand.minimum} {demand.role}{have}")
+    return tuple(sentences)
+
+
+def _approvers(decisions: Iterable[ProcessDecision], role: str) -> set[str]:
+    return {
+        decision.person
+        for decision in decisions
+        if decision.counts and decision.outcome == "approve" and decision.role == role and decision.person
+    }
+
+
+def _state(
+    case: _Case,
+    judged: _Judged,
+    mismatches: list[str],
+    missing: tuple[str, ...],
+    expires_at: datetime,
+    now: datetime,
+) -> tuple[State, str, tuple[str, ...]]:
+    """Return state, reason and findings."""
+    history = case.snapshot.history
+    if mismatches:
+        reason = "; ".join(mismatches)
+        return "stale", reason, (f"Process {history.id} no longer stands for version {case.short}: {reason}.",)
+    if history.ended_at is None:
+        return _running_state(case, judged, missing, expires_at, now)
+    if history.ended_at > expires_at:
+        reason = f"nobody had decided by {expires_at.isoformat()}"
+        return "expired", reason, (f"The approval of version {case.short} expired: {reason}.",)
+    if history.delete_reason:
+        reason = f"it was ended from outside ({history.delete_reason})"
+        return "cancelled", reason, (f"Process {history.id} was cancelled: {reason}.",)
+    end = case.mapping.ends.get(history.end_activity_id or "")
+    if end not in ("approved", "rejected", "rework"):
+        reason = _unmapped_end(case, end)
+        return "cancelled", reason, (f"Process {history.id} was cancelled: {reason}.",)
+    return _ended_state(case, judged, missing, end)
+
+
+def _running_state(
+    case: _Case, judged: _Judged, missing: tuple[str, ...], expires_at: datetime, now: datetime
+) -> tuple[State, str, tuple[str, ...]]:
+    if now >= expires_at:
+        reason = f"nobody had decided by {expires_at.isoformat()}"
+        return "expired", reason, (f"The approval of version {case.short} expired: {reason}.",)
+    undecided = [decision for decision in judged.decisions if decision.outcome == "undecided"]
+    lost = _lost_roles(case, judged.decisions)
+    for decision in undecided:
+        if decision.role in lost:
+            return "undecided", decision.void_reason, ()
+    if lost:
+        void = next(decision for decision in judged.decisions if decision.role in lost and not decision.counts)
+        return "void", f"the decision of {_who(void)} as {void.role} does not count: {void.void_reason}", ()
+    waiting_for = "; ".join(missing) or "the process to end"
+    return "waiting", f"it waits for {waiting_for}", ()
+
+
+def _lost_roles(case: _Case, decisions: tuple[ProcessDecision, ...]) -> set[str]:
+    """Return the roles of the policy that this process cannot satisfy any more.
+
+    A role is lost when its decisions so far do not suffice, one of them does not count, and no task for it is open.
+    While a task is open, another person may still decide.
+    """
+    open_roles = {
+        mapped.role
+        for task in case.snapshot.open_tasks
+        if (mapped := _mapped_open_task(case.mapping, task)) is not None
+    }
+    return {
+        demand.role
+        for demand in case.policy.approvals
+        if demand.role not in open_roles
+        and len(_approvers(decisions, demand.role)) < demand.minimum
+        and any(decision.role == demand.role and not decision.counts for decision in decisions)
+    }
+
+
+def _ended_state(
+    case: _Case, judged: _Judged, missing: tuple[str, ...], end: str
+) -> tuple[State, str, tuple[str, ...]]:
+    decisions = judged.decisions
+    undecided = next((decision for decision in decisions if decision.outcome == "undecided"), None)
+    if undecided is not None:
+        return "undecided", undecided.void_reason, ()
+    wanted = {"approved": "approve", "rejected": "reject", "rework": "rework"}[end]
+    counted = [decision for decision in decisions if decision.counts and decision.outcome == wanted]
+    if end != "approved":
+        void = next((decision for decision in decisions if not decision.counts and decision.outcome == wanted), None)
+        if counted:
+            said = f": {counted[0].comment.splitlines()[0][:200]}" if counted[0].comment else ""
+            return (
+                ("rejected" if end == "rejected" else "rework"),
+                f"by {_who(counted[0])} as {counted[0].role}{said}",
+                (),
+            )
+        if void is not None:
+            return "void", f"the decision of {_who(void)} as {void.role} does not count: {void.void_reason}", ()
+        finding = f"Process {case.snapshot.history.id} ended {end}, but no person decided so."
+        return (
+            ("rejected" if end == "rejected" else "rework"),
+            "the process ended so, without a person's decision",
+            (finding,),
+        )
+    against = next((one for one in decisions if one.counts and one.outcome in ("reject", "rework")), None)
+    if against is not None:
+        reason = f"the process ended approved, but {_who(against)} decided {against.outcome} as {against.role}"
+        return "undecided", reason, (f"Version {case.short} is not approved: {reason}.",)
+    if not missing:
+        persons = ", ".join(sorted({f"{one.person} as {one.role}" for one in counted}))
+        return "approved", f"by {persons}", ()
+    demanded = {demand.role for demand in case.policy.approvals}
+    void = next((one for one in decisions if not one.counts and one.role in demanded), None)
+    if void is not None:
+        return "void", f"the decision of {_who(void)} as {void.role} does not count: {void.void_reason}", ()
+    reason = f"the process ended approved, but the policy still lacks {'; '.join(missing)}"
+    return "undecided", reason, (f"Version {case.short} is not approved: {reason}.",)
+
+
+def _next_step(state: State, reminder_at: datetime, due: datetime, expires_at: datetime, now: datetime) -> NextStep:
+    if state == "expired":
+        return "expire"
+    if state != "waiting":
+        return None
+    if now >= expires_at:
+        return "expire"
+    if now >= due:
+        return "escalate"
+    return "remind" if now >= reminder_at else None
+
+
+def _unattainable(case: _Case, now: datetime) -> tuple[str, ...]:
+    """Return findings for roles that too few persons could fill, so that nobody waits for what cannot happen."""
+    barred = case.annotators | case.requesters if case.policy.four_eyes else frozenset()
+    findings = []
+    for demand in case.policy.approvals:
+        able = [
+            person.id
+            for person in case.register.holders(demand.role, case.project.name, now)
+            if person.id not in barred and person.accounts.get("opentext")
+        ]
+        if len(able) < demand.minimum:
+            findings.append(
+                f"The policy demands {demand.minimum} {demand.role} and the register names {len(able)} who could "
+                f"decide in {case.project.name} (annotators and requesters left out)."
+            )
+    if case.policy.four_eyes and any(is_unknown(entry) for entry in case.annotators):
+        findings.append(
+            f"Version {case.short} holds answers of unknown annotators: no approval can count until the register maps "
+            "them and the version is frozen again."
+        )
+    return tuple(findings)
+
+
+def _void_all(judged: _Judged, reason: str) -> _Judged:
+    return _Judged(
+        tuple(replace(one, counts=False, void_reason=one.void_reason or reason) for one in judged.decisions),
+        judged.findings,
+    )
+
+
+def _unmapped_end(case: _Case, end: str | None) -> str:
+    place = case.snapshot.history.end_activity_id or "no end event"
+    known = ", ".join(sorted(case.mapping.ends)) or "none"
+    if end is None:
+        return f"it ended at {place}, which the mapping lacks (it has {known})"
+    return f"it ended at {place}, which means {end} and says nothing here"
+
+
+def _mapped_task(mapping: MappingLike, task: HistoricTask) -> TaskMappingLike | None:
+    """Return a task's mapping: by definition key where history has it, else by name."""
+    if task.key:
+        return next((one for one in mapping.tasks if one.key == task.key), None)
+    return next((one for one in mapping.tasks if one.name == task.name), None)
+
+
+def _mapped_open_task(mapping: MappingLike, task: UserTask) -> TaskMappingLike | None:
+    return next((one for one in mapping.tasks if one.name == task.name), None)
+
+
+def _was_deleted(task: HistoricTask) -> bool:
+    """Tell whether a task ended without being completed; older engines write ``completed`` for those that were."""
+    return task.delete_reason not in (None, "", "completed")
+
+
+def _task_order(task: HistoricTask) -> tuple[float, str]:
+    return (task.ended.timestamp() if task.ended else 0.0, task.id)
+
+
+def _same_account(one: str | None, other: str | None) -> bool:
+    return bool(one) and bool(other) and account_key(str(one)) == account_key(str(other))
+
+
+def _who(decision: ProcessDecision) -> str:
+    return decision.person or decision.account or "nobody"
