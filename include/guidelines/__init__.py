@@ -1,0 +1,1 @@
+"""Approved guidelines: Confluence storage format in, sanitised and digest-named releases out."""

@@ -1,0 +1,554 @@
+"""Storage format to HTML that is safe to show anywhere: no script, nothing loaded from elsewhere, no text lost.
+
+What cannot be shown (an unknown macro, an image that is not there) leaves a visible placeholder and a finding. The
+last step is an allow-list (nh3), so a mistake in the rendering before it cannot let anything through.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from include.guidelines.storage import AC, RI, escape, parameters, parse, qualified, text_of
+
+__all__ = [
+    "CLASSES",
+    "RENDERER",
+    "STYLE",
+    "Finding",
+    "Rendered",
+    "ResolveImage",
+    "ResolveLink",
+    "ResolveUser",
+    "render",
+]
+
+RENDERER = 1
+"""Raised whenever the same body renders to other HTML, so that stored renderings are made anew."""
+
+ResolveLink = Callable[[str, str | None, str | None], str | None]
+"""``(page title, space key or None for this space, anchor or None) -> address or None``."""
+ResolveImage = Callable[[str, str | None], str | None]
+"""``(file name, title of the page that holds it or None for this page) -> relative address or None``."""
+ResolveUser = Callable[[str], str | None]
+"""``(account id) -> display name or None``."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something on a page that a person must look at.
+
+    :param kind: one word that can be counted: ``unknown_macro``, ``unresolved_image``, ``external_image``,
+        ``image_too_large``, ``image_type``, ``unresolved_link``, ``unsafe_link``, ``unknown_element``, ``unreadable``,
+        ``not_approved``, ``changed_since_approval``, ``approval_time_unknown``, ``history_too_long``, ``page_removed``.
+    :param detail: a sentence for the person; names and numbers, no page text beyond titles and file names.
+    """
+
+    kind: str
+    page_id: str
+    detail: str
+
+    def value(self) -> list[str]:
+        """Return the finding as JSON."""
+        return [self.kind, self.page_id, self.detail]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One page as HTML.
+
+    :param html: a fragment; its images are the addresses that ``resolve_image`` returned.
+    :param sections: texts of the headings, in order.
+    :param images: addresses in use, in order, each once.
+    :param text_characters: characters of visible text, white space collapsed.
+    """
+
+    html: str
+    findings: list[Finding]
+    sections: list[str]
+    images: list[str]
+    text_characters: int
+
+
+HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
+PLAIN = {
+    "b": "strong",
+    "big": "span",
+    "blockquote": "blockquote",
+    "caption": "caption",
+    "cite": "em",
+    "code": "code",
+    "dd": "dd",
+    "del": "del",
+    "div": "div",
+    "dl": "dl",
+    "dt": "dt",
+    "em": "em",
+    "font": "span",
+    "i": "em",
+    "ins": "ins",
+    "kbd": "code",
+    "li": "li",
+    "ol": "ol",
+    "p": "p",
+    "pre": "pre",
+    "s": "del",
+    "small": "small",
+    "span": "span",
+    "strike": "del",
+    "strong": "strong",
+    "sub": "sub",
+    "sup": "sup",
+    "tbody": "tbody",
+    "tfoot": "tfoot",
+    "thead": "thead",
+    "tr": "tr",
+    "tt": "code",
+    "u": "u",
+    "ul": "ul",
+}
+PANELS = {"info": "Info", "tip": "Tip", "note": "Note", "warning": "Warning", "panel": ""}
+COLOURS = frozenset({"grey", "purple", "blue", "red", "yellow", "green"})
+EMOTICONS = {
+    "smile": "\U0001f642",
+    "sad": "\U0001f641",
+    "cheeky": "\U0001f61b",
+    "laugh": "\U0001f603",
+    "wink": "\U0001f609",
+    "thumbs-up": "\U0001f44d",
+    "thumbs-down": "\U0001f44e",
+    "information": "\u2139",
+    "tick": "\u2705",
+    "cross": "\u274c",
+    "warning": "\u26a0",
+    "plus": "\u2795",
+    "minus": "\u2796",
+    "question": "\u2753",
+    "light-on": "\U0001f4a1",
+    "light-off": "\U0001f4a1",
+    "yellow-star": "\u2b50",
+    "red-star": "\u2b50",
+    "green-star": "\u2b50",
+    "blue-star": "\u2b50",
+    "heart": "\u2764",
+    "broken-heart": "\U0001f494",
+}
+PASS_THROUGH = frozenset({"excerpt", "section", "column", "details"})
+IGNORED = frozenset({"colgroup", "col", "ac:parameter", "ac:task-id", "ac:task-uuid", "ac:task-status"})
+
+CLASSES = frozenset(
+    {"anchor", "author", "cell", "code", "details", "finding", "layout", "meta", "mention", "panel", "panel-title"}
+    | {"placeholder", "section", "status", "tasks", "toc"}
+    | {f"panel-{kind}" for kind in PANELS}
+    | {f"status-{colour}" for colour in COLOURS}
+    | {f"toc-{level}" for level in range(1, 7)}
+)
+_CLASS_TAGS = ("a", "code", "div", "figure", "li", "nav", "p", "pre", "span", "ul")
+_TAGS = frozenset(
+    {*HEADINGS, *PLAIN.values(), "a", "br", "details", "figcaption", "figure", "hr", "img", "input", "nav", "summary"}
+    | {"table", "td", "th", "time"}
+)
+_SAFE = re.compile(r"(?:https?://|mailto:|#)", re.IGNORECASE)
+_SLUG = re.compile(r"[^0-9a-z]+")
+
+STYLE = """
+.labelops-guideline{font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,Helvetica,Arial,sans-serif;color:#1b1f24;
+max-width:860px;margin:0 auto;padding:24px;text-align:left;overflow-wrap:break-word}
+.labelops-guideline h1{font-size:1.9em;line-height:1.2;margin:0 0 .3em}
+.labelops-guideline h2{font-size:1.5em;margin:1.6em 0 .5em;padding-bottom:.2em;border-bottom:2px solid #d5dae1}
+.labelops-guideline h3{font-size:1.25em;margin:1.4em 0 .4em}
+.labelops-guideline h4,.labelops-guideline h5,.labelops-guideline h6{font-size:1.05em;margin:1.2em 0 .3em}
+.labelops-guideline a{color:#0b57b7}
+.labelops-guideline table{border-collapse:collapse;margin:1em 0;width:100%}
+.labelops-guideline th,.labelops-guideline td{border:1px solid #c6ccd5;padding:.45em .6em;text-align:left;
+vertical-align:top}
+.labelops-guideline th{background:#eef1f5;font-weight:600}
+.labelops-guideline th p,.labelops-guideline td p{margin:0 0 .3em}
+.labelops-guideline img{max-width:100%;height:auto}
+.labelops-guideline figure{margin:1em 0}
+.labelops-guideline figcaption{color:#56606d;font-size:.9em}
+.labelops-guideline code{background:#eef1f5;border-radius:3px;padding:.1em .3em;
+font-family:ui-monospace,Menlo,Consolas,monospace}
+.labelops-guideline pre{background:#f3f5f8;border:1px solid #d5dae1;border-radius:4px;padding:.8em;overflow-x:auto}
+.labelops-guideline pre code{background:none;padding:0}
+.labelops-guideline blockquote{margin:1em 0;padding:.2em 1em;border-left:4px solid #c6ccd5;color:#3d4650}
+.labelops-guideline .panel{margin:1em 0;padding:.7em 1em;border-left:5px solid #6b7785;
+background:#f3f5f8;border-radius:3px}
+.labelops-guideline .panel-title{margin:0 0 .3em;font-weight:700}
+.labelops-guideline .panel-info{border-color:#0b57b7;background:#eaf2fd}
+.labelops-guideline .panel-tip{border-color:#1a7f37;background:#eaf7ee}
+.labelops-guideline .panel-note{border-color:#9a6700;background:#fff7e0}
+.labelops-guideline .panel-warning{border-color:#b3261e;background:#fdecea}
+.labelops-guideline .status{display:inline-block;padding:0 .5em;border-radius:3px;font-size:.8em;font-weight:700;
+background:#e3e7ec;color:#2b333c}
+.labelops-guideline .status-green{background:#d3f1dc;color:#0f5323}
+.labelops-guideline .status-blue{background:#d8e7fb;color:#08427f}
+.labelops-guideline .status-red{background:#fbd9d6;color:#8c1d18}
+.labelops-guideline .status-yellow{background:#fdeeb5;color:#5c4300}
+.labelops-guideline .status-purple{background:#e8defa;color:#4a2a86}
+.labelops-guideline .tasks{list-style:none;padding-left:.3em}
+.labelops-guideline .placeholder{border:1px dashed #b3261e;
+background:#fff5f4;color:#7a1a15;padding:.1em .4em;border-radius:3px}
+.labelops-guideline .mention{color:#08427f;background:#eef1f5;border-radius:3px;padding:0 .2em}
+.labelops-guideline .toc ul{list-style:none;padding-left:0}
+.labelops-guideline .toc-2{padding-left:1.2em}
+.labelops-guideline .toc-3{padding-left:2.4em}
+.labelops-guideline .toc-4,.labelops-guideline .toc-5,.labelops-guideline .toc-6{padding-left:3.6em}
+.labelops-guideline .meta,.labelops-guideline footer{color:#56606d;font-size:.9em}
+.labelops-guideline footer{margin-top:3em;border-top:2px solid #d5dae1;padding-top:.8em}
+"""
+"""The only style sheet; every selector is scoped, since Prodigy shows the page inside its own."""
+
+
+def render(
+    page_body: str,
+    *,
+    resolve_link: ResolveLink,
+    resolve_image: ResolveImage,
+    resolve_user: ResolveUser,
+    page_id: str = "",
+    heading_offset: int = 0,
+) -> Rendered:
+    """Return a page's storage format as a sanitised HTML fragment.
+
+    :param page_id: named in findings, and part of every ``id`` so that fragments can share a document.
+    :param heading_offset: how many levels headings go down (``h1`` becomes ``h3`` for 2; ``h6`` is the last).
+    :raises InvalidInput: when the body cannot be parsed (:func:`include.guidelines.storage.parse`).
+    """
+    import nh3
+
+    root = parse(page_body)
+    work = _Rendering(resolve_link, resolve_image, resolve_user, page_id, heading_offset)
+    work.number_headings(root)
+    raw = work.children(root)
+    clean = nh3.clean(
+        raw,
+        tags=set(_TAGS),
+        clean_content_tags={"script", "style"},
+        attributes={
+            "*": {"id"},
+            "a": {"href"},
+            "img": {"src", "alt", "title", "width", "height"},
+            "input": {"checked", "disabled"},
+            "ol": {"start"},
+            "td": {"colspan", "rowspan"},
+            "th": {"colspan", "rowspan"},
+            "time": {"datetime"},
+        },
+        tag_attribute_values={"input": {"type": {"checkbox"}}, "th": {"scope": {"col", "row"}}},
+        allowed_classes={tag: set(CLASSES) for tag in _CLASS_TAGS},
+        url_schemes={"http", "https", "mailto"},
+        link_rel="noopener noreferrer nofollow",
+    )
+    return Rendered(
+        html=clean,
+        findings=work.findings,
+        sections=[title for title, _, _ in work.headings.values() if title],
+        images=list(dict.fromkeys(work.images)),
+        text_characters=len(_visible(clean)),
+    )
+
+
+def _visible(html: str) -> str:
+    from html import unescape
+
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", html)).split())
+
+
+@dataclass
+class _Rendering:
+    resolve_link: ResolveLink
+    resolve_image: ResolveImage
+    resolve_user: ResolveUser
+    page_id: str
+    offset: int
+    findings: list[Finding] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
+    headings: dict[Any, tuple[str, str, int]] = field(default_factory=dict)
+
+    # headings first, since a table of contents may come before them
+    def number_headings(self, root: Any) -> None:
+        taken: set[str] = set()
+        for element in root.iter(*HEADINGS):
+            title = text_of(element)
+            slug = self._slug(title)
+            name, again = slug, 2
+            while name in taken:
+                name, again = f"{slug}-{again}", again + 1
+            taken.add(name)
+            self.headings[element] = (title, name, HEADINGS[qualified(element)])
+
+    def _slug(self, text: str) -> str:
+        # the page's id keeps equal headings of two pages apart in one document
+        readable = _SLUG.sub("-", text.lower()).strip("-")[:60]
+        return f"p{_SLUG.sub('', self.page_id.lower())}-{readable or 'section'}"
+
+    def note(self, kind: str, detail: str) -> None:
+        finding = Finding(kind, self.page_id, detail)
+        if finding not in self.findings:
+            self.findings.append(finding)
+
+    def placeholder(self, text: str) -> str:
+        return f'<span class="placeholder">[{escape(text)}]</span>'
+
+    def children(self, element: Any) -> str:
+        pieces = [escape(element.text or "")]
+        for child in element:
+            pieces.append(self.element(child))
+            pieces.append(escape(child.tail or ""))
+        return "".join(pieces)
+
+    def element(self, element: Any) -> str:
+        name = qualified(element)
+        if name in IGNORED:
+            return ""
+        if name in HEADINGS:
+            return self._heading(element, name)
+        if name in PLAIN:
+            tag = PLAIN[name]
+            return f"<{tag}>{self.children(element)}</{tag}>"
+        special = _ELEMENTS.get(name)
+        if special is not None:
+            return special(self, element)
+        return self._unknown_element(element, name)
+
+    def _unknown_element(self, element: Any, name: str) -> str:
+        self.note("unknown_element", f"element {name}: shown as its text")
+        return self.children(element) if len(element) or (element.text or "").strip() else self.placeholder(name)
+
+    def _heading(self, element: Any, name: str) -> str:
+        _, anchor, _ = self.headings[element]
+        tag = f"h{min(6, HEADINGS[name] + self.offset)}"
+        return f'<{tag} id="{anchor}">{self.children(element)}</{tag}>'
+
+    def _void(self, element: Any) -> str:
+        # storage is XML, so even <br> could hold text
+        return f"<{qualified(element)}>" + (self.children(element) if len(element) or element.text else "")
+
+    def _table(self, element: Any) -> str:
+        return f"<table>{self.children(element)}</table>"
+
+    def _cell(self, element: Any) -> str:
+        tag = qualified(element)
+        spans = ""
+        for name in ("colspan", "rowspan"):
+            value = element.get(name, "")
+            if value.isascii() and value.isdigit() and 1 < int(value[:5]) <= 1000:
+                spans += f' {name}="{int(value)}"'
+        if tag == "th":
+            line = element.getparent()
+            beside = [cell for cell in line if qualified(cell) == "td"] if line is not None else []
+            spans += ' scope="row"' if beside else ' scope="col"'
+        return f"<{tag}{spans}>{self.children(element)}</{tag}>"
+
+    def _time(self, element: Any) -> str:
+        moment = element.get("datetime", "")
+        return f'<time datetime="{escape(moment)}">{self.children(element).strip() or escape(moment)}</time>'
+
+    def _anchor_tag(self, element: Any) -> str:
+        inner = self.children(element)
+        return self._link_to(element.get("href", ""), inner)
+
+    def _link_to(self, address: str, inner: str) -> str:
+        address = address.strip()
+        if not address:
+            return inner
+        if not _SAFE.match(address):
+            self.note("unsafe_link", f"link to {address.split(':')[0][:40]}:…: its text is shown without the link")
+            return inner
+        if address.startswith("#"):
+            address = "#" + self._slug(address[1:])
+        return f'<a href="{escape(address)}">{inner or escape(address)}</a>'
+
+    def _html_image(self, element: Any) -> str:
+        return self._external(element.get("src", ""))
+
+    def _external(self, address: str) -> str:
+        host = re.sub(r"[?#].*\Z", "", address)[:120]
+        self.note("external_image", f"image from elsewhere is not loaded: {host}; attach it to the page instead")
+        return self.placeholder(f"image from elsewhere: {host}")
+
+    def _image(self, element: Any) -> str:
+        attachment, address = element.find(f".//{{{RI}}}attachment"), element.find(f".//{{{RI}}}url")
+        caption = element.find(f"{{{AC}}}caption")
+        if attachment is not None:
+            picture = self._attached(element, attachment)
+        elif address is not None:
+            picture = self._external(address.get(f"{{{RI}}}value", ""))
+        else:
+            self.note("unresolved_image", "an image names no file")
+            picture = self.placeholder("image without a file")
+        if caption is None:
+            return picture
+        return f"<figure>{picture}<figcaption>{self.children(caption)}</figcaption></figure>"
+
+    def _attached(self, element: Any, attachment: Any) -> str:
+        filename = attachment.get(f"{{{RI}}}filename", "")
+        page = attachment.find(f"{{{RI}}}page")
+        title = page.get(f"{{{RI}}}content-title") if page is not None else None
+        source = self.resolve_image(filename, title)
+        if source is None:
+            self.note("unresolved_image", f"image {filename!r} could not be taken from the page's attachments")
+            return self.placeholder(f"image missing: {filename}")
+        self.images.append(source)
+        text = element.get(f"{{{AC}}}alt") or filename
+        sizes = "".join(
+            f' {name}="{value}"'
+            for name in ("width", "height")
+            if (value := element.get(f"{{{AC}}}{name}", "")).isascii() and value.isdigit() and len(value) <= 4
+        )
+        return f'<img src="{escape(source)}" alt="{escape(text)}"{sizes}>'
+
+    def _link(self, element: Any) -> str:
+        anchor = element.get(f"{{{AC}}}anchor")
+        inner = self._link_body(element)
+        target = next((child for child in element if qualified(child).startswith("ri:")), element)
+        kind = qualified(target) if target is not element else ""
+        if kind == "ri:user":
+            return self._mention(target) + (f" {inner}" if inner else "")
+        if kind in ("ri:page", "ri:blog-post"):
+            title = target.get(f"{{{RI}}}content-title", "")
+            address = self.resolve_link(title, target.get(f"{{{RI}}}space-key"), anchor)
+            return self._resolved(address, inner or escape(title), f"page {title!r}")
+        if kind == "ri:attachment":
+            name = target.get(f"{{{RI}}}filename", "")
+            return self._resolved(None, inner or escape(name), f"attached file {name!r}")
+        if kind == "ri:url":
+            return self._link_to(target.get(f"{{{RI}}}value", ""), inner)
+        if not kind and anchor:
+            return f'<a href="#{self._slug(anchor)}">{inner or escape(anchor)}</a>'
+        label = target.get(f"{{{RI}}}space-key", "")
+        return self._resolved(None, inner or escape(label), kind or "nothing")
+
+    def _resolved(self, address: str | None, inner: str, what: str) -> str:
+        if address is None:
+            self.note("unresolved_link", f"link to {what}: its text is shown without the link")
+            return inner
+        return f'<a href="{escape(address)}">{inner}</a>'
+
+    def _link_body(self, element: Any) -> str:
+        return "".join(
+            self.children(child) for child in element if qualified(child) in ("ac:link-body", "ac:plain-text-link-body")
+        ).strip()
+
+    def _mention(self, user: Any) -> str:
+        account = user.get(f"{{{RI}}}account-id") or user.get(f"{{{RI}}}userkey") or user.get(f"{{{RI}}}username") or ""
+        return f'<span class="mention">@{escape(self.resolve_user(account) or account)}</span>'
+
+    def _emoticon(self, element: Any) -> str:
+        fallback = element.get(f"{{{AC}}}emoji-fallback") or ""
+        name = element.get(f"{{{AC}}}name") or ""
+        if fallback and not fallback.startswith(":"):
+            return escape(fallback)
+        if name in EMOTICONS:
+            return EMOTICONS[name]
+        return escape(element.get(f"{{{AC}}}emoji-shortname") or f"({name})")
+
+    def _tasks(self, element: Any) -> str:
+        return f'<ul class="tasks">{self.children(element)}</ul>'
+
+    def _task(self, element: Any) -> str:
+        status = element.find(f"{{{AC}}}task-status")
+        done = " checked" if status is not None and text_of(status) == "complete" else ""
+        return f'<li><input type="checkbox" disabled{done}> {self.children(element)}</li>'
+
+    def _inside(self, element: Any) -> str:
+        return self.children(element)
+
+    def _layout(self, element: Any) -> str:
+        kind = {"ac:layout": "layout", "ac:layout-section": "section", "ac:layout-cell": "cell"}[qualified(element)]
+        return f'<div class="{kind}">{self.children(element)}</div>'
+
+    def _extension(self, element: Any) -> str:
+        fallback = element.find(f"{{{AC}}}adf-fallback")
+        if fallback is not None:
+            return self.children(fallback)
+        node = element.find(f"{{{AC}}}adf-node")
+        name = node.get("type", "unknown") if node is not None else "unknown"
+        self.note("unknown_macro", f"extension {name!r} has no shape that can be shown here")
+        body = "".join(self.children(content) for content in element.iter(f"{{{AC}}}adf-content"))
+        return f"<div>{self.placeholder(f'extension {name} is not shown here')}{body}</div>"
+
+    def _macro(self, element: Any) -> str:
+        name = element.get(f"{{{AC}}}name", "")
+        given = parameters(element)
+        if name in PANELS:
+            title = given.get("title") or PANELS[name]
+            heading = f'<p class="panel-title">{escape(title)}</p>' if title else ""
+            return f'<div class="panel panel-{name}">{heading}{self._bodies(element)}</div>'
+        if name == "status":
+            colour = given.get("colour", given.get("color", "")).lower()
+            colour = colour if colour in COLOURS else "grey"
+            return f'<span class="status status-{colour}">{escape(given.get("title", ""))}</span>'
+        if name in ("code", "noformat"):
+            return self._code(element, given)
+        if name == "expand":
+            title = given.get("title") or "Click here to expand"
+            return f"<details><summary>{escape(title)}</summary>{self._bodies(element)}</details>"
+        if name in PASS_THROUGH:
+            kind = ' class="details"' if name == "details" else ""
+            return f"<div{kind}>{self._bodies(element)}</div>"
+        if name == "anchor":
+            return f'<span class="anchor" id="{self._slug(given.get("", ""))}"></span>'
+        if name == "toc":
+            return self._contents()
+        self.note("unknown_macro", f"macro {name!r} is not shown; what it holds is shown as plain content")
+        return f"<div>{self.placeholder(f'macro {name} is not shown here')}{self._bodies(element)}</div>"
+
+    def _code(self, element: Any, given: dict[str, str]) -> str:
+        text = "".join("".join(child.itertext()) for child in element if qualified(child) == "ac:plain-text-body")
+        heads = [part for part in (given.get("title", ""), given.get("language", "")) if part]
+        head = f'<p class="meta">{escape(" · ".join(heads))}</p>' if heads else ""
+        rest = "".join(self.children(child) for child in element if qualified(child) == "ac:rich-text-body")
+        return f'{head}<pre class="code"><code>{escape(text)}</code></pre>{rest}'
+
+    def _bodies(self, element: Any) -> str:
+        pieces = []
+        for child in element:
+            name = qualified(child)
+            if name == "ac:plain-text-body":
+                pieces.append(f"<pre>{self.children(child)}</pre>")
+            elif name == "ac:rich-text-body":
+                pieces.append(self.children(child))
+            elif name != "ac:parameter":
+                pieces.append(self.element(child))
+            pieces.append(escape(child.tail or ""))
+        return escape(element.text or "") + "".join(pieces)
+
+    def _contents(self) -> str:
+        lines = "".join(
+            f'<li class="toc-{level}"><a href="#{anchor}">{escape(title)}</a></li>'
+            for title, anchor, level in self.headings.values()
+            if title
+        )
+        return f'<nav class="toc"><ul>{lines}</ul></nav>'
+
+
+_ELEMENTS: dict[str, Callable[[_Rendering, Any], str]] = {
+    "a": _Rendering._anchor_tag,
+    "ac:adf-extension": _Rendering._extension,
+    "ac:emoticon": _Rendering._emoticon,
+    "ac:image": _Rendering._image,
+    "ac:inline-comment-marker": _Rendering._inside,
+    "ac:layout": _Rendering._layout,
+    "ac:layout-cell": _Rendering._layout,
+    "ac:layout-section": _Rendering._layout,
+    "ac:link": _Rendering._link,
+    "ac:macro": _Rendering._macro,
+    "ac:placeholder": _Rendering._inside,
+    "ac:rich-text-body": _Rendering._inside,
+    "ac:structured-macro": _Rendering._macro,
+    "ac:task": _Rendering._task,
+    "ac:task-body": _Rendering._inside,
+    "ac:task-list": _Rendering._tasks,
+    "br": _Rendering._void,
+    "hr": _Rendering._void,
+    "img": _Rendering._html_image,
+    "ri:user": _Rendering._mention,
+    "table": _Rendering._table,
+    "td": _Rendering._cell,
+    "th": _Rendering._cell,
+    "time": _Rendering._time,
+}

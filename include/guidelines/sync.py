@@ -1,0 +1,614 @@
+"""One project's guideline as it may be shown: its pages in tree order, each in its approved text.
+
+A run over an unchanged space reads one listing (250 pages a request) and, for a label, one listing more. What was
+read before is in ``seen``, the JSON state of the last run; renderings and images are objects in the store.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from include.base.canonical import digest_of
+from include.base.errors import InvalidInput, NotFound
+from include.base.store import Store
+from include.guidelines.approval import (
+    VERSION_PLACEHOLDER,
+    Approved,
+    History,
+    Verdict,
+    by_label,
+    by_property,
+    by_state,
+    served,
+)
+from include.guidelines.html import RENDERER, Finding, Rendered, ResolveUser, render
+from include.projects.model import Project
+from include.systems.confluence import Attachment, ConfluenceGateway, Page
+
+__all__ = ["Collected", "CollectedPage", "Image", "LeftOut", "collect", "rows"]
+
+SEEN_FORMAT = 1
+UNRESOLVED = ("unresolved_image", "external_image")
+_NUMBERS = re.compile(r"(\d+)")
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image of a page.
+
+    :param filename: name of the attachment.
+    :param name: name in a release, made of its digest: two pages may attach different files of one name.
+    :param sha256: its digest, under which the store holds it.
+    """
+
+    filename: str
+    name: str
+    sha256: str
+    bytes: int
+
+    def value(self) -> dict[str, Any]:
+        """Return the image as JSON."""
+        return {"bytes": self.bytes, "filename": self.filename, "name": self.name, "object": self.sha256}
+
+
+@dataclass(frozen=True)
+class CollectedPage:
+    """A page that goes into the guideline.
+
+    :param depth: 0 for the root page.
+    :param version: the approved version, whose text is published.
+    :param current_version: the newest version.
+    :param approver: Confluence account id, None where the mark does not say.
+    :param approved_at: UTC, ISO 8601, None where the mark does not say.
+    :param mark: how it was approved, such as ``state Verified``.
+    :param canonical_digest: SHA-256 of the approved text's canonical form.
+    :param html_object: digest of the rendered fragment in the store.
+    :param largest_image_bytes: the largest image it uses, refused ones included.
+    """
+
+    page_id: str
+    title: str
+    depth: int
+    version: int
+    current_version: int
+    approver: str | None
+    approved_at: str | None
+    mark: str
+    canonical_digest: str
+    html_object: str
+    sections: tuple[str, ...]
+    images: tuple[Image, ...]
+    text_characters: int
+    html_bytes: int
+    largest_image_bytes: int
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A page below the root that was never approved, or of which no approved text could be read."""
+
+    page_id: str
+    title: str
+    depth: int
+    current_version: int
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What one run found.
+
+    :param pages: the guideline, in tree order.
+    :param left_out: pages below the root that are not part of it.
+    :param order: ids of all pages below the root, published or not, in tree order.
+    :param findings: all findings of all pages.
+    :param missing_sections: sections the project requires and no published page has.
+    :param seen: the state to keep for the next run.
+    :param read: ids of the pages whose bodies were read in this run.
+    """
+
+    pages: tuple[CollectedPage, ...]
+    left_out: tuple[LeftOut, ...]
+    order: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    missing_sections: tuple[str, ...]
+    seen: dict[str, Any]
+    read: tuple[str, ...]
+
+
+def collect(
+    project: Project,
+    confluence: ConfluenceGateway,
+    store: Store,
+    seen: dict[str, Any] | None,
+    *,
+    resolve_user: ResolveUser | None = None,
+) -> Collected:
+    """Return the project's guideline in its approved state.
+
+    :param seen: ``Collected.seen`` of the last run, or None for the first.
+    :param resolve_user: turns the account id of a mention into a name; without it the id is shown.
+    :raises InvalidInput: when the root page is not in the space. A single bad page never raises: it becomes a finding.
+    :raises OutsideError: as the gateway does.
+    """
+    return _Run(project, confluence, store, seen or {}, resolve_user or (lambda account: None)).collect()
+
+
+def rows(collected: Collected) -> list[dict[str, Any]]:
+    """Return the batch that the gate checks, one row per page of the tree, left-out pages included.
+
+    ``sections_missing`` concerns the guideline as a whole and stands on the root's row, which is the first. Kilobytes
+    are rounded up, so that a limit of ``n`` kilobytes is kept exactly when the number is at most ``n``.
+    """
+    published = {page.page_id: page for page in collected.pages}
+    left_out = {page.page_id: page for page in collected.left_out}
+    batch = []
+    for position, page_id in enumerate(collected.order):
+        page = published.get(page_id)
+        either = page or left_out[page_id]
+        missing = collected.missing_sections if position == 0 else ()
+        kinds = [finding.kind for finding in either.findings]
+        batch.append(
+            {
+                "row_id": page_id,
+                "title": either.title,
+                "version": page.version if page else either.current_version,
+                "approved": page is not None,
+                "sections_missing": ", ".join(missing),
+                "sections_missing_count": len(missing),
+                "images_unresolved": sum(kind in UNRESOLVED for kind in kinds),
+                "largest_image_kilobytes": _kilobytes(page.largest_image_bytes) if page else 0,
+                "html_kilobytes": _kilobytes(page.html_bytes) if page else 0,
+                "text_characters": page.text_characters if page else 0,
+                "unknown_macros": kinds.count("unknown_macro"),
+            }
+        )
+    return batch
+
+
+def _kilobytes(size: int) -> int:
+    return -(-size // 1024)
+
+
+@dataclass
+class _Entry:
+    """What ``seen`` keeps of a page."""
+
+    version: int
+    digest: str | None = None
+    title: str = ""
+    approved: Approved | None = None
+    cleared: bool = False
+    labelled: list[int] = field(default_factory=list)
+    html: str | None = None
+    sections: list[str] = field(default_factory=list)
+    images: list[Image] = field(default_factory=list)
+    text_characters: int = 0
+    html_bytes: int = 0
+    largest_image_bytes: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    render_findings: list[Finding] = field(default_factory=list)
+
+    def value(self) -> dict[str, Any]:
+        return {
+            **{name: getattr(self, name) for name in _PLAIN_FIELDS},
+            "approved": self.approved.value() if self.approved else None,
+            "findings": [finding.value() for finding in self.findings],
+            "images": [image.value() for image in self.images],
+            "render_findings": [finding.value() for finding in self.render_findings],
+        }
+
+    @classmethod
+    def from_value(cls, value: dict[str, Any]) -> _Entry:
+        entry = cls(**{name: value[name] for name in _PLAIN_FIELDS})
+        entry.approved = Approved.from_value(value["approved"])
+        entry.findings = [Finding(*finding) for finding in value["findings"]]
+        entry.render_findings = [Finding(*finding) for finding in value["render_findings"]]
+        entry.images = [
+            Image(image["filename"], image["name"], image["object"], image["bytes"]) for image in value["images"]
+        ]
+        return entry
+
+
+_PLAIN_FIELDS = (
+    "version",
+    "digest",
+    "title",
+    "cleared",
+    "labelled",
+    "html",
+    "sections",
+    "text_characters",
+    "html_bytes",
+    "largest_image_bytes",
+)
+
+
+class _Run:
+    def __init__(
+        self,
+        project: Project,
+        confluence: ConfluenceGateway,
+        store: Store,
+        seen: dict[str, Any],
+        resolve_user: ResolveUser,
+    ) -> None:
+        self.project = project
+        self.settings = project.confluence.guideline
+        self.mark = self.settings.approved
+        self.confluence = confluence
+        self.store = store
+        self.resolve_user = resolve_user
+        # an approval under another mark says nothing about this one
+        trusted = seen.get("format") == SEEN_FORMAT and seen.get("mark") == self.mark.model_dump(mode="json")
+        self.space_known = seen.get("space") if seen.get("format") == SEEN_FORMAT else None
+        self.before = {
+            page_id: _Entry.from_value(value) for page_id, value in (seen.get("pages", {}) if trusted else {}).items()
+        }
+        self.rendering = digest_of([RENDERER, self.settings.max_image_kilobytes])
+        self.stale = seen.get("rendering") != self.rendering
+        self.read: list[str] = []
+        self.attachments: dict[str, dict[str, Attachment]] = {}
+
+    def collect(self) -> Collected:
+        self._list()
+        tree = self._tree()
+        self.inside = {page.id for page, _ in tree}
+        self.labelled = self._labelled([page for page, _ in tree])
+        entries: dict[str, _Entry] = {}
+        pages: list[CollectedPage] = []
+        left_out: list[LeftOut] = []
+        for page, depth in tree:
+            entry = self._entry(page)
+            entries[page.id] = entry
+            findings = (*entry.findings, *entry.render_findings)
+            if entry.approved is None or entry.html is None:
+                left_out.append(LeftOut(page.id, page.title, depth, page.version.number, findings))
+            else:
+                pages.append(self._collected(page, depth, entry, findings))
+        reported = [finding for page in pages for finding in page.findings]
+        reported += [finding for page in left_out for finding in page.findings]
+        reported += [
+            Finding("page_removed", page_id, f"{entry.title!r} is no longer below the guideline's root: it is left out")
+            for page_id, entry in sorted(self.before.items())
+            if page_id not in entries and entry.html is not None
+        ]
+        return Collected(
+            pages=tuple(pages),
+            left_out=tuple(left_out),
+            order=tuple(page.id for page, _ in tree),
+            findings=tuple(reported),
+            missing_sections=self._missing_sections(pages),
+            seen=self._seen(entries),
+            read=tuple(self.read),
+        )
+
+    def _seen(self, entries: dict[str, _Entry]) -> dict[str, Any]:
+        return {
+            "format": SEEN_FORMAT,
+            "mark": self.mark.model_dump(mode="json"),
+            "pages": {page_id: entry.value() for page_id, entry in sorted(entries.items())},
+            "rendering": self.rendering,
+            "space": {"id": self.space_id, "key": self.project.confluence.space},
+        }
+
+    def _missing_sections(self, pages: list[CollectedPage]) -> tuple[str, ...]:
+        present = {" ".join(section.split()).casefold() for page in pages for section in (page.title, *page.sections)}
+        return tuple(
+            section
+            for section in self.settings.required_sections
+            if " ".join(section.split()).casefold() not in present
+        )
+
+    # the listing and the tree
+
+    def _list(self) -> None:
+        key = self.project.confluence.space
+        known = self.space_known
+        if known and known.get("key") == key:
+            self.space_id = str(known["id"])
+            try:
+                self.listing = list(self.confluence.pages_in_space(self.space_id))
+            except NotFound:
+                # the space was deleted and made anew under its old key
+                known = None
+        if not known or known.get("key") != key:
+            self.space_id = self.confluence.space(key).id
+            self.listing = list(self.confluence.pages_in_space(self.space_id))
+        self.by_title = {page.title.casefold(): page for page in self.listing}
+
+    def _tree(self) -> list[tuple[Page, int]]:
+        root = next((page for page in self.listing if page.title == self.settings.root), None)
+        if root is None:
+            near = difflib.get_close_matches(self.settings.root, [page.title for page in self.listing], n=3)
+            hint = f"; near it: {', '.join(map(repr, near))}" if near else ""
+            raise InvalidInput(
+                f"project {self.project.name}: confluence.guideline.root: found {self.settings.root!r}, but space "
+                f"{self.project.confluence.space} has no current page of that title among its {len(self.listing)}{hint}"
+            )
+        children: dict[str | None, list[Page]] = defaultdict(list)
+        for page in self.listing:
+            children[page.parent_id].append(page)
+        return list(_walk(root, children))
+
+    # labels: listings that serve all pages at once
+
+    def _labelled(self, pages: list[Page]) -> dict[str, set[int]]:
+        """Return, per page id, the versions its labels name; a plain label names no version and stands as 0."""
+        marked: dict[str, set[int]] = defaultdict(set)
+        if self.mark.by != "label":
+            return marked
+        space = self.project.confluence.space
+        if VERSION_PLACEHOLDER not in self.mark.value:
+            for page_id in self.confluence.pages_with_label(space, self.mark.value):
+                marked[page_id].add(0)
+            return marked
+        # one listing per version number in question, since a label says nothing to a search but its whole name
+        asked: set[int] = set()
+        for page in pages:
+            before = self.before.get(page.id)
+            asked.add(page.version.number)
+            if before is not None:
+                asked.update(before.labelled)
+        for number in sorted(asked):
+            for page_id in self.confluence.pages_with_label(
+                space, self.mark.value.replace(VERSION_PLACEHOLDER, str(number))
+            ):
+                marked[page_id].add(number)
+        for page in pages:
+            if self._changed(page):
+                marked[page.id].update(self._versions_named(page.id))
+        return marked
+
+    def _versions_named(self, page_id: str) -> Iterator[int]:
+        shape = re.compile(
+            re.escape(self.mark.value.lower()).replace(re.escape(VERSION_PLACEHOLDER), r"([1-9]\d{0,8})") + r"\Z"
+        )
+        for label in self.confluence.labels(page_id):
+            found = shape.match(label.lower())
+            if found:
+                yield int(found.group(1))
+
+    def _changed(self, page: Page) -> bool:
+        before = self.before.get(page.id)
+        return before is None or before.version != page.version.number
+
+    # one page
+
+    def _entry(self, page: Page) -> _Entry:
+        before = self.before.get(page.id)
+        labelled = sorted(self.labelled.get(page.id, ()))
+        same_mark = before is not None and (self.mark.by != "label" or labelled == before.labelled)
+        if before is not None and not self._changed(page) and same_mark and not self._must_render(before):
+            return before
+        try:
+            return self._look(page, before, labelled)
+        except InvalidInput as error:
+            return self._unreadable(page, before, labelled, page.version.number, str(error))
+        except NotFound as error:
+            # gone since the listing, or not yet visible everywhere: version 0 makes the next run look again
+            return self._unreadable(page, before, labelled, 0, str(error))
+
+    def _must_render(self, before: _Entry) -> bool:
+        if before.approved is None:
+            return False
+        return self.stale or before.html is None or not self.store.object_path(before.html).exists()
+
+    def _unreadable(
+        self, page: Page, before: _Entry | None, labelled: list[int], looked_at: int, reason: str
+    ) -> _Entry:
+        entry = _Entry.from_value(before.value()) if before else _Entry(looked_at, title=page.title)
+        entry.version, entry.digest, entry.labelled = looked_at, None, labelled
+        approved = entry.approved if entry.html is not None else None
+        detail = f"version {page.version.number}: {reason}; {served(approved)}"
+        entry.findings = [Finding("unreadable", page.id, detail)]
+        return entry
+
+    def _look(self, page: Page, before: _Entry | None, labelled: list[int]) -> _Entry:
+        self.read.append(page.id)
+        current = self.confluence.page(page.id)
+        history = History(self.confluence, current)
+        verdict = self._judge(history, before, labelled)
+        entry = _Entry(
+            version=current.version.number,
+            approved=verdict.approved,
+            cleared=verdict.cleared,
+            labelled=labelled,
+            findings=list(verdict.findings),
+        )
+        if not any(finding.kind == "unreadable" for finding in verdict.findings):
+            entry.digest = history.digest(history.number)
+        if entry.approved is None:
+            entry.title = page.title
+            return entry
+        earlier = bool(entry.findings)
+        if before is not None and self._same_rendering(before, entry):
+            _keep_rendering(before, entry)
+            entry.title = before.title if earlier else page.title
+        else:
+            self._render(history, entry, entry.approved)
+            entry.title = history.page(entry.approved.version).title if earlier else page.title
+        return entry
+
+    def _judge(self, history: History, before: _Entry | None, labelled: list[int]) -> Verdict:
+        known = before.approved if before else None
+        if self.mark.by == "state":
+            return by_state(self.mark, self.confluence.content_state(history.current.id), history, known)
+        if self.mark.by == "property":
+            return by_property(self.mark, history, known)
+        cleared = before.cleared if before else False
+        return by_label(self.mark, bool(labelled), frozenset(labelled), history, known, cleared)
+
+    def _same_rendering(self, before: _Entry, entry: _Entry) -> bool:
+        return (
+            before.approved is not None
+            and entry.approved is not None
+            and before.approved.digest == entry.approved.digest
+            and not self._must_render(before)
+        )
+
+    def _render(self, history: History, entry: _Entry, approved: Approved) -> None:
+        pictures = _Pictures(self, history.current.id)
+        rendered: Rendered = render(
+            history.body(approved.version),
+            resolve_link=self._resolve_link,
+            resolve_image=pictures.resolve,
+            resolve_user=self.resolve_user,
+            page_id=history.current.id,
+            heading_offset=2,
+        )
+        content = rendered.html.encode("utf-8")
+        entry.html = self.store.put_object(content)
+        entry.html_bytes = len(content)
+        entry.sections = rendered.sections
+        entry.text_characters = rendered.text_characters
+        entry.images = pictures.used
+        entry.largest_image_bytes = pictures.largest
+        entry.render_findings = [*rendered.findings, *pictures.findings]
+
+    def _resolve_link(self, title: str, space_key: str | None, anchor: str | None) -> str | None:
+        if space_key and space_key != self.project.confluence.space:
+            return None
+        page = self.by_title.get(title.casefold())
+        if page is None:
+            return None
+        return f"#page-{page.id}" if page.id in self.inside else self.confluence.page_url(page) or None
+
+    def attached(self, page_id: str) -> dict[str, Attachment]:
+        if page_id not in self.attachments:
+            self.attachments[page_id] = {item.title: item for item in self.confluence.attachments(page_id)}
+        return self.attachments[page_id]
+
+    def page_by_title(self, title: str) -> Page | None:
+        return self.by_title.get(title.casefold())
+
+    def _collected(self, page: Page, depth: int, entry: _Entry, findings: tuple[Finding, ...]) -> CollectedPage:
+        if entry.approved is None or entry.html is None:
+            raise AssertionError("only pages with an approved rendering are collected")
+        return CollectedPage(
+            page_id=page.id,
+            title=entry.title,
+            depth=depth,
+            version=entry.approved.version,
+            current_version=page.version.number,
+            approver=entry.approved.approver,
+            approved_at=entry.approved.when,
+            mark=entry.approved.how,
+            canonical_digest=entry.approved.digest,
+            html_object=entry.html,
+            sections=tuple(entry.sections),
+            images=tuple(entry.images),
+            text_characters=entry.text_characters,
+            html_bytes=entry.html_bytes,
+            largest_image_bytes=entry.largest_image_bytes,
+            findings=findings,
+        )
+
+
+def _keep_rendering(before: _Entry, entry: _Entry) -> None:
+    for name in (
+        "html",
+        "html_bytes",
+        "sections",
+        "text_characters",
+        "images",
+        "largest_image_bytes",
+        "render_findings",
+    ):
+        setattr(entry, name, getattr(before, name))
+
+
+class _Pictures:
+    """The images of one page: fetched once, checked for size and kind, kept in the store."""
+
+    def __init__(self, run: _Run, page_id: str) -> None:
+        self.run = run
+        self.page_id = page_id
+        self.limit = run.settings.max_image_kilobytes * 1024
+        self.largest = 0
+        self.used: list[Image] = []
+        self.findings: list[Finding] = []
+        self._known: dict[tuple[str, str], str | None] = {}
+
+    def resolve(self, filename: str, page_title: str | None) -> str | None:
+        holder = self.page_id
+        if page_title is not None:
+            page = self.run.page_by_title(page_title)
+            if page is None:
+                return None
+            holder = page.id
+        if (holder, filename) not in self._known:
+            self._known[holder, filename] = self._fetch(holder, filename)
+        return self._known[holder, filename]
+
+    def _fetch(self, holder: str, filename: str) -> str | None:
+        attachment = self.run.attached(holder).get(filename)
+        if attachment is None:
+            return None
+        content = self._download(attachment)
+        if content is None:
+            limit = self.limit // 1024
+            self._note(
+                "image_too_large", f"image {filename!r} is over max_image_kilobytes {limit} ({self.largest:,} bytes)"
+            )
+            return None
+        ending = _image_ending(content)
+        if ending is None:
+            self._note("image_type", f"image {filename!r} is not PNG, JPEG, GIF or WebP by its first bytes")
+            return None
+        digest = self.run.store.put_object(content)
+        image = Image(filename, f"{digest[:16]}.{ending}", digest, len(content))
+        self.used.append(image)
+        return f"images/{image.name}"
+
+    def _download(self, attachment: Attachment) -> bytes | None:
+        self.largest = max(self.largest, attachment.size)
+        if attachment.size > self.limit:
+            return None
+        content = bytearray()
+        for piece in self.run.confluence.download(attachment):
+            content += piece
+            self.largest = max(self.largest, len(content))
+            if len(content) > self.limit:
+                return None
+        return bytes(content)
+
+    def _note(self, kind: str, detail: str) -> None:
+        self.findings.append(Finding(kind, self.page_id, detail))
+
+
+def _image_ending(content: bytes) -> str | None:
+    if content.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if content.startswith(b"\xff\xd8\xff"):
+        return "jpg"
+    if content[:6] in (b"GIF87a", b"GIF89a"):
+        return "gif"
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "webp"
+    return None
+
+
+def _walk(root: Page, children: dict[str | None, list[Page]]) -> Iterator[tuple[Page, int]]:
+    """Yield the tree in reading order: siblings by title, numbers in it as numbers ("2. b" before "10. a")."""
+    waiting = [(root, 0)]
+    met: set[str] = set()
+    while waiting:
+        page, depth = waiting.pop()
+        if page.id in met:
+            continue
+        met.add(page.id)
+        yield page, depth
+        below = sorted(children.get(page.id, ()), key=_natural, reverse=True)
+        waiting.extend((child, depth + 1) for child in below)
+
+
+def _natural(page: Page) -> tuple[Any, ...]:
+    parts = _NUMBERS.split(page.title.casefold())
+    return ([(int(part), "") if part.isdigit() else (-1, part) for part in parts], page.id)
