@@ -1,0 +1,1 @@
+"""Prodigy's shapes: hashes, tasks, tokens, and answers read back from stored rows."""

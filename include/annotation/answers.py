@@ -1,0 +1,338 @@
+"""Reading a stored row as an answer: who said what about which task, in one canonical value.
+
+Every underscore field of a row may be absent or null (old databases, ``db-in``), and the content may be stored as
+text instead of bytes. What cannot be read is refused with the dataset, the example and the field in the message.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from include.annotation.served import Served
+from include.annotation.tasks import shown, task_id
+from include.base.canonical import sha256_hex
+from include.base.errors import InvalidInput
+from include.projects.model import Interface, Project
+from include.systems.prodigy import Row
+
+__all__ = ["Answer", "AnswerValue", "account_of", "parse_content", "read_answer", "row_digest", "stored_bytes"]
+
+DECISIONS = ("accept", "reject", "ignore")
+
+_TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}\Z")
+"""How Prodigy names the session of somebody who gave no name."""
+
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True)
+class AnswerValue:
+    """What an answer says, so that two answers say the same exactly when their values are equal.
+
+    Picked options and marked spans count for ``accept`` only: with ``reject`` and ``ignore`` they are what happened to be on the
+    screen, and stay in the stored row alone. ``accept`` without any option, or without any span, is a value of its own
+    ("none of them", "nothing to mark"), never a missing one.
+
+    :param interface: ``textcat``, ``choice`` or ``ner``.
+    :param answer: ``accept``, ``reject`` or ``ignore``.
+    :param label: for ``textcat``, the label that was asked about.
+    :param accepted: for ``choice``, the ids picked, sorted, numbers before strings.
+    :param spans: for ``ner``, (start, end, label) sorted; code points, the end exclusive.
+    """
+
+    interface: Interface
+    answer: str
+    label: str | None = None
+    accepted: tuple[str | int, ...] = ()
+    spans: tuple[tuple[int, int, str], ...] = ()
+
+    def canonical(self) -> dict[str, Any]:
+        """Return the value as JSON without fractions: what is compared, counted and frozen."""
+        value: dict[str, Any] = {"interface": str(self.interface), "answer": self.answer}
+        if self.interface is Interface.TEXTCAT:
+            value["label"] = self.label
+        elif self.answer == "accept" and self.interface is Interface.CHOICE:
+            value["accept"] = list(self.accepted)
+        elif self.answer == "accept" and self.interface is Interface.NER:
+            value["spans"] = [list(span) for span in self.spans]
+        return value
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One stored answer.
+
+    :param row_digest: SHA-256 of the stored bytes, which shows later whether the row was changed.
+    :param account: the annotator's name in Prodigy, or None for an unknown person.
+    :param session: the session dataset it is linked to, or the one it names.
+    :param time: when it was given, UTC, where the row says so.
+    :param guideline: digest of the guideline release on the screen, None without a stamp.
+    :param shown: what the annotator was shown.
+    :param flagged: the annotator flagged it.
+    :param stamped: the row carried our own task id, and it matched.
+    """
+
+    link_id: int
+    example_id: int
+    row_digest: str
+    task_id: str
+    value: AnswerValue
+    account: str | None
+    session: str | None
+    time: datetime | None
+    guideline: str | None
+    guideline_number: int | None
+    round: int
+    view_id: str | None
+    shown: dict[str, Any]
+    labels_digest: str | None = None
+    flagged: bool = False
+    stamped: bool = False
+
+
+def read_answer(row: Row, project: Project, *, dataset: str | None = None) -> Answer:
+    """Return the answer that a row of a project's dataset holds.
+
+    :param dataset: the dataset it was read from, where that is not the project's answers.
+    :raises InvalidInput: naming dataset, example, field, what was found and what is allowed.
+    """
+    dataset = dataset or project.answers
+    where = f"{dataset}, example {row.example_id}"
+    content = row.content or _parse(row.raw, where)
+    labelops = _object(content, "labelops", where) or {}
+    if labelops.get("invalid"):
+        # Our recipe keeps an answer that it cannot vouch for, and says why: it counts as no answer.
+        raise InvalidInput(f"{where}: labelops.invalid: set aside when it was saved: {labelops['invalid']!r:.400}")
+    served = Served.read(labelops, where)
+    seen = _located(where, shown, content)
+    return Answer(
+        link_id=row.link_id,
+        example_id=row.example_id,
+        row_digest=row_digest(row.raw),
+        task_id=_checked_task_id(content, labelops, project, where),
+        value=_value(content, project, where),
+        account=_account(content, row.session, dataset, where),
+        session=row.session or _text(content, "_session_id", where),
+        time=_time(content, where),
+        guideline=served.guideline,
+        guideline_number=served.guideline_number,
+        round=served.round,
+        view_id=_text(content, "_view_id", where),
+        shown=seen,
+        labels_digest=served.labels_digest,
+        flagged=content.get("flagged") is True,
+        stamped="task_id" in labelops,
+    )
+
+
+def stored_bytes(raw: bytes | bytearray | memoryview | str) -> bytes:
+    """Return stored content as bytes, however the driver or an editor's update left it."""
+    return raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else bytes(raw)
+
+
+def row_digest(raw: bytes | bytearray | memoryview | str) -> str:
+    """Return the SHA-256 of a row's stored bytes."""
+    return sha256_hex(stored_bytes(raw))
+
+
+def parse_content(raw: bytes | bytearray | memoryview | str) -> dict[str, Any]:
+    """Return the JSON object that a row's content holds.
+
+    :raises InvalidInput: when it is not JSON, or not an object. The message holds no content.
+    """
+    try:
+        value = json.loads(stored_bytes(raw))
+    except json.JSONDecodeError as error:
+        raise InvalidInput(f"content: not JSON ({error.msg} at character {error.pos})") from None
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"content: not UTF-8 (byte {error.start})") from None
+    except RecursionError:
+        raise InvalidInput("content: nested too deeply to be a task") from None
+    except ValueError as error:
+        raise InvalidInput(f"content: not JSON ({type(error).__name__})") from None
+    if not isinstance(value, dict):
+        raise InvalidInput(f"content: found {type(value).__name__}; allowed: a JSON object")
+    return value
+
+
+def account_of(session: str | None, dataset: str) -> str | None:
+    """Return whose session ``<dataset>-<account>`` is; None for nobody's (no name, or a time for a name)."""
+    if not session:
+        return None
+    account = session.removeprefix(f"{dataset}-")
+    return None if not account or _TIMESTAMP.match(account) else account
+
+
+def _parse(raw: bytes, where: str) -> dict[str, Any]:
+    return _located(where, parse_content, raw)
+
+
+def _located(where: str, read: Any, value: Any) -> Any:
+    try:
+        return read(value)
+    except InvalidInput as error:
+        raise InvalidInput(f"{where}: {error}") from error
+
+
+def _checked_task_id(content: Mapping[str, Any], labelops: Mapping[str, Any], project: Project, where: str) -> str:
+    computed = _located(where, lambda task: task_id(project.name, task), content)
+    stamped = labelops.get("task_id")
+    if stamped is None:
+        return computed
+    if not isinstance(stamped, str) or not _DIGEST.match(stamped):
+        raise InvalidInput(f"{where}: labelops.task_id: found {stamped!r:.80}; allowed: a SHA-256 in hex")
+    if stamped != computed:
+        raise InvalidInput(
+            f"{where}: labelops.task_id: found {stamped}, but what the row shows has the id {computed}: the content was "
+            "changed after the task was made, or the row belongs to another project"
+        )
+    return computed
+
+
+def _account(content: Mapping[str, Any], linked: str | None, dataset: str, where: str) -> str | None:
+    annotator = _text(content, "_annotator_id", where)
+    named = _text(content, "_session_id", where)
+    if content.get("versions") is not None:
+        # A row of Prodigy's own review interface carries the ids of the version it started from, not the reviewer's.
+        return None
+    prefix = f"{dataset}-"
+    if annotator and linked and annotator.startswith(prefix) and linked.startswith(prefix) and annotator != linked:
+        # The row says one person and the session it was saved under another: nobody can say who it was.
+        return None
+    return account_of(annotator or linked or named, dataset)
+
+
+def _time(content: Mapping[str, Any], where: str) -> datetime | None:
+    found = content.get("_timestamp")
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, (int, float)):
+        raise InvalidInput(f"{where}: _timestamp: found {found!r:.60}; allowed: seconds since 1970, or null")
+    try:
+        return datetime.fromtimestamp(found, UTC)
+    except (OverflowError, ValueError, OSError) as error:
+        raise InvalidInput(f"{where}: _timestamp: found {found!r}; allowed: seconds since 1970, or null") from error
+
+
+def _value(content: Mapping[str, Any], project: Project, where: str) -> AnswerValue:
+    answer = content.get("answer")
+    if answer not in DECISIONS:
+        raise InvalidInput(f"{where}: answer: found {answer!r:.60}; allowed: {', '.join(DECISIONS)}")
+    interface = project.annotation.interface
+    if interface is Interface.TEXTCAT:
+        return AnswerValue(interface, answer, label=_label(content.get("label"), f"{where}: label"))
+    if interface is Interface.CHOICE:
+        accepted = _accepted(content, project, where)
+        return AnswerValue(interface, answer, accepted=accepted if answer == "accept" else ())
+    spans = _spans(content, where)
+    return AnswerValue(interface, answer, spans=spans if answer == "accept" else ())
+
+
+def _label(found: Any, field: str) -> str:
+    if not isinstance(found, str) or not found:
+        raise InvalidInput(f"{field}: found {found!r:.60}; allowed: a string that is not empty")
+    return found
+
+
+def _accepted(content: Mapping[str, Any], project: Project, where: str) -> tuple[str | int, ...]:
+    if content.get("options") is None:
+        raise InvalidInput(f"{where}: options: found none; allowed: the list of options that was shown")
+    known = [_option_id(option["id"], f"{where}: options[{n}].id") for n, option in enumerate(content["options"])]
+    if len(set(known)) != len(known):
+        raise InvalidInput(f"{where}: options: an id is there twice, so the answer can mean either")
+    found = content.get("accept")
+    if found is None:
+        return ()
+    if not isinstance(found, list):
+        raise InvalidInput(f"{where}: accept: found {type(found).__name__}; allowed: a list of option ids")
+    picked = [_option_id(value, f"{where}: accept[{place}]") for place, value in enumerate(found)]
+    strange = [value for value in picked if value not in known]
+    if strange:
+        raise InvalidInput(f"{where}: accept: found {strange[0]!r:.60}; allowed: {', '.join(map(repr, known))}")
+    if len(set(picked)) != len(picked):
+        raise InvalidInput(f"{where}: accept: an id is there twice; allowed: each once")
+    if len(picked) > 1 and not project.annotation.multiple:
+        raise InvalidInput(
+            f"{where}: accept: found {len(picked)} ids; allowed: one, as the project says multiple: false"
+        )
+    return tuple(sorted(picked, key=lambda value: (isinstance(value, str), value)))
+
+
+def _option_id(found: Any, field: str) -> str | int:
+    if isinstance(found, bool) or not isinstance(found, (str, int)):
+        raise InvalidInput(f"{field}: found {found!r:.60}; allowed: a string or a whole number")
+    return found
+
+
+def _spans(content: Mapping[str, Any], where: str) -> tuple[tuple[int, int, str], ...]:
+    text = content.get("text")
+    if not isinstance(text, str):
+        raise InvalidInput(f"{where}: text: found {type(text).__name__}; allowed: the string that the spans count in")
+    found = content.get("spans")
+    if found is None:
+        return ()
+    if not isinstance(found, list):
+        raise InvalidInput(f"{where}: spans: found {type(found).__name__}; allowed: a list of spans")
+    spans = sorted({_span(span, len(text), f"{where}: spans[{place}]") for place, span in enumerate(found)})
+    for before, after in zip(spans, spans[1:], strict=False):
+        if after[0] < before[1]:
+            raise InvalidInput(
+                f"{where}: spans: {before[0]}-{before[1]} and {after[0]}-{after[1]} overlap; allowed: spans side by side"
+            )
+    _check_tokens(content, spans, where)
+    return tuple(spans)
+
+
+def _span(found: Any, length: int, field: str) -> tuple[int, int, str]:
+    if not isinstance(found, Mapping):
+        raise InvalidInput(f"{field}: found {type(found).__name__}; allowed: an object with start, end and label")
+    start = _whole(found.get("start"), f"{field}.start")
+    end = _whole(found.get("end"), f"{field}.end")
+    if not 0 <= start < end <= length:
+        raise InvalidInput(f"{field}: found {start}-{end}; allowed: within 0-{length}, the end after the start")
+    for name in ("token_start", "token_end"):
+        if found.get(name) is not None:
+            _whole(found[name], f"{field}.{name}")
+    return start, end, _label(found.get("label"), f"{field}.label")
+
+
+def _whole(found: Any, field: str) -> int:
+    if isinstance(found, bool) or not isinstance(found, int):
+        raise InvalidInput(f"{field}: found {found!r:.60}; allowed: a whole number")
+    return found
+
+
+def _check_tokens(content: Mapping[str, Any], spans: list[tuple[int, int, str]], where: str) -> None:
+    """Refuse spans that cut a token: the interface cannot make them, so the offsets count something else."""
+    tokens = content.get("tokens")
+    if not tokens or not spans:
+        return
+    try:
+        starts = {token["start"] for token in tokens}
+        ends = {token["end"] for token in tokens}
+    except (TypeError, KeyError) as error:
+        raise InvalidInput(f"{where}: tokens: allowed: a list of objects with start and end") from error
+    for start, end, _ in spans:
+        if start not in starts or end not in ends:
+            raise InvalidInput(
+                f"{where}: spans: {start}-{end} cuts a token; allowed: from a token's start to a token's end"
+            )
+
+
+def _object(content: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any] | None:
+    found = content.get(key)
+    if found is not None and not isinstance(found, Mapping):
+        raise InvalidInput(f"{where}: {key}: found {type(found).__name__}; allowed: an object")
+    return found
+
+
+def _text(content: Mapping[str, Any], key: str, where: str) -> str | None:
+    found = content.get(key)
+    if found is not None and not isinstance(found, str):
+        raise InvalidInput(f"{where}: {key}: found {found!r:.60}; allowed: a string, or null")
+    return found or None
