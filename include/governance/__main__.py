@@ -1,0 +1,206 @@
+"""The ledger on the command line, for auditors and for whoever runs the installation.
+
+Exit codes: 0 all is well, 1 the ledger is not what was written, 2 it could not be looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from include.base.canonical import SHORT
+from include.base.errors import LabelopsError, LedgerBehind
+from include.base.store import Store
+from include.governance import checkpoint
+from include.governance.ledger import Ledger
+from include.governance.records import Event, time_text
+from include.governance.verify import Verification
+from include.settings import settings
+
+__all__ = ["main"]
+
+_LONG_DIGEST = re.compile(rf"\b([0-9a-f]{{{SHORT}}})[0-9a-f]{{{64 - SHORT}}}\b")
+_COLUMNS = "{:>7}  {:<27}  {:<20}  {:<22}  {:<18}  {:<36}  {:<27}  {}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    ledger = None
+    try:
+        ledger = Ledger(options.ledger or settings().ledger_url)
+        return int(options.command(ledger, options))
+    except LedgerBehind as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except LabelopsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader (head, less) has seen enough
+        return 0
+    finally:
+        if ledger is not None:
+            ledger.close()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m include.governance", description="The ledger: who did what, when.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def add(name: str, function: Any, words: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=words, description=words)
+        command.add_argument("--ledger", metavar="URL", help="the ledger's database (default: LABELOPS_LEDGER)")
+        command.set_defaults(command=function)
+        return command
+
+    add("migrate", _migrate, "build the ledger's tables, or bring them up to date")
+    check = add("verify", _verify, "check every hash, every row, and the checkpoints kept outside")
+    check.add_argument(
+        "--store", metavar="DIR", help="the store's folder (default: LABELOPS_STORE where it is a folder)"
+    )
+    check.add_argument("--json", action="store_true", help="print one JSON object")
+    add("head", _head, "print how far the ledger has come, as JSON")
+    listing = add("events", _events, "list who did what, when")
+    listing.add_argument("--project", help="only this labelling project")
+    listing.add_argument("--subject", help="only this subject, as version:<digest>")
+    listing.add_argument("--action", action="append", help="only this action; may be repeated")
+    listing.add_argument("--after", type=int, default=0, metavar="N", help="only events after number N")
+    listing.add_argument("--limit", type=int, metavar="N", help="at most N events")
+    listing.add_argument("--full", action="store_true", help="print digests in full")
+    listing.add_argument("--json", action="store_true", help="print one JSON object per event")
+    keep = add("checkpoint", _checkpoint, "write the head outside the database")
+    keep.add_argument("--store", metavar="DIR", help="the store's folder")
+    recover = add("recover", _recover, "record that events are lost for good and go on")
+    recover.add_argument("--store", metavar="DIR", help="the store's folder")
+    recover.add_argument("--actor", required=True, help="the person who takes responsibility")
+    recover.add_argument("--reason", required=True, help="what was lost, and why it cannot be restored")
+    return parser
+
+
+def _store(options: argparse.Namespace) -> Store:
+    place = options.store or settings().store
+    if "://" in place:
+        from include.base.errors import InvalidInput
+
+        raise InvalidInput(f"{place} is no folder: name a copy of the store with --store")
+    return Store(Path(place))
+
+
+def _migrate(ledger: Ledger, _options: argparse.Namespace) -> int:
+    done = ledger.migrate()
+    sys.stdout.write("The ledger's tables are built.\n" if done else "The ledger's tables are up to date.\n")
+    return 0
+
+
+def _head(ledger: Ledger, _options: argparse.Namespace) -> int:
+    sys.stdout.write(json.dumps(asdict(ledger.head())) + "\n")
+    return 0
+
+
+def _checkpoint(ledger: Ledger, options: argparse.Namespace) -> int:
+    written = ledger.write_checkpoint(_store(options))
+    sys.stdout.write("The checkpoint is written.\n" if written else "Nothing was added since the last checkpoint.\n")
+    return 0
+
+
+def _recover(ledger: Ledger, options: argparse.Namespace) -> int:
+    head = checkpoint.recover(ledger, _store(options), actor=options.actor, reason=options.reason)
+    sys.stdout.write(f"The loss is recorded as event {head.size}; the ledger goes on in epoch {head.epoch}.\n")
+    return 0
+
+
+def _verify(ledger: Ledger, options: argparse.Namespace) -> int:
+    checkpoints = []
+    if options.store or "://" not in settings().store:
+        store = _store(options)
+        last = checkpoint.last_checkpoint(store)
+        checkpoints = list(dict.fromkeys([*checkpoint.kept_checkpoints(store), *([last] if last else [])]))
+    outcome = ledger.verify(checkpoints)
+    if options.json:
+        sys.stdout.write(json.dumps(_as_json(outcome, len(checkpoints)), ensure_ascii=False) + "\n")
+    else:
+        for line in _sentences(outcome, len(checkpoints)):
+            sys.stdout.write(_printable(line) + "\n")
+    return 0 if outcome.ok else 1
+
+
+def _as_json(outcome: Verification, checkpoints: int) -> dict[str, Any]:
+    findings = [{**asdict(finding), "warning": finding.warning} for finding in outcome.findings]
+    return {
+        "ok": outcome.ok,
+        "size": outcome.size,
+        "head": asdict(outcome.head),
+        "checkpoints": checkpoints,
+        "findings": findings,
+        "more": outcome.more,
+    }
+
+
+def _sentences(outcome: Verification, checkpoints: int) -> list[str]:
+    lines = [f"{'Warning: ' if finding.warning else ''}{finding.sentence}" for finding in outcome.findings]
+    if outcome.more:
+        lines.append(f"{outcome.more} further findings are not shown.")
+    against = f"compared with {checkpoints} outside checkpoint{'' if checkpoints == 1 else 's'}"
+    if not checkpoints:
+        against = "no outside checkpoint to compare with, so a cut-off end would not show"
+    verdict = "is sound" if outcome.ok else "is NOT what was written"
+    lines.append(
+        f"The ledger {outcome.head.ledger_id} {verdict}: {outcome.size} events read, "
+        f"head {outcome.head.hash[:SHORT]}; {against}."
+    )
+    return lines
+
+
+def _events(ledger: Ledger, options: argparse.Namespace) -> int:
+    found = ledger.events(options.project, options.action, options.subject, after=options.after, limit=options.limit)
+    if not options.json:
+        header = _COLUMNS.format(
+            "number", "when (UTC)", "who", "did what", "project", "to what", "before > after", "why"
+        )
+        sys.stdout.write(header + "\n")
+    for event in found:
+        line = _event_json(event) if options.json else _event_line(event, full=options.full)
+        sys.stdout.write(line + "\n")
+    return 0
+
+
+def _event_json(event: Event) -> str:
+    return json.dumps({**asdict(event), "time": time_text(event.time)}, ensure_ascii=False)
+
+
+def _event_line(event: Event, *, full: bool) -> str:
+    before, after = event.digest_before or "", event.digest_after or ""
+    change = f"{before or '-'} > {after or '-'}" if before or after else ""
+    line = _COLUMNS.format(
+        event.seq,
+        time_text(event.time),
+        event.actor,
+        event.action,
+        event.project or "-",
+        _shown(event.subject, full=full),
+        _shown(change, full=full),
+        event.reason,
+    )
+    return _printable(line).rstrip()
+
+
+def _shown(text: str, *, full: bool) -> str:
+    return text if full else _LONG_DIGEST.sub(r"\1", text)
+
+
+def _printable(text: str) -> str:
+    """Keep a field from starting a line of its own or from steering the terminal."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,202 @@
+"""Claims on outside effects: who may write now, and what was written before.
+
+A task whose supervisor died can go on writing after its retry has begun. So every effect is claimed first: the ledger
+gives out a fencing token, higher with each claim on the same subject, and whoever holds an older one is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from include.base.canonical import digest_of
+from include.base.errors import Fenced, InvalidInput
+from include.governance import tables
+from include.governance.records import NewEvent, time_text
+
+if TYPE_CHECKING:
+    from include.governance.ledger import Ledger, Transaction
+
+__all__ = ["Claim", "Done", "claim"]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How an effect was completed.
+
+    :param reference: where it is: a page id, a process id, a path.
+    :param created: how many outside things were created when it was last completed with a change.
+    :param updated: how many were changed.
+    """
+
+    key: str
+    reference: str
+    created: int
+    updated: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to make one outside effect, until a newer claim on the same subject takes it over.
+
+    :param token: the fencing token, higher than that of every earlier claim on this subject.
+    :param previous: how the effect was completed before, None where it never was.
+    :param interrupted: whether an earlier try claimed this very effect and never completed it: the outside thing
+        may be there already.
+    """
+
+    ledger: Ledger
+    key: str
+    use_case: str
+    project: str
+    subject: str
+    run: str
+    try_number: int
+    token: int
+    previous: Done | None
+    interrupted: bool
+
+    @property
+    def scope(self) -> str:
+        """What the token fences: all effects of a use case on one subject of a project."""
+        return _scope(self.use_case, self.project, self.subject)
+
+    def check(self) -> None:
+        """Call before each outside write.
+
+        The check narrows the gap to the length of one request; what still slips through is found by its key, for
+        every effect is looked up before it is created.
+
+        :raises Fenced: when a newer claim exists.
+        """
+        with self.ledger.reading() as connection:
+            newest = newest_token(connection, self.scope)
+        if newest != self.token:
+            raise Fenced(fenced_sentence(self, newest))
+
+    def done(self, reference: str, *, created: int, updated: int, detail: str = "", digest: str | None = None) -> bool:
+        """Record the effect as complete. Writes nothing when it was, and nothing has changed.
+
+        An ``effect.done`` event is appended when something was created or updated, and when this try completes what
+        an earlier one had begun: the outside write happened, though nobody lived to count it.
+
+        :param reference: where the effect is: a page id, a process id, a path.
+        :param created: how many outside things this try created.
+        :param updated: how many it changed.
+        :param detail: what else an auditor wants to know, in words without label content.
+        :param digest: SHA-256 of what was written, for the event's ``digest_after``.
+        :returns: whether an event was appended.
+        :raises Fenced: when a newer claim exists.
+        """
+        with self.ledger.transaction() as transaction:
+            return self.done_in(transaction, reference, created=created, updated=updated, detail=detail, digest=digest)
+
+    def done_in(
+        self,
+        transaction: Transaction,
+        reference: str,
+        *,
+        created: int,
+        updated: int,
+        detail: str = "",
+        digest: str | None = None,
+    ) -> bool:
+        """Record the effect as complete inside a transaction, together with what else belongs to it."""
+        transaction.check(self)
+        known = read_done(transaction.connection, self.key)
+        changed = bool(created or updated)
+        if known is not None and not changed and known.reference == reference:
+            return False
+        _write_done(transaction, self, Done(self.key, reference, created, updated, detail), known)
+        if not changed and not (known is None and self.interrupted):
+            return False
+        event = NewEvent(
+            actor=self.use_case,
+            action="effect.done",
+            project=self.project,
+            subject=self.subject,
+            digest_after=digest,
+            reason=detail,
+            run=self.run,
+            body={"effect": self.key, "reference": reference, "created": created, "updated": updated,
+                  "recovered": not changed},
+        )  # fmt: skip
+        # The first completion is named by the effect; a later one, which changed the outside again, by its token too.
+        key = f"effect:{self.key}" if known is None else f"effect:{self.key}:{self.token}"
+        return transaction.append(event, key=key)[1]
+
+
+def claim(ledger: Ledger, key: str, *, use_case: str, project: str, subject: str, run: str, try_number: int) -> Claim:
+    """Claim an effect, so that every older claim on its subject is refused from now on.
+
+    :param key: the effect's key, from :func:`include.base.canonical.effect_key`.
+    :param run: names the task instance without its try: DAG, run, task and map index.
+    :param try_number: which try of it this is, from 1.
+    :raises Fenced: when a later try of the same run has claimed this subject already.
+    """
+    if try_number < 0:
+        raise InvalidInput(f"the try number is {try_number}; expected 0 or more")
+    scope = _scope(use_case, project, subject)
+    table = tables.effect_claim
+    with ledger.transaction() as transaction:
+        connection = transaction.connection
+        of_run = sa.select(sa.func.max(table.c.try_number)).where(table.c.scope == scope, table.c.run == run)
+        latest_try = connection.scalar(of_run)
+        if latest_try is not None and latest_try > try_number:
+            raise Fenced(
+                f"{use_case} on {subject}: try {latest_try} of {run} has taken over from try {try_number}; "
+                "this try stops and writes nothing more"
+            )
+        before = sa.select(sa.func.count()).select_from(table).where(table.c.key == key)
+        previous = read_done(connection, key)
+        interrupted = previous is None and bool(connection.scalar(before))
+        token = newest_token(connection, scope) + 1
+        values: dict[str, Any] = {
+            "scope": scope, "token": token, "key": key, "use_case": use_case, "project": project, "subject": subject,
+            "run": run, "try_number": try_number, "claimed_at": time_text(datetime.now(UTC)),
+        }  # fmt: skip
+        connection.execute(sa.insert(table), values)
+    return Claim(ledger, key, use_case, project, subject, run, try_number, token, previous, interrupted)
+
+
+def newest_token(connection: Connection, scope: str) -> int:
+    """Return the highest token given out for a scope, 0 where there is none."""
+    table = tables.effect_claim
+    return connection.scalar(sa.select(sa.func.max(table.c.token)).where(table.c.scope == scope)) or 0
+
+
+def read_done(connection: Connection, key: str) -> Done | None:
+    """Return how the effect of that key was completed, or None."""
+    row = connection.execute(sa.select(tables.effect).where(tables.effect.c.key == key)).mappings().first()
+    if row is None:
+        return None
+    return Done(row["key"], row["reference"], row["created"], row["updated"], row["detail"])
+
+
+def fenced_sentence(held: Claim, newest: int) -> str:
+    """Say who was refused and why."""
+    return (
+        f"{held.use_case} on {held.subject}: claim {held.token} of try {held.try_number} was taken over by claim "
+        f"{newest}; this try stops and writes nothing more"
+    )
+
+
+def _write_done(transaction: Transaction, held: Claim, done: Done, known: Done | None) -> None:
+    table = tables.effect
+    values = {
+        "scope": held.scope, "token": held.token, "reference": done.reference, "created": done.created,
+        "updated": done.updated, "detail": done.detail, "done_at": time_text(datetime.now(UTC)),
+    }  # fmt: skip
+    if known is None:
+        transaction.connection.execute(sa.insert(table), {"key": done.key, **values})
+    else:
+        transaction.connection.execute(sa.update(table).where(table.c.key == done.key), values)
+
+
+def _scope(use_case: str, project: str, subject: str) -> str:
+    return digest_of([use_case, project, subject])

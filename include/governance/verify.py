@@ -1,0 +1,368 @@
+"""Whether a ledger is what was written: every hash, every row, and the heads that were kept outside.
+
+Needs no secret. What a chain alone can show is that somebody changed, removed or moved an event without working out all
+later hashes anew. Somebody who did that, or who cut the end off, is found by a checkpoint kept outside the database.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from include.base.canonical import SHORT, canonical_text
+from include.governance import tables
+from include.governance.ledger import chain_hash, genesis_hash, read_head, row_digest
+from include.governance.records import Head, read_time, time_text
+
+if TYPE_CHECKING:
+    from include.governance.ledger import Ledger
+
+__all__ = ["FINDINGS_KEPT", "Finding", "Kind", "Verification", "verify"]
+
+Kind = Literal[
+    "changed",
+    "removed",
+    "inserted",
+    "reordered",
+    "truncated",
+    "rechained",
+    "other_ledger",
+    "row_changed",
+    "row_removed",
+    "row_inserted",
+    "unguarded",
+    "clock_back",
+    "recovered",
+]
+
+FINDINGS_KEPT = 1000
+"""Findings kept in words; the rest is counted, so that memory stays the same however much is wrong."""
+
+WARNINGS: frozenset[str] = frozenset({"clock_back", "recovered"})
+"""Kinds that a person should know of and that are no tampering."""
+
+PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something the verifier saw.
+
+    :param seq: the event it concerns, None where it concerns the whole ledger.
+    :param sentence: what was found, for a reader who knows the ledger but not its tables.
+    """
+
+    kind: Kind
+    seq: int | None
+    sentence: str
+
+    @property
+    def warning(self) -> bool:
+        """Whether the ledger is sound all the same."""
+        return self.kind in WARNINGS
+
+
+@dataclass(slots=True)
+class Verification:
+    """The outcome of :func:`verify`.
+
+    :param size: number of events read.
+    :param head: the ledger's head as it was read.
+    :param findings: the first 1,000, in the order of the events.
+    :param more: how many further findings there were.
+    """
+
+    size: int
+    head: Head
+    findings: list[Finding] = field(default_factory=list)
+    more: int = 0
+    ok: bool = True
+
+    def add(self, kind: Kind, seq: int | None, sentence: str) -> None:
+        """Note a finding; any but a warning makes the ledger unsound."""
+        finding = Finding(kind, seq, sentence)
+        self.ok = self.ok and finding.warning
+        if len(self.findings) < FINDINGS_KEPT:
+            self.findings.append(finding)
+        else:
+            self.more += 1
+
+
+def verify(ledger: Ledger, checkpoint: Head | Iterable[Head] | None = None) -> Verification:
+    """Read the whole ledger at one moment and report all that is not as it was written.
+
+    Streams: memory does not grow with the ledger.
+
+    :param checkpoint: one or several heads kept outside the database.
+    :raises Unsupported: when the schema is not the code's.
+    :raises Unavailable: when the database cannot be read.
+    """
+    checkpoints = [checkpoint] if isinstance(checkpoint, Head) else list(checkpoint or ())
+    with ledger.reading() as connection:
+        outcome = Verification(size=0, head=read_head(connection))
+        _check_guards(ledger.dialect, connection, outcome)
+        chain = _Chain(connection, outcome, checkpoints)
+        rows = [_Rows(connection, *projection) for projection in _PROJECTIONS]
+        for event in _pages(connection, tables.event, "seq"):
+            body = chain.follow(event)
+            for projection in rows:
+                projection.follow(event, body, outcome)
+        for projection in rows:
+            projection.finish(outcome)
+        chain.finish()
+    return outcome
+
+
+# ---- the chain -----------------------------------------------------------------------------------------------------
+
+
+class _Chain:
+    """Follows the events in their order, and remembers what the next one has to be."""
+
+    def __init__(self, connection: Connection, outcome: Verification, checkpoints: list[Head]) -> None:
+        self.connection = connection
+        self.outcome = outcome
+        self.expected = 1
+        self.previous_hash = genesis_hash(outcome.head.ledger_id)
+        self.previous_time = ""
+        self.checkpoints = checkpoints
+        self.open: dict[int, list[Head]] = {}
+        self.explained: set[tuple[str, int, str]] = set()
+        for checkpoint in checkpoints:
+            self.open.setdefault(checkpoint.size, []).append(checkpoint)
+        self.lost: list[tuple[Head, Kind, int | None, str]] = []
+
+    def follow(self, event: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Check one event; return its body where it can be trusted to be the one that was written."""
+        gap = self._check_number(event["seq"])
+        body, fault = _read_body(event)
+        own = fault is None and self._hash_of(event, body, event["seq"]) == event["hash"]
+        if not own:
+            self._explain_own(event, body, fault)
+        elif event["prev_hash"] != self.previous_hash and not gap:
+            self._explain_link(event)
+        self._check_clock(event)
+        self._check_checkpoint(event)
+        if own and event["action"] == "ledger.recovered":
+            self._note_recovery(event["seq"], body or {})
+        self.expected = event["seq"] + 1
+        self.previous_hash = event["hash"]
+        self.outcome.size += 1
+        return body if own else None
+
+    def finish(self) -> None:
+        """Say what the checkpoints hold and the ledger does not."""
+        last = self.expected - 1
+        for size, checkpoints in sorted(self.open.items()):
+            for checkpoint in checkpoints:
+                if checkpoint.ledger_id != self.outcome.head.ledger_id or size == 0:
+                    self._lose_other(checkpoint)
+                    continue
+                sentence = (
+                    f"The ledger ends at event {last}, but a checkpoint kept outside says that it had {size} events: "
+                    f"{size - last} were cut off."
+                )
+                self.lost.append((checkpoint, "truncated", last, sentence))
+        for checkpoint, kind, seq, sentence in self.lost:
+            if (checkpoint.ledger_id, checkpoint.size, checkpoint.hash) not in self.explained:
+                self.outcome.add(kind, seq, sentence)
+
+    def _lose_other(self, checkpoint: Head) -> None:
+        if checkpoint.ledger_id == self.outcome.head.ledger_id:
+            return
+        own = self.outcome.head.ledger_id
+        sentence = f"A checkpoint kept outside belongs to ledger {checkpoint.ledger_id}; this one is {own}."
+        self.lost.append((checkpoint, "other_ledger", None, sentence))
+
+    def _check_number(self, seq: int) -> bool:
+        """Return whether events are missing before this one."""
+        if seq == self.expected:
+            return False
+        if seq < self.expected:
+            self.outcome.add("inserted", seq, f"Event {seq} has a number that the ledger never gives: it starts at 1.")
+            return True
+        first, last = self.expected, seq - 1
+        what = f"Event {first} is" if first == last else f"Events {first} to {last} are"
+        self.outcome.add("removed", first, f"{what} missing: the ledger goes on with event {seq}.")
+        return True
+
+    def _hash_of(self, event: Mapping[str, Any], body: Any, seq: int) -> str | None:
+        try:
+            return chain_hash(event["prev_hash"], {**event, "seq": seq}, body)
+        except (TypeError, ValueError):
+            return None
+
+    def _explain_own(self, event: Mapping[str, Any], body: Any, fault: str | None) -> None:
+        """Tell an event that was moved from one that was changed: the moved one fits under its old number."""
+        seq = event["seq"]
+        table = tables.event
+        before = self.connection.scalar(sa.select(table.c.seq).where(table.c.hash == event["prev_hash"]))
+        if fault is None and before is not None and self._hash_of(event, body, before + 1) == event["hash"] != None:  # noqa: E711
+            self.outcome.add(
+                "reordered", seq, f"Event {seq} was moved: it was written right after what is now event {before}."
+            )
+        elif fault is None and self._hash_of(event, body, seq + 1) == event["hash"]:
+            self.outcome.add(
+                "removed", seq, f"Event {seq} was written as event {seq + 1}: an event before it was removed."
+            )
+        elif fault is None and self._hash_of(event, body, seq - 1) == event["hash"]:
+            self.outcome.add(
+                "inserted", seq, f"Event {seq} was written as event {seq - 1}: an event was inserted before it."
+            )
+        else:
+            self.outcome.add(
+                "changed", seq, f"Event {seq} was changed: {fault or 'its content does not match its hash'}."
+            )
+
+    def _explain_link(self, event: Mapping[str, Any]) -> None:
+        seq = event["seq"]
+        if seq == 1:
+            sentence = "Event 1 was written for a ledger of another identity: the identity or the event was changed."
+        else:
+            sentence = (
+                f"Event {seq} follows another event than the one that is now event {seq - 1}: that one was replaced."
+            )
+        self.outcome.add("changed", max(seq - 1, 1), sentence)
+
+    def _check_clock(self, event: Mapping[str, Any]) -> None:
+        moment = event["time"]
+        try:
+            sound = time_text(read_time(moment)) == moment
+        except (TypeError, ValueError):
+            sound = False
+        if not sound:
+            return  # never written so: the hash has told already
+        if moment < self.previous_time:
+            seq = event["seq"]
+            self.outcome.add(
+                "clock_back",
+                seq,
+                f"Event {seq} is dated {moment}, before event {seq - 1} of {self.previous_time}: "
+                "the clock of the machine that wrote it was behind.",
+            )
+        self.previous_time = moment
+
+    def _check_checkpoint(self, event: Mapping[str, Any]) -> None:
+        seq = event["seq"]
+        for checkpoint in self.open.pop(seq, ()):
+            if checkpoint.ledger_id != self.outcome.head.ledger_id:
+                self._lose_other(checkpoint)
+            elif checkpoint.hash != event["hash"]:
+                sentence = (
+                    f"Event {seq} has hash {event['hash'][:SHORT]}, but a checkpoint kept outside says "
+                    f"{checkpoint.hash[:SHORT]}: the ledger was written anew at or before it."
+                )
+                self.lost.append((checkpoint, "rechained", seq, sentence))
+
+    def _note_recovery(self, seq: int, body: Mapping[str, Any]) -> None:
+        lost = body.get("lost") or {}
+        self.explained.add((str(lost.get("ledger_id")), int(lost.get("size") or 0), str(lost.get("hash"))))
+        for other in body.get("also_lost") or ():
+            self.explained.add((str(other["ledger_id"]), int(other["size"]), str(other["hash"])))
+        self.outcome.add(
+            "recovered",
+            seq,
+            f"Event {seq} records that events were lost for good: a checkpoint of {lost.get('size')} events could not "
+            "be met. The event gives the reason.",
+        )
+
+
+def _read_body(event: Mapping[str, Any]) -> tuple[Any, str | None]:
+    """Return the body and what is wrong with how it is stored, None where nothing is."""
+    try:
+        body = json.loads(event["body"])
+        if canonical_text(body) != event["body"]:
+            return body, "its body is not spelled as the ledger spells it"
+    except (TypeError, ValueError, RecursionError):
+        return None, "its body cannot be read"
+    return body, None
+
+
+# ---- rows that belong to events ------------------------------------------------------------------------------------
+
+_PROJECTIONS = (
+    (tables.decision, "decision.recorded", "decision", "decision_id"),
+    (tables.dataset_version, "version.frozen", "dataset version", "digest"),
+)
+
+
+class _Rows:
+    """Follows a table whose every row has its digest in an event, both in the order of the events."""
+
+    def __init__(self, connection: Connection, table: sa.Table, action: str, noun: str, name: str) -> None:
+        self.rows = _pages(connection, table, "event_seq")
+        self.action = action
+        self.noun = noun
+        self.name = name
+        self.row = next(self.rows, None)
+
+    def follow(self, event: Mapping[str, Any], body: Mapping[str, Any] | None, outcome: Verification) -> None:
+        """Check the row of one event, and that no row stands at an event that is not its own."""
+        if event["action"] != self.action:
+            return
+        seq = event["seq"]
+        while self.row is not None and self.row["event_seq"] < seq:
+            self._report_stray(outcome)
+        if self.row is None or self.row["event_seq"] != seq:
+            outcome.add("row_removed", seq, f"The {self.noun} that event {seq} records is missing from its table.")
+            return
+        if body is not None and not self._matches(body):
+            name = self.row[self.name]
+            outcome.add("row_changed", seq, f"The {self.noun} {name} differs from what event {seq} recorded.")
+        self.row = next(self.rows, None)
+
+    def finish(self, outcome: Verification) -> None:
+        """Report the rows that no event records."""
+        while self.row is not None:
+            self._report_stray(outcome)
+
+    def _matches(self, body: Mapping[str, Any]) -> bool:
+        assert self.row is not None
+        try:
+            return row_digest(self.row) == body.get("row")
+        except (TypeError, ValueError):
+            return False
+
+    def _report_stray(self, outcome: Verification) -> None:
+        assert self.row is not None
+        seq = self.row["event_seq"]
+        outcome.add(
+            "row_inserted",
+            seq,
+            f"No event records the {self.noun} {self.row[self.name]}: the row was put there by hand.",
+        )
+        self.row = next(self.rows, None)
+
+
+def _pages(connection: Connection, table: sa.Table, order: str) -> Iterator[Mapping[str, Any]]:
+    """Stream a table's rows by a unique column, without a lower bound that a forged number could hide under."""
+    column = table.c[order]
+    query = sa.select(table).order_by(column).limit(PAGE)
+    page = connection.execute(query).mappings().all()
+    while page:
+        yield from page
+        page = connection.execute(query.where(column > page[-1][order])).mappings().all()
+
+
+def _check_guards(dialect: str, connection: Connection, outcome: Verification) -> None:
+    if dialect == "sqlite":
+        query = sa.text("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+    else:
+        query = sa.text(
+            "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgenabled = 'A' "
+            "AND tgrelid IN (to_regclass('event'), to_regclass('decision'), to_regclass('dataset_version'))"
+        )
+    found = set(connection.scalars(query))
+    missing = [name for name in tables.GUARDS[dialect] if name not in found]
+    if missing:
+        outcome.add(
+            "unguarded",
+            None,
+            f"The database no longer refuses changes: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} gone "
+            "or switched off.",
+        )
