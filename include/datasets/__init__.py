@@ -1,0 +1,1 @@
+"""Dataset versions: batches, which answer counts, freezing, and handing a version over."""

@@ -1,0 +1,175 @@
+"""A dataset version's manifest: what it holds, where it came from, and by which rule. Its digest names the version."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from include.base.canonical import canonical_json, sha256_hex
+from include.base.errors import InvalidInput
+
+__all__ = [
+    "INLINE",
+    "ClosedBy",
+    "Counts",
+    "FileRef",
+    "GuidelineShare",
+    "Manifest",
+    "PersonShare",
+    "RuleRef",
+    "TaskEntry",
+    "TaskList",
+    "parse_manifest",
+]
+
+INLINE = 1000
+"""Up to how many tasks a list stands in the manifest itself; longer ones are files beside it, named by their digest."""
+
+Sha256 = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class FileRef(_Strict):
+    """A file of the version: its lines and the SHA-256 of its bytes."""
+
+    name: str
+    sha256: str = Sha256
+    lines: int = Field(ge=0)
+
+
+class TaskEntry(_Strict):
+    """A task that is not in the version: how many persons answered, and how many different values they gave."""
+
+    task_id: str = Sha256
+    persons: int = Field(ge=0)
+    values: int = Field(ge=0)
+
+
+class TaskList(_Strict):
+    """Tasks left out for one reason: in ``items``, or in ``file`` when there are more than :data:`INLINE`."""
+
+    count: int = Field(ge=0)
+    items: list[TaskEntry] | None = None
+    file: FileRef | None = None
+
+
+class PersonShare(_Strict):
+    """One person's part: answers that counted, and answers that did not. ``unknown:`` entries are in no register."""
+
+    id: str
+    counted: int = Field(ge=0)
+    losing: int = Field(ge=0)
+
+
+class GuidelineShare(_Strict):
+    """How many answers were given under one guideline release; ``digest`` is ``unknown`` where no stamp says which."""
+
+    digest: str
+    number: int | None
+    counted: int = Field(ge=0)
+    losing: int = Field(ge=0)
+
+
+class RuleRef(_Strict):
+    """By which rule the answers were resolved."""
+
+    name: Literal["single", "majority", "unanimous"]
+    answers_per_task: int = Field(ge=1)
+    text: str
+
+
+class ClosedBy(_Strict):
+    """Who closed the batch before it was finished, and why."""
+
+    person: str
+    reason: str = Field(min_length=1)
+
+
+class Counts(_Strict):
+    """``tasks`` = ``rows`` + ``ignored`` + ``disputed`` + ``missing``; ``answers`` = ``counted`` + ``losing``.
+
+    :param unanimous: rows on which every person who answered gave the value that counts.
+    :param split: rows that carry the value although somebody answered otherwise.
+    :param decided: rows whose value a review or a final decision gave.
+    """
+
+    tasks: int = Field(ge=0)
+    rows: int = Field(ge=0)
+    ignored: int = Field(ge=0)
+    disputed: int = Field(ge=0)
+    missing: int = Field(ge=0)
+    answers: int = Field(ge=0)
+    counted: int = Field(ge=0)
+    losing: int = Field(ge=0)
+    unanimous: int = Field(ge=0)
+    split: int = Field(ge=0)
+    decided: int = Field(ge=0)
+
+
+class Manifest(_Strict):
+    """The manifest. Its canonical JSON is the file ``manifest.json``, and that file's SHA-256 names the version.
+
+    It holds no time of its making and no number, so freezing the same answers again gives the same digest.
+
+    :param labels: rows per label (spans or options each count); labels of the project that nobody gave stand at 0.
+    :param answers: rows per ``accept`` and ``reject``, and accepted ones with no label (``none``).
+    :param gate: reference to the data-quality check that the answers passed.
+    """
+
+    format: Literal[1] = 1
+    project: str
+    interface: str
+    batch: str = Sha256
+    rule: RuleRef
+    counts: Counts
+    labels: dict[str, int]
+    answers: dict[str, int]
+    losing_reasons: dict[str, int]
+    persons: list[PersonShare]
+    adjudicators: list[str]
+    guidelines: list[GuidelineShare]
+    first_answer_at: str | None
+    last_answer_at: str | None
+    rows: FileRef
+    losing: FileRef
+    ignored: TaskList
+    disputed: TaskList
+    missing: TaskList
+    policy: dict[str, Any]
+    policy_digest: str = Sha256
+    register_digest: str = Sha256
+    closed_by: ClosedBy | None
+    gate: dict[str, Any] | None
+
+    def content(self) -> bytes:
+        """Return the bytes of ``manifest.json``."""
+        return canonical_json(self.model_dump(mode="json"))
+
+    @property
+    def digest(self) -> str:
+        """Return the version's digest."""
+        return sha256_hex(self.content())
+
+
+def parse_manifest(content: bytes, source: str) -> Manifest:
+    """Return a manifest from its bytes.
+
+    :raises InvalidInput: naming the file, the field, what was found and what is allowed.
+    """
+    try:
+        value = json.loads(content)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{source}: not JSON ({error})") from error
+    try:
+        return Manifest.model_validate(value)
+    except ValidationError as error:
+        problems = [
+            f"{source}: {'.'.join(map(str, problem['loc'])) or 'file'}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_context=False)
+        ]
+        raise InvalidInput("\n".join(problems)) from error

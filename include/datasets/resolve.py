@@ -1,0 +1,195 @@
+"""Which answer counts, task by task.
+
+A final decision counts over a review, a review over the latest round, and in a round the project's rule decides:
+
+* ``single``: one person's answer. Where several persons answered all the same, they have to agree.
+* ``majority``: a value that more than half of the persons gave.
+* ``unanimous``: a value that every person gave.
+
+Of one person's answers in a round the latest counts (by time, then by link id); the others lose as superseded. An
+``ignore`` is an answer but no vote: it counts among the persons, so it makes agreement harder and never decides a
+label.
+A task that everybody ignored is ``ignored``; one with fewer persons than asked for is ``missing``; anything else that
+the rule does not settle is ``disputed``. Only settled tasks enter a version.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from include.base.errors import InvalidInput
+from include.projects.model import Rule
+
+__all__ = ["RULE_TEXT", "FinalDecision", "Resolution", "Vote", "final_decisions", "resolve_task"]
+
+RULE_TEXT = {
+    Rule.SINGLE: "one person's latest answer in the latest round; where several persons answered, they agree",
+    Rule.MAJORITY: "the value of more than half of the persons in the latest round, an ignore counting as a person",
+    Rule.UNANIMOUS: "the value of every person in the latest round, an ignore counting as a person",
+}
+
+_LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
+_RANK = {"review": 1, "decision": 2}
+
+Outcome = Literal["counted", "ignored", "disputed", "missing"]
+Reason = Literal["superseded", "earlier_round", "outvoted", "ignored", "disputed", "missing", "overruled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One answer, without its content.
+
+    :param choice: digest of the value, None for an ``ignore``.
+    :param place: where the content is kept meanwhile.
+    """
+
+    task_id: str
+    person: str
+    round: int
+    time: datetime | None
+    link_id: int
+    row_digest: str
+    choice: str | None
+    place: int = 0
+
+    @property
+    def order(self) -> tuple[datetime, int]:
+        """Return what makes one answer later than another of the same person."""
+        return (self.time or _LONG_AGO, self.link_id)
+
+
+@dataclass(frozen=True)
+class FinalDecision:
+    """A label that somebody decided for a task after the answers: a row of ``<project>__decisions``.
+
+    :param kind: ``decision`` (sign-off, case) counts over ``review``.
+    :param value: the decided value, in the form of ``AnswerValue.canonical()``.
+    :param person: id of the register, or an ``unknown…`` entry.
+    :param shown: what was decided on; needed only for a task that nobody answered.
+    """
+
+    task_id: str
+    decision_id: str
+    value: Mapping[str, Any]
+    person: str
+    time: datetime | None
+    kind: Literal["decision", "review"] = "decision"
+    shown: Mapping[str, Any] | None = field(default=None)
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What counts for one task.
+
+    :param counted: the answers that carry the value; those with the same value as the decision, where one decided.
+    :param losing: every other answer to the task, with the reason.
+    :param persons: how many persons answered in the round that counts.
+    :param values: how many different values they gave (an ``ignore`` is none).
+    """
+
+    task_id: str
+    outcome: Outcome
+    basis: Literal["answers", "review", "decision"]
+    round: int
+    persons: int
+    values: int
+    counted: tuple[Vote, ...]
+    losing: tuple[tuple[Vote, Reason], ...]
+    decision: FinalDecision | None = None
+
+
+def final_decisions(decisions: Iterable[FinalDecision]) -> dict[str, FinalDecision]:
+    """Return the one decision per task that stands: a decision over a review, then the latest."""
+    standing: dict[str, FinalDecision] = {}
+    for decision in decisions:
+        if decision.kind not in _RANK:
+            raise InvalidInput(
+                f"decision {decision.decision_id}: kind: found {decision.kind!r}; allowed: decision, review"
+            )
+        other = standing.get(decision.task_id)
+        if other is None or _decision_order(decision) > _decision_order(other):
+            standing[decision.task_id] = decision
+    return standing
+
+
+def resolve_task(
+    task_id: str,
+    votes: Sequence[Vote],
+    *,
+    rule: Rule,
+    needed: int,
+    decision: FinalDecision | None = None,
+    decided_choice: str | None = None,
+    from_round: int | None = None,
+) -> Resolution:
+    """Return what counts for one task.
+
+    :param needed: how many persons the project asks for.
+    :param decision: the decision that stands, with ``decided_choice`` the digest of its value.
+    :param from_round: answers of earlier rounds never count, even where the task has no later one.
+    """
+    in_round = max([vote.round for vote in votes] + [from_round or 1])
+    losing: list[tuple[Vote, Reason]] = [(vote, "earlier_round") for vote in votes if vote.round != in_round]
+    latest: dict[str, Vote] = {}
+    for vote in sorted((vote for vote in votes if vote.round == in_round), key=lambda vote: vote.order):
+        if vote.person in latest:
+            losing.append((latest[vote.person], "superseded"))
+        latest[vote.person] = vote
+    current = sorted(latest.values(), key=lambda vote: (vote.person, vote.row_digest))
+    given = Counter([vote.choice for vote in current if vote.choice is not None])
+
+    if decision is not None:
+        outcome: Outcome = "ignored" if decided_choice is None else "counted"
+        winner, loses = decided_choice, "overruled"
+    else:
+        outcome, winner = _by_rule(rule, needed, len(current), given)
+        loses = "outvoted" if outcome == "counted" else outcome
+    counted = tuple(vote for vote in current if outcome == "counted" and vote.choice == winner)
+    for vote in current:
+        if vote not in counted:
+            losing.append((vote, "ignored" if vote.choice is None else _reason(loses)))
+    return Resolution(
+        task_id=task_id,
+        outcome=outcome,
+        basis=decision.kind if decision is not None else "answers",
+        round=in_round,
+        persons=len(current),
+        values=len(given),
+        counted=counted,
+        losing=tuple(sorted(losing, key=lambda entry: (entry[0].person, entry[0].row_digest, entry[0].link_id))),
+        decision=decision,
+    )
+
+
+def _by_rule(rule: Rule, needed: int, persons: int, given: Counter[str]) -> tuple[Outcome, str | None]:
+    if persons < needed or persons == 0:
+        return "missing", None
+    if not given:
+        return "ignored", None
+    (winner, votes), *_ = sorted(given.items(), key=lambda entry: (-entry[1], entry[0]))
+    if rule is Rule.SINGLE:
+        settled = len(given) == 1
+    elif rule is Rule.MAJORITY:
+        settled = 2 * votes > persons
+    else:
+        settled = votes == persons
+    return ("counted", winner) if settled else ("disputed", None)
+
+
+def _reason(name: str) -> Reason:
+    reasons: dict[str, Reason] = {
+        "overruled": "overruled",
+        "outvoted": "outvoted",
+        "disputed": "disputed",
+        "missing": "missing",
+        "ignored": "ignored",
+    }
+    return reasons[name]
+
+
+def _decision_order(decision: FinalDecision) -> tuple[int, datetime, str]:
+    return (_RANK[decision.kind], decision.time or _LONG_AGO, decision.decision_id)
