@@ -22,7 +22,7 @@ __all__ = ["kept_checkpoints", "last_checkpoint", "recover", "require_not_behind
 
 WHAT_TO_DO = (
     "Nothing may be written. Check that LABELOPS_LEDGER and LABELOPS_STORE belong together, and restore the newest "
-    "backup of the ledger. If the lost events are lost for good, record that with `python -m include.governance recover "
+    "backup of the ledger. If events are lost for good, record that with `python -m include.governance recover "
     "--actor <your id> --reason <why>`"
 )
 

@@ -48,6 +48,9 @@ WARNINGS: frozenset[str] = frozenset({"clock_back", "recovered"})
 
 PAGE = 1000
 
+Row = Mapping[Any, Any]
+"""A row by its columns' names, as the database has it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -137,7 +140,7 @@ class _Chain:
             self.open.setdefault(checkpoint.size, []).append(checkpoint)
         self.lost: list[tuple[Head, Kind, int | None, str]] = []
 
-    def follow(self, event: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    def follow(self, event: Row) -> Row | None:
         """Check one event; return its body where it can be trusted to be the one that was written."""
         gap = self._check_number(event["seq"])
         body, fault = _read_body(event)
@@ -191,35 +194,40 @@ class _Chain:
         self.outcome.add("removed", first, f"{what} missing: the ledger goes on with event {seq}.")
         return True
 
-    def _hash_of(self, event: Mapping[str, Any], body: Any, seq: int) -> str | None:
+    def _hash_of(self, event: Row, body: Any, seq: int) -> str | None:
         try:
             return chain_hash(event["prev_hash"], {**event, "seq": seq}, body)
         except (TypeError, ValueError):
             return None
 
-    def _explain_own(self, event: Mapping[str, Any], body: Any, fault: str | None) -> None:
+    def _explain_own(self, event: Row, body: Any, fault: str | None) -> None:
         """Tell an event that was moved from one that was changed: the moved one fits under its old number."""
         seq = event["seq"]
         table = tables.event
         before = self.connection.scalar(sa.select(table.c.seq).where(table.c.hash == event["prev_hash"]))
-        if fault is None and before is not None and self._hash_of(event, body, before + 1) == event["hash"] != None:  # noqa: E711
+        written_as = None if fault else self._old_number(event, body, [before, seq, seq - 2])
+        if written_as is not None and before is not None and written_as == before + 1:
+            what = f"it was written right after what is now event {before}"
+            self.outcome.add("reordered", seq, f"Event {seq} was moved: {what}.")
+        elif written_as == seq + 1:
+            self.outcome.add("removed", seq, f"Event {seq} was written as event {seq + 1}: one before it was removed.")
+        elif written_as == seq - 1:
             self.outcome.add(
-                "reordered", seq, f"Event {seq} was moved: it was written right after what is now event {before}."
-            )
-        elif fault is None and self._hash_of(event, body, seq + 1) == event["hash"]:
-            self.outcome.add(
-                "removed", seq, f"Event {seq} was written as event {seq + 1}: an event before it was removed."
-            )
-        elif fault is None and self._hash_of(event, body, seq - 1) == event["hash"]:
-            self.outcome.add(
-                "inserted", seq, f"Event {seq} was written as event {seq - 1}: an event was inserted before it."
+                "inserted", seq, f"Event {seq} was written as event {seq - 1}: one was inserted before it."
             )
         else:
             self.outcome.add(
                 "changed", seq, f"Event {seq} was changed: {fault or 'its content does not match its hash'}."
             )
 
-    def _explain_link(self, event: Mapping[str, Any]) -> None:
+    def _old_number(self, event: Row, body: Any, before: list[int | None]) -> int | None:
+        """Return the number under which an event fits its hash, among those right after the given ones."""
+        for number in before:
+            if number is not None and self._hash_of(event, body, number + 1) == event["hash"]:
+                return number + 1
+        return None
+
+    def _explain_link(self, event: Row) -> None:
         seq = event["seq"]
         if seq == 1:
             sentence = "Event 1 was written for a ledger of another identity: the identity or the event was changed."
@@ -229,7 +237,7 @@ class _Chain:
             )
         self.outcome.add("changed", max(seq - 1, 1), sentence)
 
-    def _check_clock(self, event: Mapping[str, Any]) -> None:
+    def _check_clock(self, event: Row) -> None:
         moment = event["time"]
         try:
             sound = time_text(read_time(moment)) == moment
@@ -247,7 +255,7 @@ class _Chain:
             )
         self.previous_time = moment
 
-    def _check_checkpoint(self, event: Mapping[str, Any]) -> None:
+    def _check_checkpoint(self, event: Row) -> None:
         seq = event["seq"]
         for checkpoint in self.open.pop(seq, ()):
             if checkpoint.ledger_id != self.outcome.head.ledger_id:
@@ -259,7 +267,7 @@ class _Chain:
                 )
                 self.lost.append((checkpoint, "rechained", seq, sentence))
 
-    def _note_recovery(self, seq: int, body: Mapping[str, Any]) -> None:
+    def _note_recovery(self, seq: int, body: Row) -> None:
         lost = body.get("lost") or {}
         self.explained.add((str(lost.get("ledger_id")), int(lost.get("size") or 0), str(lost.get("hash"))))
         for other in body.get("also_lost") or ():
@@ -272,7 +280,7 @@ class _Chain:
         )
 
 
-def _read_body(event: Mapping[str, Any]) -> tuple[Any, str | None]:
+def _read_body(event: Row) -> tuple[Any, str | None]:
     """Return the body and what is wrong with how it is stored, None where nothing is."""
     try:
         body = json.loads(event["body"])
@@ -301,7 +309,7 @@ class _Rows:
         self.name = name
         self.row = next(self.rows, None)
 
-    def follow(self, event: Mapping[str, Any], body: Mapping[str, Any] | None, outcome: Verification) -> None:
+    def follow(self, event: Row, body: Row | None, outcome: Verification) -> None:
         """Check the row of one event, and that no row stands at an event that is not its own."""
         if event["action"] != self.action:
             return
@@ -321,7 +329,7 @@ class _Rows:
         while self.row is not None:
             self._report_stray(outcome)
 
-    def _matches(self, body: Mapping[str, Any]) -> bool:
+    def _matches(self, body: Row) -> bool:
         assert self.row is not None
         try:
             return row_digest(self.row) == body.get("row")
@@ -339,7 +347,7 @@ class _Rows:
         self.row = next(self.rows, None)
 
 
-def _pages(connection: Connection, table: sa.Table, order: str) -> Iterator[Mapping[str, Any]]:
+def _pages(connection: Connection, table: sa.Table, order: str) -> Iterator[Row]:
     """Stream a table's rows by a unique column, without a lower bound that a forged number could hide under."""
     column = table.c[order]
     query = sa.select(table).order_by(column).limit(PAGE)
