@@ -37,7 +37,8 @@ class TaskMapping(_Strict):
     meaning: Literal["review", "approval", "responsibility"] | None = None
     outcome_variable: str = Field(min_length=1, description="process variable that the outcome is put into")
     group_variable: str | None = Field(
-        default=None, description="start variable with the candidate group's name; absent where the model names the group"
+        default=None,
+        description="start variable with the candidate group's name; absent where the model names the group",
     )
     required_variable: str | None = Field(
         default=None, description="boolean start variable that says whether this task is asked for"
@@ -94,7 +95,9 @@ def load_mapping(name: str, folder: Path = MAPPINGS) -> ProcessMappings:
     """
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in known:
-        raise InvalidInput(f"process_mapping: found {name!r}; allowed: {', '.join(known) or 'none'} (files in {folder})")
+        raise InvalidInput(
+            f"process_mapping: found {name!r}; allowed: {', '.join(known) or 'none'} (files in {folder})"
+        )
     return load_model(folder / f"{name}.yaml", ProcessMappings)
 
 

@@ -91,9 +91,13 @@ def parse(xml: str | bytes) -> Any:
     except etree.XMLSyntaxError as error:
         raise InvalidInput(f"BPMN model: not well-formed XML ({error})") from error
     if root.getroottree().docinfo.doctype:
-        raise InvalidInput("BPMN model: has a document type declaration, which is refused; remove the <!DOCTYPE …> line")
+        raise InvalidInput(
+            "BPMN model: has a document type declaration, which is refused; remove the <!DOCTYPE …> line"
+        )
     if root.tag != f"{{{BPMN}}}definitions":
-        raise InvalidInput(f"BPMN model: found the root element {root.tag}; expected <definitions> of BPMN 2.0 ({BPMN})")
+        raise InvalidInput(
+            f"BPMN model: found the root element {root.tag}; expected <definitions> of BPMN 2.0 ({BPMN})"
+        )
     return root
 
 

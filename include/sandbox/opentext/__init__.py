@@ -1,0 +1,1 @@
+"""A local OpenText Workflow Service for demo and tests: its REST interface over a real BPMN engine."""
