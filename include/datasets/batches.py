@@ -36,7 +36,7 @@ class Progress:
     :param done: answers that count towards it: distinct persons per task in the current round, up to what is asked.
     :param expected: tasks times the answers that the project asks for.
     :param missing: how many answers each unfinished task still lacks, by task id.
-    :param persons: who answered in the current round; ``unknown:`` entries are accounts that the register does not know.
+    :param persons: who answered in the current round; ``unknown:`` entries are accounts not in the register.
     :param last_answer_at: the latest time of any answer to the batch, of any round; None where no answer has one.
     :param why: the verdict in a sentence.
     """

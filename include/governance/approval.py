@@ -77,8 +77,8 @@ class TaskMappingLike(Protocol):
         """Return the register's role that the task is for."""
 
     @property
-    def meaning(self) -> str:
-        """Return what completing it means: review, approval or responsibility."""
+    def meaning(self) -> str | None:
+        """Return what completing it means: review, approval, responsibility; None where the policy says it."""
 
     @property
     def outcome_variable(self) -> str:
@@ -443,6 +443,7 @@ def _decision(
     comments = _comments_while_held(case, task, account)
     grade, doubts = _grade(case, task, comments)
     findings.extend(doubts)
+    meaning = mapped.meaning or _demanded_meaning(case, mapped.role) or "approval"
     person = case.register.resolve(SYSTEM, account, task.ended)
     void_reason = (
         problem.rstrip(".")
@@ -462,10 +463,10 @@ def _decision(
             person=person.id if person else None,
             account=account,
             decided_at=task.ended,
-            meaning=mapped.meaning,
+            meaning=meaning,
             grade=grade,
             statement=statement(
-                meaning=mapped.meaning,
+                meaning=meaning,
                 outcome=outcome,
                 role=mapped.role,
                 project=case.project.name,
@@ -541,9 +542,9 @@ def _void_reason(
             return broken
     if not case.register.has_role(person, mapped.role, case.project.name, task.ended):
         return f"{person} did not hold the role {mapped.role} in {case.project.name} when deciding"
-    meaning = next((demand.meaning for demand in case.policy.approvals if demand.role == mapped.role), mapped.meaning)
-    if meaning != mapped.meaning:
-        return f"the task means {mapped.meaning}, and the policy demands {meaning} of {mapped.role}"
+    demanded = _demanded_meaning(case, mapped.role)
+    if demanded is not None and mapped.meaning not in (None, demanded):
+        return f"the task means {mapped.meaning}, and the policy demands {demanded} of {mapped.role}"
     if expires_at is not None and task.ended is not None and task.ended > expires_at:
         return f"it was made after the request had expired at {expires_at.isoformat()}"
     if case.policy.evidence == "attested" and grade != "attested":
@@ -552,6 +553,10 @@ def _void_reason(
             f"between claiming and completing the task that repeats {case.short}"
         )
     return ""
+
+
+def _demanded_meaning(case: _Case, role: str) -> str | None:
+    return next((demand.meaning for demand in case.policy.approvals if demand.role == role), None)
 
 
 def _four_eyes(case: _Case, person: str) -> str:
@@ -790,10 +795,12 @@ def _unmapped_end(case: _Case, end: str | None) -> str:
 
 
 def _mapped_task(mapping: MappingLike, task: HistoricTask) -> TaskMappingLike | None:
-    """Return a task's mapping: by definition key where history has it, else by name."""
+    """Return a task's mapping: by definition key where both sides have one, else by name."""
     if task.key:
-        return next((one for one in mapping.tasks if one.key == task.key), None)
-    return next((one for one in mapping.tasks if one.name == task.name), None)
+        by_key = next((one for one in mapping.tasks if one.key == task.key), None)
+        if by_key is not None:
+            return by_key
+    return next((one for one in mapping.tasks if one.name == task.name and not (one.key and task.key)), None)
 
 
 def _mapped_open_task(mapping: MappingLike, task: UserTask) -> TaskMappingLike | None:
