@@ -142,7 +142,7 @@ def write_release(
     Writing the same release again creates nothing; one that was interrupted is completed.
 
     :param number: the version's number in the project, from 1.
-    :param approvals: the decisions it rests on, as JSON objects (role, person, decided_at, meaning, grade, statement, …).
+    :param approvals: the decisions it rests on, as JSON objects (role, person, decided_at, meaning, grade, …).
     :param guideline: the guideline release in force (``number``, ``digest``, …), for the card.
     :raises Refused: when the version in the store is not what its digest says.
     :raises InvalidInput: when files of the release hold other bytes.
