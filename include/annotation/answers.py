@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 from include.annotation.served import Served
@@ -34,9 +35,9 @@ _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 class AnswerValue:
     """What an answer says, so that two answers say the same exactly when their values are equal.
 
-    Picked options and marked spans count for ``accept`` only: with ``reject`` and ``ignore`` they are what happened to be on the
-    screen, and stay in the stored row alone. ``accept`` without any option, or without any span, is a value of its own
-    ("none of them", "nothing to mark"), never a missing one.
+    Picked options and marked spans count for ``accept`` only: with ``reject`` and ``ignore`` they are what happened to
+    be on the screen, and stay in the stored row alone. ``accept`` without any option, or without any span, is a value
+    of its own ("none of them", "nothing to mark"), never a missing one.
 
     :param interface: ``textcat``, ``choice`` or ``ner``.
     :param answer: ``accept``, ``reject`` or ``ignore``.
@@ -188,8 +189,8 @@ def _checked_task_id(content: Mapping[str, Any], labelops: Mapping[str, Any], pr
         raise InvalidInput(f"{where}: labelops.task_id: found {stamped!r:.80}; allowed: a SHA-256 in hex")
     if stamped != computed:
         raise InvalidInput(
-            f"{where}: labelops.task_id: found {stamped}, but what the row shows has the id {computed}: the content was "
-            "changed after the task was made, or the row belongs to another project"
+            f"{where}: labelops.task_id: found {stamped}, but what the row shows has the id {computed}: the content "
+            "was changed after the task was made, or the row belongs to another project"
         )
     return computed
 
@@ -279,10 +280,11 @@ def _spans(content: Mapping[str, Any], where: str) -> tuple[tuple[int, int, str]
     if not isinstance(found, list):
         raise InvalidInput(f"{where}: spans: found {type(found).__name__}; allowed: a list of spans")
     spans = sorted({_span(span, len(text), f"{where}: spans[{place}]") for place, span in enumerate(found)})
-    for before, after in zip(spans, spans[1:], strict=False):
+    for before, after in pairwise(spans):
         if after[0] < before[1]:
             raise InvalidInput(
-                f"{where}: spans: {before[0]}-{before[1]} and {after[0]}-{after[1]} overlap; allowed: spans side by side"
+                f"{where}: spans: {before[0]}-{before[1]} and {after[0]}-{after[1]} overlap; "
+                "allowed: spans side by side"
             )
     _check_tokens(content, spans, where)
     return tuple(spans)

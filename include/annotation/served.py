@@ -65,7 +65,8 @@ class Served:
         number = stamp.get("guideline_number")
         if number is not None and not _is_count(number):
             raise InvalidInput(
-                f"{where}: labelops.served.guideline_number: found {number!r:.40}; allowed: null or a whole number from 1"
+                f"{where}: labelops.served.guideline_number: found {number!r:.40}; "
+                "allowed: null or a whole number from 1"
             )
         round_ = stamp.get("round")
         if round_ is not None and not _is_count(round_):

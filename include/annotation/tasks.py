@@ -65,8 +65,8 @@ def _shown_options(options: Any) -> list[dict[str, Any]]:
 def task_id(project_name: str, task: Mapping[str, Any]) -> str:
     """Return the task's name: the SHA-256 over the project and the canonical form of what is :func:`shown`.
 
-    :raises InvalidInput: when nothing is shown, or the content holds what has no canonical bytes: a fraction, or half of a
-        surrogate pair.
+    :raises InvalidInput: when nothing is shown, or the content holds what has no canonical bytes: a fraction,
+        or half of a surrogate pair.
     """
     content = shown(task)
     try:
@@ -89,8 +89,8 @@ def build_task(
     its label or options alone, before ``meta``, tokens and ``labelops`` are added: so a changed provenance never
     makes an answered task look new.
 
-    :param content: ``{"text": …}``, or ``{"image": reference}``, ``{"audio": reference}``; a media reference must keep working
-        for as long as the answers are kept, and should name the bytes by their digest.
+    :param content: ``{"text": …}``, or ``{"image": reference}``, ``{"audio": reference}``; a media reference must
+        keep working for as long as the answers are kept, and should name the bytes by their digest.
     :param meta: what Prodigy shows beside the task, such as the source.
     :param sources: the records the task was made from: ``{"file", "record", "sha256"}`` each.
     :param priority: higher is served first; left out when None.

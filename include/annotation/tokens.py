@@ -16,8 +16,8 @@ def tokenize(text: str) -> list[dict[str, Any]]:
     """Return Prodigy's token objects for a text: ``text``, ``start``, ``end``, ``id``, ``ws``.
 
     ``start`` and ``end`` (exclusive) count Unicode code points of the text exactly as given; ``ws`` says that one
-    space (U+0020) follows. Any other white space is a token of its own, so every code point is either inside a token or is the
-    space after one: ``"".join(t["text"] + " " * t["ws"] for t in tokens)`` is the text again.
+    space (U+0020) follows. Any other white space is a token of its own, so every code point is either inside a token
+    or is the space after one: ``"".join(t["text"] + " " * t["ws"] for t in tokens)`` is the text again.
 
     Words and single punctuation marks are the smallest units (``Wi-Fi`` makes three): people can select several
     tokens, but never a part of one. Combining marks and joiners stay with the character they belong to, so no

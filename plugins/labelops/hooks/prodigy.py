@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, islice
@@ -22,6 +21,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     ForeignKey,
+    Insert,
     Integer,
     LargeBinary,
     MetaData,
@@ -40,7 +40,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
-from sqlalchemy.types import NullType, TypeEngine
+from sqlalchemy.types import TypeEngine
 
 from include.annotation.answers import parse_content, row_digest, stored_bytes
 from include.annotation.seen import SeenNames
@@ -99,6 +99,13 @@ _SESSION_NAME = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}\Z")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class _Stored(LargeBinary):
+    """Bytes that are read as they come: on SQLite some rows hold text where others hold bytes."""
+
+    def result_processor(self, dialect: Any, coltype: Any) -> None:
+        """Convert nothing."""
 
 
 @dataclass(frozen=True)
@@ -206,8 +213,8 @@ class ProdigyHook(BaseHook):
     def watermark(self, dataset: str) -> Watermark:
         """Return count and highest link id; (0, 0) for a dataset that is not there.
 
-        The pair tells whether to look, not what changed: SQLite gives ids anew after a drop, and elsewhere a transaction that
-        began earlier can commit a lower id later.
+        The pair tells whether to look, not what changed: SQLite gives ids anew after a drop, and elsewhere a
+        transaction that began earlier can commit a lower id later.
         """
         return self.watermarks([dataset])[dataset]
 
@@ -251,10 +258,10 @@ class ProdigyHook(BaseHook):
                 return
             for first, last in _pieces(sizes):
                 with self._reading() as conn:
-                    stored = conn.execute(_stored(schema, dataset_id, first, last)).all()
+                    stored = list(conn.execute(_stored(schema, dataset_id, first, last)))
                     sessions = _sessions(conn, schema, dataset_id, first, last)
                 while stored:
-                    yield _row(stored, sessions)
+                    yield _row(stored.pop(), sessions)
             after = sizes[-1][0]
 
     def add_tasks(self, dataset: str, tasks: Iterable[Mapping[str, Any]], *, batch: int = 1000) -> AddResult:
@@ -355,8 +362,8 @@ class ProdigyHook(BaseHook):
     def _locked_dataset(self, conn: Connection, schema: Schema, name: str, meta: Mapping[str, Any]) -> int:
         """Return the id of a named dataset, created if absent, with its row locked until the transaction ends.
 
-        On SQLite the transaction itself holds the only write lock. On PostgreSQL the lock is FOR NO KEY UPDATE, which the
-        foreign keys of Prodigy's own inserts do not wait for.
+        On SQLite the transaction itself holds the only write lock. On PostgreSQL the lock is FOR NO KEY UPDATE, which
+        the foreign keys of Prodigy's own inserts do not wait for.
         """
         table = schema.dataset
         found = self._lock(conn, table, name)
@@ -430,8 +437,8 @@ class ProdigyHook(BaseHook):
     def _refuse_structured(self, schema: Schema, name: str) -> None:
         if schema.structured:
             raise Unsupported(
-                f"dataset {name} is not in Prodigy's table `dataset`, but may be in {', '.join(schema.structured)}, whose "
-                "layout is unknown; nothing was read or written",
+                f"dataset {name} is not in Prodigy's table `dataset`, but may be in {', '.join(schema.structured)}, "
+                "whose layout is unknown; nothing was read or written",
                 system=SYSTEM,
             )
 
@@ -504,8 +511,8 @@ class _Appender:
     def _read_all(self) -> None:
         """Read the names of all rows up to a horizon taken under the lock.
 
-        Under the lock no other writer of ours is between its first insert and its commit, so every row it adds later has a
-        link id above the horizon. Without it, a batch committed late could lie below and be missed.
+        Under the lock no other writer of ours is between its first insert and its commit, so every row it adds later
+        has a link id above the horizon. Without it, a batch committed late could lie below and be missed.
         """
         horizon = self._hook._transaction(
             lambda conn: _watermark(
@@ -514,9 +521,9 @@ class _Appender:
         )
         dataset_id = self._hook._dataset_id(self._dataset)
         if dataset_id is not None:
-            with self._hook._reading() as conn:
-                for names in self._names(conn, dataset_id, 0, horizon.last_link):
-                    self._seen.update(names)
+            # One short transaction per piece: an open one would keep Prodigy from committing on SQLite.
+            for names in self._names(self._hook._reading, dataset_id, 0, horizon.last_link):
+                self._seen.update(names)
         self._horizon = horizon
 
     def _append(self, conn: Connection, rows: Sequence[_Prepared]) -> tuple[Watermark, list[str], int] | None:
@@ -528,7 +535,7 @@ class _Appender:
             # Rows were dropped, and SQLite hands their ids out again: what is above the horizon says nothing any more.
             return None
         others: list[str] = []
-        for names in self._names(conn, dataset_id, horizon.last_link, None):
+        for names in self._names(lambda: nullcontext(conn), dataset_id, horizon.last_link, None):
             others.extend(names)
         taken = set(others)
         new: dict[str, _Prepared] = {}
@@ -539,13 +546,21 @@ class _Appender:
             _insert(conn, schema, dataset_id, list(new.values()))
         return _watermark(conn, schema, dataset_id), [*others, *new], len(new)
 
-    def _names(self, conn: Connection, dataset_id: int, after: int, upto: int | None) -> Iterator[list[str]]:
+    def _names(
+        self,
+        connected: Callable[[], AbstractContextManager[Connection]],
+        dataset_id: int,
+        after: int,
+        upto: int | None,
+    ) -> Iterator[list[str]]:
         while True:
-            sizes = conn.execute(_sizes(self._schema, dataset_id, after, 1000, upto)).all()
+            with connected() as conn:
+                sizes = conn.execute(_sizes(self._schema, dataset_id, after, 1000, upto)).all()
             if not sizes:
                 return
             for first, last in _pieces(sizes):
-                stored = conn.execute(_stored(self._schema, dataset_id, first, last)).all()
+                with connected() as conn:
+                    stored = conn.execute(_stored(self._schema, dataset_id, first, last)).all()
                 yield [name for row in stored if (name := _name_in(row.content, self._key)) is not None]
             after = sizes[-1][0]
 
@@ -588,8 +603,15 @@ def _insert(conn: Connection, schema: Schema, dataset_id: int, rows: Sequence[_P
         ids = list(conn.scalars(statement, values))
     else:
         # MySQL itself (unlike MariaDB) cannot return the ids of several rows.
-        ids = [conn.execute(insert(schema.example).values(**one)).inserted_primary_key[0] for one in values]
+        ids = [_inserted_id(conn, insert(schema.example).values(**one)) for one in values]
     conn.execute(insert(schema.link), [{"example_id": example_id, "dataset_id": dataset_id} for example_id in ids])
+
+
+def _inserted_id(conn: Connection, statement: Insert) -> int:
+    key = conn.execute(statement).inserted_primary_key
+    if key is None:
+        raise InvalidReply("the database did not tell the id of the example it inserted", system=SYSTEM)
+    return int(key[0])
 
 
 def _name_in(content: Any, key: str) -> str | None:
@@ -655,8 +677,7 @@ def _sessions(conn: Connection, schema: Schema, dataset_id: int, first: int, las
     return {row.example_id: row.name for row in conn.execute(wanted)}
 
 
-def _row(stored: list[Any], sessions: Mapping[int, str]) -> Row:
-    row = stored.pop()
+def _row(row: Any, sessions: Mapping[int, str]) -> Row:
     raw = stored_bytes(row.content)
     try:
         content = parse_content(raw)
@@ -739,7 +760,8 @@ def _engine(connection: Any, conn_id: str) -> Engine:
     foreign = sorted(set(extra) - EXTRA[kind])
     if foreign:
         raise InvalidInput(
-            f"connection {conn_id}: extra: found {', '.join(foreign)}; allowed for {kind}: {', '.join(sorted(EXTRA[kind]))}"
+            f"connection {conn_id}: extra: found {', '.join(foreign)}; "
+            f"allowed for {kind}: {', '.join(sorted(EXTRA[kind]))}"
         )
     if kind == "sqlite":
         return _sqlite_engine(extra.get("path") or connection.host, conn_id)
@@ -823,17 +845,16 @@ def _introspect(conn: Connection) -> Schema:
             Column("id", Integer, primary_key=True),
             Column("name", String(255)),
             Column("created", BigInteger),
-            Column("meta", NullType()),
+            Column("meta", _Stored()),
             Column("session", Boolean() if is_boolean else Integer()),
         ),
-        # NullType: content is passed through as it is, for some rows hold text where others hold bytes.
         example=Table(
             "example",
             metadata,
             Column("id", Integer, primary_key=True),
             Column("input_hash", BigInteger),
             Column("task_hash", BigInteger),
-            Column("content", NullType()),
+            Column("content", _Stored()),
         ),
         link=Table(
             "link",
@@ -858,7 +879,7 @@ def _check_type(
 
 
 def _content_bytes(conn: Connection) -> int | None:
-    """Return how much ``example.content`` holds; MySQL's plain BLOB ends at 65,535 bytes, and may cut what is longer."""
+    """Return how much ``example.content`` holds; MySQL's plain BLOB ends at 65,535 bytes."""
     if conn.dialect.name != "mysql":
         return None
     width = conn.scalar(
@@ -881,7 +902,7 @@ def _check_sequence(conn: Connection, table: str) -> None:
 # ---- errors
 
 
-class _Deadlock(OutsideError):
+class _Deadlock(Unavailable):
     """The database undid the whole transaction, which may be run again."""
 
 
@@ -912,7 +933,7 @@ def database_error(error: SQLAlchemyError, right: str) -> LabelopsError:
         return AuthError(
             f"Prodigy's database: the right to {right} is missing, or the login is wrong: {said}", system=SYSTEM
         )
-    return kind(f"Prodigy's database: {said}", system=SYSTEM)  # type: ignore[return-value]
+    return kind(f"Prodigy's database: {said}", system=SYSTEM)
 
 
 def _kind(error: SQLAlchemyError, cause: Any, said: str) -> type[Any]:
@@ -928,7 +949,7 @@ def _kind(error: SQLAlchemyError, cause: Any, said: str) -> type[Any]:
         if code == 1062:
             return Conflict
         # 0: PyMySQL found its own connection closed.
-        return _MYSQL.get(code, Unavailable if code in (None, 0) else InvalidReply)
+        return Unavailable if code in (None, 0) else _MYSQL.get(code, InvalidReply)
     return Unavailable if getattr(error, "connection_invalidated", False) else InvalidReply
 
 
@@ -948,7 +969,10 @@ def _postgres_kind(state: str | None, said: str) -> type[Any]:
     if state is None:
         # libpq gives no code for a failed connection, only words.
         lower = said.lower()
-        if any(word in lower for word in ("authentication failed", "pg_hba.conf", "no password", "role ")):
+        if any(
+            word in lower
+            for word in ("authentication failed", "pg_hba.conf", "no password", "role ", "permission denied")
+        ):
             return AuthError
         return NotFound if "does not exist" in lower else Unavailable
     if state in ("40001", "40P01"):
@@ -962,6 +986,3 @@ def _postgres_kind(state: str | None, said: str) -> type[Any]:
     if state.startswith("22"):
         return InvalidInput
     return Unavailable if state.startswith(_POSTGRES_LATER) else InvalidReply
-
-
-logging.getLogger(__name__).addHandler(logging.NullHandler())
