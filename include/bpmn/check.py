@@ -124,13 +124,14 @@ def _end_problems(mapping: ProcessMapping, process: ProcessElement) -> list[str]
     have = {end.id: end.name for end in process.ends}
     listed = ", ".join(repr(end) for end in have) or "none"
     problems = [
-        f"The mapping expects an end event with the id {end!r} (result {result!r}); the model's end events are: {listed}."
+        f"The mapping expects an end event with the id {end!r} (result {result!r}); "
+        f"the model's end events are: {listed}."
         for end, result in mapping.ends.items()
         if end not in have
     ]
     problems += [
-        f"The model can end at {end!r} ({name or 'unnamed'}), which the mapping does not know: such an end would have no "
-        "result. Add it to `ends`."
+        f"The model can end at {end!r} ({name or 'unnamed'}), which the mapping does not know: such an end would "
+        "have no result. Add it to `ends`."
         for end, name in have.items()
         if end not in mapping.ends
     ]

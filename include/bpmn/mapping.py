@@ -1,7 +1,7 @@
 """What a process model in OpenText means to us: which task is which role, which outcome which decision.
 
-A mapping is a YAML file in ``mappings/``; a project names one (``process_mapping``). It exists because the model belongs
-to the customer's modeller: names there may change, and then this file changes, no code.
+A mapping is a YAML file in ``mappings/``; a project names one (``process_mapping``). It exists because the model
+belongs to the customer's modeller: names there may change, and then this file changes, no code.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class ProcessMapping(_Strict):
         return self
 
     def task_named(self, name: str, key: str | None = None) -> TaskMapping | None:
-        """Return the mapping of a task in a list or in history: by its key where both sides have one, else by its name."""
+        """Return the mapping of a task in a list or in history: by key where both have one, else by name."""
         if key is not None:
             for task in self.tasks:
                 if task.key == key:

@@ -96,7 +96,7 @@ def parse(xml: str | bytes) -> Any:
         )
     if root.tag != f"{{{BPMN}}}definitions":
         raise InvalidInput(
-            f"BPMN model: found the root element {root.tag}; expected <definitions> of BPMN 2.0 ({BPMN})"
+            f"BPMN model: found the root element {root.tag!s}; expected <definitions> of BPMN 2.0 ({BPMN})"
         )
     return root
 

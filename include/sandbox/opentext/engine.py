@@ -25,8 +25,9 @@ __all__ = ["EngineError", "Position", "advance", "begin", "check_deployable", "t
 
 _PLAYED = frozenset(
     {
-        "process", "documentation", "extensionElements", "startEvent", "endEvent", "terminateEventDefinition", "userTask",
-        "exclusiveGateway", "parallelGateway", "sequenceFlow", "conditionExpression", "incoming", "outgoing",
+        "process", "documentation", "extensionElements", "startEvent", "endEvent", "terminateEventDefinition",
+        "userTask", "exclusiveGateway", "parallelGateway", "sequenceFlow", "conditionExpression",
+        "incoming", "outgoing",
         "textAnnotation", "text", "association", "laneSet", "lane", "flowNodeRef",
     }
 )  # fmt: skip

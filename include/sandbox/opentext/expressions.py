@@ -2,8 +2,8 @@
 
 ``${quality_decision == "approved" && !(round > 3)}``: literals, process variables, ``== != < > <= >= && || !`` and
 parentheses. Method calls, property access and arithmetic are refused when a model is deployed: the text is parsed by
-this file and never handed to Python. Comparison follows Jakarta Expression Language 5.0, section 1.9.2: a boolean or a number on one
-side turns the other side into its kind.
+this file and never handed to Python. Comparison follows Jakarta Expression Language 5.0, section 1.9.2: a boolean or a
+number on one side turns the other side into its kind.
 """
 
 from __future__ import annotations

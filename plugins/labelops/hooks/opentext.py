@@ -11,9 +11,9 @@ password the client secret. Extra:
 ``token_path``             default ``/tenants/{tenant_id}/oauth2/token``
 ``workflow_path``          default ``/workflow/v1``
 ``history_path``           default ``/workflow-history/v1``
-``history_comments``       default ``/historic-process-instances/{id}/comments``, below the history path (as Flowable has it)
+``history_comments``       below the history path; default ``/historic-process-instances/{id}/comments`` (Flowable's)
 ``rels``                   names of lists in ``_embedded``, by collection, where they differ from the collection's name
-``completer_field``        field of a historic task that names who completed it; default ``completedBy`` (no tenant is known to send it)
+``completer_field``        field of a historic task that names who completed it; default ``completedBy``
 ``model_encoding``         how a model's XML travels when it is deployed: ``base64`` (default), ``url`` or ``plain``
 ``process_page``           address that shows a process to a person, with ``{id}``
 ``history_grace_seconds``  how long history may lag behind, default 30
@@ -103,6 +103,8 @@ def write_variable(name: str, value: Any) -> dict[str, Any]:
         return {**write_variable(name, value.value), "encryption": True}
     if value is None:
         return {"name": name, "value": None}
+    kind: str
+    sent: Any
     if isinstance(value, bool):
         kind, sent = "boolean", value
     elif isinstance(value, int):
@@ -176,6 +178,8 @@ class _Tokens:
 
 
 _TOKENS = _Tokens()
+_STARTS = tuple(threading.Lock() for _ in range(64))
+"""Starts of one business key wait for each other; two keys rarely share a lock."""
 
 
 @dataclass(frozen=True)
@@ -261,18 +265,22 @@ class OpenTextWorkflowHook(BaseHook):
 
         The service has no idempotency key. So: look the business key up among running and ended processes, start only
         if there is none, and when the reply is lost look again, for as long as history may lag, before giving up. The
-        start itself is sent once. Two callers that start the same business key at the same moment can still make two
-        processes; both calls then return the older one (which of them is decided by start time, then id).
+        start itself is sent once. Threads of one process take turns for one business key; between processes the
+        caller's claim on the effect has to keep them apart.
 
         :param settle_seconds: how long to go on looking before the start. Give the history's lag where an earlier try
             may have started a process that ends at once: it is neither running nor yet in history.
         :raises InvalidInput: the service refuses the request (unknown process key, a variable's type, a condition).
         :raises Unavailable: no reply, and no such process appeared; starting may be tried again later.
         """
-        found = self._find_within(business_key, settle_seconds)
-        if found:
-            log.info("Process %s has the business key %s already; nothing was started.", found, business_key)
-            return found, False
+        with _STARTS[hash(business_key) % len(_STARTS)]:
+            found = self._find_within(business_key, settle_seconds)
+            if found:
+                log.info("Process %s has the business key %s already; nothing was started.", found, business_key)
+                return found, False
+            return self._start(key, name, business_key, variables), True
+
+    def _start(self, key: str, name: str, business_key: str, variables: Mapping[str, Any]) -> str:
         body = {
             "processDefinitionKey": key,
             "name": name,
@@ -290,10 +298,10 @@ class OpenTextWorkflowHook(BaseHook):
                     f"{business_key} appeared within {self.settings.grace:.0f} s",
                     system=SYSTEM,
                 ) from error
-            log.warning("The reply to starting %s was lost; process %s is running.", key, found)
-            return found, True
+            log.warning("The reply to starting %s was lost; it had started process %s.", key, found)
+            return found
         log.info("Started process %s (%s) with the business key %s.", started, key, business_key)
-        return started, True
+        return started
 
     def find_process(self, business_key: str) -> str | None:
         """Return the id of the oldest process, running or ended, with this business key, or None.
@@ -595,19 +603,35 @@ class OpenTextWorkflowHook(BaseHook):
     def _list(self, path: str, collection: str, filters: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         """Yield a collection's elements. ``offset`` counts elements, and a page may be shorter than asked for.
 
-        The end is ``page.totalElements`` where it is given, otherwise a page shorter than the first one's size; an
-        empty page always ends. ``_links.next`` alone is not trusted: it was seen missing on full pages.
+        The end is ``page.totalElements`` where it is given. Otherwise it is a page shorter than asked for without a
+        ``next`` link: the link alone proves nothing, for it was seen missing on full pages, and a service may cap the
+        page size below what was asked for. An empty page always ends.
+
+        :raises InvalidReply: the service answers with the same page again, so the list would never end.
         """
         offset = 0
+        first: Any = None
         while True:
             reply = self._get_json(path, {**filters, "offset": offset, "count": self.settings.count})
             items = self._elements(reply, collection)
+            if not items:
+                return
+            if offset and items[0] == first:
+                raise InvalidReply(
+                    f"{SYSTEM}: {path}: the page at offset {offset} is the first one again", system=SYSTEM
+                )
+            first = first if offset else items[0]
             yield from items
             offset += len(items)
-            page = reply.get("page") if isinstance(reply, dict) else None
-            total = page.get("totalElements") if isinstance(page, dict) else None
-            if not items or (offset >= total if isinstance(total, int) else len(items) < self.settings.count):
+            if self._is_last(reply, offset, len(items)):
                 return
+
+    def _is_last(self, reply: Mapping[str, Any], seen: int, length: int) -> bool:
+        page, links = reply.get("page"), reply.get("_links")
+        total = page.get("totalElements") if isinstance(page, dict) else None
+        if isinstance(total, int):
+            return seen >= total
+        return length < self.settings.count and not (isinstance(links, dict) and "next" in links)
 
     def _elements(self, reply: Any, collection: str) -> list[dict[str, Any]]:
         embedded = _object(reply).get("_embedded")
