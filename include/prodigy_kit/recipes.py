@@ -474,8 +474,10 @@ class Desk:
         )
 
     def _known_persons(self) -> list[str]:
-        """Return the persons with an open or an expected session, the last asker first. A session without a name is served only
-        while it asks, and never given work in its absence: nobody could be expected to come back to it.
+        """Return the persons with an open or an expected session, the last asker first.
+
+        A session without a name is served only while it asks, and never given work in its absence: nobody could be
+        expected to come back to it.
         """
         known = [person for place, person in enumerate(self._persons) if place == 0 or not person.startswith("?")]
         sessions = list(getattr(self._controller, "session_ids", None) or [])

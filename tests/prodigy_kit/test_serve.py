@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import urllib.error
-import urllib.request
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -38,7 +37,7 @@ def persons_by_task(shop: Shop, round_number: int = 1) -> dict[str, list[str]]:
 def everyone_labels(shop: Shop, names: tuple[str, ...], max_wait: float = 1.5) -> None:
     for name in names:
         # Everybody opens the page before anybody labels: the stream ends when nobody with an open page has work left.
-        urllib.request.urlopen(f"{shop.url}/project/{name}", timeout=10).close()
+        person(shop, name).open_page()
     people = [
         threading.Thread(target=person(shop, name).label_until_done, args=(max_wait,), kwargs={"pause": 0.05})
         for name in names
@@ -90,7 +89,7 @@ def test_priority_goes_before_arrival_and_later_tasks_are_taken_up_while_serving
     inbox = f"{PROJECT}__inbox"
     shop.add(inbox, [make_task("plain one"), make_task("urgent", priority=5), make_task("later", priority=-1)])
     shop.serve(answers=1)
-    session, tasks = person(shop, "anna").fetch()
+    _, tasks = person(shop, "anna").fetch()
     assert [task["text"] for task in tasks] == ["urgent", "plain one", "later"]
 
 

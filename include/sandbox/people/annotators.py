@@ -73,10 +73,13 @@ class Annotator:
         self.base_url = base_url.rstrip("/")
         self.decide = decide
 
+    def open_page(self) -> str:
+        """Load the page, which makes this person known to the server; return the session's name."""
+        return str(self._call(f"/project/{quote(self.name)}")["session_id"])
+
     def fetch(self) -> tuple[str, list[Task]]:
         """Load the page and fetch a batch; return the session's name and the tasks."""
-        page = self._call(f"/project/{quote(self.name)}")
-        session = str(page["session_id"])
+        session = self.open_page()
         return session, list(self._call("/get_session_questions", {"session_id": session})["tasks"])
 
     def give(self, session: str, answers: list[Task]) -> None:
