@@ -1,0 +1,79 @@
+"""Where rejects wait, with their reasons.
+
+A report points at the source file and line, which is where a person corrects the record. The scan knows a file by
+its digest, so the corrected file is new and is read again as a whole; records that were fine are the same
+tasks again and add nothing. Content is in a report only as far as the project's ``quarantine_exposure`` allows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from include.base.canonical import SHORT, canonical_json
+from include.base.store import Store, StorePath, atomic_file
+from include.projects.model import Exposure, Project
+
+__all__ = ["EXCERPT", "excerpt", "list_reports", "put"]
+
+EXCERPT = 2000
+"""How many characters of a masked record are kept."""
+
+
+def put(store: Store, project: Project, use_case: str, entries: Iterable[Mapping[str, Any]], run: str) -> StorePath:
+    """Keep rejects as JSON Lines under ``quarantine/<project>/<use case>/<digest12>.jsonl`` and return the path.
+
+    The name is the digest of the entries alone: the same rejects found again by another run write nothing. The first
+    line says which run found them first.
+
+    :param entries: ``file``, ``line``, ``reason``, and where known ``record`` (its id), ``sha256``, ``sources`` and
+        ``content`` (text, kept as :func:`excerpt` allows).
+    """
+    state = hashlib.sha256()
+    count = 0
+    with tempfile.TemporaryFile() as spool:
+        for entry in entries:
+            line = canonical_json(_allowed(entry, project.policy.quarantine_exposure)) + b"\n"
+            state.update(line)
+            spool.write(line)
+            count += 1
+        digest = state.hexdigest()
+        path = store.at("quarantine", project.name, use_case, f"{digest[:SHORT]}.jsonl")
+        if path.exists():
+            return path
+        spool.seek(0)
+        with atomic_file(path) as out:
+            head = {"schema": 1, "project": project.name, "use_case": use_case, "run": run, "entries": count}
+            out.write(canonical_json({**head, "digest": digest}) + b"\n")
+            while block := spool.read(1 << 20):
+                out.write(block)
+    return path
+
+
+def list_reports(store: Store, project: str, use_case: str) -> list[StorePath]:
+    """Return the reports of a use case, by name."""
+    folder = store.at("quarantine", project, use_case)
+    if not folder.exists():
+        return []
+    return sorted((one for one in folder.iterdir() if one.name.endswith(".jsonl")), key=lambda one: one.name)
+
+
+def excerpt(content: str, exposure: Exposure) -> str | None:
+    """Return what may be kept of a record: nothing, its shape (letters as ``x``, digits as ``0``), or all of it."""
+    if exposure is Exposure.FULL:
+        return content
+    if exposure is Exposure.MASKED:
+        return re.sub(r"[^\W\d_]", "x", re.sub(r"\d", "0", content[:EXCERPT]))
+    return None
+
+
+def _allowed(entry: Mapping[str, Any], exposure: Exposure) -> dict[str, Any]:
+    kept = {name: value for name, value in entry.items() if name != "content" and value is not None}
+    if exposure is Exposure.NONE:
+        kept.pop("record", None)
+    content = entry.get("content")
+    shown = excerpt(content, exposure) if isinstance(content, str) else None
+    return kept if shown is None else {**kept, "content": shown}

@@ -1,0 +1,213 @@
+"""What each gate demands, as data. Nothing here imports Great Expectations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from include.base.errors import InvalidInput
+from include.projects.model import Interface, Project
+
+__all__ = ["SUITES", "Check", "Suite", "suite_for"]
+
+Kind = Literal["not_null", "unique", "between", "length_between", "matches", "in_set", "row_count", "count_where"]
+DIGEST = r"^[0-9a-f]{64}$"
+INT32 = {"min_value": -(2**31), "max_value": 2**31 - 1}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One demand on a column.
+
+    :param kind: which expectation: the value checks ignore missing values (``not_null`` is its own check);
+        ``row_count`` and ``count_where`` look at the whole batch; the second and later rows of a value fail ``unique``.
+    :param column: a key; ``a.b`` reaches into objects, ``a|b`` takes the first one that is there.
+    :param args: ``min_value``/``max_value`` (inclusive), ``regex`` or ``value_set``.
+    :param severity: ``critical``, or ``warning``, which never stops anything.
+    :param on_failure: ``stop`` the item, ``set_aside`` the failing rows and go on, or only ``report``.
+    :param where: ``(column, value)``: only rows with that value are looked at.
+    """
+
+    kind: Kind
+    column: str
+    description: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+    severity: Literal["critical", "warning"] = "critical"
+    on_failure: Literal["stop", "set_aside", "report"] = "stop"
+    where: tuple[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.severity == "warning" and self.on_failure != "report":
+            raise InvalidInput(f"check {self.description!r}: a warning can only `report`, found {self.on_failure!r}")
+
+    @property
+    def expected(self) -> str:
+        """Return what is expected, in words."""
+        low, high = self.args.get("min_value"), self.args.get("max_value")
+        limits = " and ".join(
+            f"at {word} {limit}" for word, limit in (("least", low), ("most", high)) if limit is not None
+        )
+        words = {
+            "not_null": "a value",
+            "unique": "no value twice",
+            "between": f"a number, {limits}",
+            "length_between": f"a text of {limits} characters",
+            "matches": f"a text matching {self.args.get('regex')}",
+            "in_set": f"one of {', '.join(map(str, self.args.get('value_set', ())))}",
+            "row_count": f"rows: {limits}",
+            "count_where": f"rows with this value: {limits}",
+        }[self.kind]
+        return words + (f" (where {self.where[0]} is {self.where[1]})" if self.where else "")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A named list of checks. ``id_column`` names a row in results."""
+
+    name: str
+    checks: tuple[Check, ...]
+    id_column: str = "row_id"
+
+
+def suite_for(name: str, project: Project | None = None, parameters: Mapping[str, Any] | None = None) -> Suite:
+    """Return a suite with the project's limits in it.
+
+    :param parameters: limits that differ from the project's, by name (``max_page_kilobytes``, …).
+    :raises InvalidInput: for an unknown suite or parameter, naming what is allowed.
+    """
+    if name not in SUITES:
+        raise InvalidInput(f"suite: found {name!r}; allowed: {', '.join(sorted(SUITES))}")
+    limits = _limits(project)
+    unknown = sorted(set(parameters or {}) - set(limits))
+    if unknown:
+        raise InvalidInput(f"suite {name}: parameters: found {', '.join(unknown)}; allowed: {', '.join(limits)}")
+    return SUITES[name](project, {**limits, **(parameters or {})})
+
+
+def _limits(project: Project | None) -> dict[str, Any]:
+    guideline = project.confluence.guideline if project else None
+    return {
+        "max_page_kilobytes": guideline.max_page_kilobytes if guideline else 512,
+        "max_image_kilobytes": guideline.max_image_kilobytes if guideline else 4096,
+        "max_record_kilobytes": project.source.max_record_kilobytes if project else 256,
+        "max_report_kilobytes": 2048,
+        "min_rows": 1,
+    }
+
+
+def _named(column: str = "row_id") -> tuple[Check, ...]:
+    return (
+        Check("not_null", column, "every row is named"),
+        Check("unique", column, "no row is there twice"),
+    )
+
+
+def _guideline_pages(project: Project | None, limits: Mapping[str, Any]) -> Suite:
+    approved = ("approved", True)
+    return Suite(
+        "guideline_pages",
+        (
+            *_named(),
+            Check("not_null", "title", "every page has a title"),
+            Check("count_where", "approved", "at least one page is approved", {"min_value": 1}, where=approved),
+            Check(
+                "in_set", "approved", "every page of the tree is approved", {"value_set": (True,)},
+                severity="warning", on_failure="report",
+            ),
+            Check("not_null", "sections_missing_count", "required sections were looked for"),
+            Check("between", "sections_missing_count", "every required section is there", {"max_value": 0}),
+            Check("between", "images_unresolved", "every image is there", {"max_value": 0}, where=approved),
+            Check("between", "html_kilobytes", "no page is too large", {"max_value": limits["max_page_kilobytes"]}),
+            Check(
+                "between", "largest_image_kilobytes", "no image is too large",
+                {"max_value": limits["max_image_kilobytes"]},
+            ),
+            Check("not_null", "text_characters", "every page was measured"),
+            Check("between", "text_characters", "no published page is empty", {"min_value": 1}, where=approved),
+            Check(
+                "between", "unknown_macros", "every macro is known", {"max_value": 0},
+                severity="warning", on_failure="report",
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _raw_tasks(project: Project | None, limits: Mapping[str, Any]) -> Suite:
+    name = "labelops.task_id"
+    checks = [
+        Check("row_count", "", "there is something to add", {"min_value": limits["min_rows"]}),
+        Check("not_null", name, "every task has its id"),
+        Check("matches", name, "a task id is a SHA-256", {"regex": DIGEST}),
+        Check("unique", name, "no task is there twice", on_failure="set_aside"),
+        Check("not_null", "text|image|audio|video|html", "every task shows something", on_failure="set_aside"),
+        Check(
+            "length_between", "text", "texts are neither empty nor too long",
+            {"min_value": 1, "max_value": limits["max_record_kilobytes"] * 1024}, on_failure="set_aside",
+        ),
+        Check("not_null", "labelops.sources", "every task knows its source"),
+    ]  # fmt: skip
+    for key in ("_input_hash", "_task_hash"):
+        checks += [
+            Check("not_null", key, f"every task has its {key}"),
+            Check("between", key, f"{key} fits 32 bits", INT32),
+        ]
+    if project:
+        annotation = project.annotation
+        checks += [
+            Check("not_null", "labelops.project", "every task names its project"),
+            Check("in_set", "labelops.project", "tasks are of this project", {"value_set": (project.name,)}),
+            Check("not_null", "_view_id", "every task names its interface"),
+            Check("in_set", "_view_id", "tasks are for the project's interface", {"value_set": (project.view_id,)}),
+        ]
+        needed = {Interface.TEXTCAT: "label", Interface.CHOICE: "options", Interface.NER: "tokens"}
+        shape = needed[annotation.interface]
+        checks.append(Check("not_null", shape, f"every task has its {shape}"))
+        if annotation.interface is Interface.TEXTCAT:
+            checks.append(Check("in_set", "label", "the label is the project's", {"value_set": annotation.labels}))
+    return Suite("raw_tasks", tuple(checks), id_column=name)
+
+
+def _version_rows(name: str) -> Callable[[Project | None, Mapping[str, Any]], Suite]:
+    def build(project: Project | None, limits: Mapping[str, Any]) -> Suite:
+        return Suite(
+            name,
+            (
+                Check("row_count", "", "the version holds something", {"min_value": limits["min_rows"]}),
+                Check("not_null", "task_id", "every row names its task"),
+                Check("matches", "task_id", "a task id is a SHA-256", {"regex": DIGEST}),
+                Check("unique", "task_id", "one label for each task"),
+                Check("not_null", "value", "every row has a label"),
+            ),
+            id_column="task_id",
+        )
+
+    return build
+
+
+def _report(project: Project | None, limits: Mapping[str, Any]) -> Suite:
+    return Suite(
+        "report",
+        (
+            *_named(),
+            Check("not_null", "digest", "every version has its digest"),
+            Check("matches", "digest", "a digest is a SHA-256", {"regex": DIGEST}),
+            Check("unique", "digest", "no version is listed twice"),
+            Check("not_null", "state", "every version has a state"),
+            Check("between", "rows", "no version is empty", {"min_value": 1}),
+            Check("between", "persons", "every version was labelled by somebody", {"min_value": 1},
+                  severity="warning", on_failure="report"),
+            Check("between", "body_kilobytes", "the page is not too large",
+                  {"max_value": limits["max_report_kilobytes"]}),
+        ),
+    )  # fmt: skip
+
+
+SUITES: dict[str, Callable[[Project | None, Mapping[str, Any]], Suite]] = {
+    "guideline_pages": _guideline_pages,
+    "raw_tasks": _raw_tasks,
+    "version_rows": _version_rows("version_rows"),
+    "release_rows": _version_rows("release_rows"),
+    "report": _report,
+}
+"""Every suite by name."""
