@@ -1,0 +1,1116 @@
+"""The local Confluence's calls: v2 and v1 of Confluence Cloud, with the refusals of the live service.
+
+Published contracts give paths, parameters and shapes; what they leave out (409, error bodies, cursors, how storage is
+rewritten) follows reports of the live service. Where nobody has established a behaviour it is a switch of
+:class:`ConfluenceStandIn`.
+"""
+
+# ruff: noqa: S608 - the pieces put into statements are constants of this module; values are always bound
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_plus, urlencode
+
+from include.sandbox.confluence import markup, view
+from include.sandbox.confluence.database import Database, iso
+from include.sandbox.http import App, HttpError, Reply, Request, json_reply
+
+__all__ = ["ConfluenceStandIn", "SandboxUser"]
+
+V2 = "/wiki/api/v2"
+V1 = "/wiki/rest/api"
+MAX_PAGE_BYTES = 5 * 1024 * 1024
+LIST_FORMATS = ("storage", "atlas_doc_format")
+ONE_FORMATS = (*LIST_FORMATS, "view", "export_view", "anonymous_export_view", "styled_view", "editor")
+PAGE_SORTS = {
+    "id": "p.id",
+    "created-date": "p.created",
+    "modified-date": "p.modified",
+    "title": "p.title",
+}
+SELECT_PAGE = (
+    "select p.*, v.body, v.author_id as version_author, v.created as version_created, v.message, s.key as space_key,"
+    " s.homepage_id from pages p join versions v on v.page_id = p.id and v.number = p.version"
+    " join spaces s on s.id = p.space_id"
+)
+
+
+@dataclass(frozen=True)
+class SandboxUser:
+    """Somebody who can sign in with e-mail and token."""
+
+    account_id: str
+    name: str
+    email: str
+    token: str
+
+
+def _v2_error(status: int, code: str, title: str, detail: str | None = None) -> HttpError:
+    return HttpError(status, {"errors": [{"status": status, "code": code, "title": title, "detail": detail}]})
+
+
+def _v1_error(status: int, message: str) -> HttpError:
+    data = {"authorized": status != 403, "valid": status != 400, "errors": [], "successful": False}
+    return HttpError(status, {"statusCode": status, "data": data, "message": message})
+
+
+def _bad(title: str, detail: str | None = None) -> HttpError:
+    return _v2_error(400, "INVALID_REQUEST_PARAMETER", title, detail)
+
+
+class _ConfluenceApp(App):
+    """Routes behind sign-in and rate limit; each request is one transaction."""
+
+    def __init__(self, stand_in: ConfluenceStandIn) -> None:
+        super().__init__()
+        self._stand_in = stand_in
+
+    def handle(self, request: Request) -> Reply:
+        """Answer one request; what it changed is committed before the reply leaves."""
+        stand_in = self._stand_in
+        with stand_in.database.transaction():
+            stand_in.sign_in(request)
+            headers = stand_in.count_request(request)
+            reply = super().handle(request)
+        reply.headers.update(headers)
+        return reply
+
+
+class ConfluenceStandIn:
+    """A Confluence site on this machine.
+
+    Switches for tests: ``edits_clear_state`` (whether an ordinary edit drops the content state, which nobody has
+    established for the service), ``hidden_reads`` (how many reads a new page answers with 404), ``search_lag_seconds``,
+    and :meth:`limit_rate`. ``app.faults`` holds what goes wrong on the wire.
+
+    :param state: folder of the database; None keeps everything in memory.
+    :param users: who can sign in; kept in the database.
+    """
+
+    def __init__(self, state: Path | None = None, users: Iterable[SandboxUser] = ()) -> None:
+        self.database = Database(state)
+        self.edits_clear_state = False
+        self.hidden_reads = 0
+        self.search_lag_seconds = 0.0
+        self._hidden: dict[int, int] = {}
+        self._media: dict[str, int] = {}
+        self._limit: tuple[int, float] | None = None
+        self._window: list[float] = []
+        for user in users:
+            self.add_user(user)
+        self.app = _ConfluenceApp(self)
+        self._routes()
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+    # --- users and limits ------------------------------------------------------------------------------------------
+
+    def add_user(self, user: SandboxUser) -> None:
+        """Let somebody sign in, or change their name or token."""
+        with self.database.transaction():
+            values = (user.account_id, user.name, user.email, user.token)
+            self.database.write("insert or replace into users values (?, ?, ?, ?)", values)
+
+    def has_users(self) -> bool:
+        """Tell whether anybody can sign in."""
+        return self.database.row("select 1 from users") is not None
+
+    def limit_rate(self, requests: int | None, seconds: float = 1.0) -> None:
+        """Answer 429 after so many API requests in a window; None ends the limit."""
+        self._limit = None if requests is None else (requests, seconds)
+        self._window.clear()
+
+    def sign_in(self, request: Request) -> None:
+        """Refuse an API request without a known credential, as each API does: v2 with a bare 404, v1 with 403."""
+        if request.path.startswith((V1, V2)) and self._account(request) is None:
+            if request.path.startswith(V2):
+                raise _v2_error(404, "NOT_FOUND", "Not Found")
+            raise _v1_error(403, "Current user not permitted to use Confluence")
+
+    def count_request(self, request: Request) -> dict[str, str]:
+        """Return the rate limit's headers.
+
+        :raises HttpError: 429 when the window is full.
+        """
+        if self._limit is None or not request.path.startswith((V1, V2)):
+            return {}
+        allowed, seconds = self._limit
+        now = time.monotonic()
+        self._window = [moment for moment in self._window if moment > now - seconds]
+        remaining = allowed - len(self._window) - 1
+        headers = {
+            "X-RateLimit-Limit": str(allowed),
+            "X-RateLimit-Remaining": str(max(0, remaining)),
+            "X-RateLimit-NearLimit": "true" if remaining < allowed / 5 else "false",
+        }
+        if remaining < 0:
+            wait = max(1, round(self._window[0] + seconds - now))
+            headers |= {"Retry-After": str(wait), "RateLimit-Reason": "confluence-burst-based"}
+            raise HttpError(429, {"message": "Rate limit exceeded"}, headers)
+        self._window.append(now)
+        return headers
+
+    def _account(self, request: Request) -> sqlite3.Row | None:
+        scheme, _, value = request.headers.get("authorization", "").partition(" ")
+        if scheme == "Bearer":
+            return self.database.row("select * from users where token = ?", (value,))
+        try:
+            email, _, token = base64.b64decode(value).decode("utf-8").partition(":")
+        except ValueError:
+            return None
+        return self.database.row("select * from users where email = ? and token = ?", (email, token))
+
+    def _who(self, request: Request) -> str:
+        account = self._account(request)
+        assert account is not None
+        return str(account["account_id"])
+
+    # --- what tests look at ----------------------------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, dict[str, Any]]:
+        """Return what is there, for counting effects: versions by id, and the rows that hang on pages."""
+        with self.database.transaction():
+            return self._snapshot()
+
+    def _snapshot(self) -> dict[str, dict[str, Any]]:
+        rows = self.database.rows
+        return {
+            "pages": {str(row["id"]): row["version"] for row in rows("select id, version from pages")},
+            "attachments": {str(row["id"]): row["version"] for row in rows("select id, version from attachments")},
+            "properties": {str(row["id"]): row["version"] for row in rows("select id, version from properties")},
+            "comments": {str(row["id"]): row["version"] for row in rows("select id, version from comments")},
+            "labels": {f"{row['page_id']}:{row['name']}": 1 for row in rows("select page_id, name from labels")},
+            "tasks": {str(row["id"]): row["status"] for row in rows("select id, status from tasks")},
+        }
+
+    # --- routes ----------------------------------------------------------------------------------------------------
+
+    def _routes(self) -> None:
+        page, content = f"{V2}/pages/{{id}}", f"{V1}/content/{{id}}"
+        file = f"{content}/child/attachment/{{attachment}}"
+        routes: list[tuple[str, str, Callable[[Request], Reply]]] = [
+            ("GET", f"{V2}/spaces", self._list_spaces),
+            ("POST", f"{V2}/spaces", self._create_space),
+            ("GET", f"{V2}/spaces/{{id}}", self._get_space),
+            ("GET", f"{V2}/spaces/{{id}}/pages", self._list_space_pages),
+            ("GET", f"{V2}/pages", self._list_pages),
+            ("POST", f"{V2}/pages", self._create_page),
+            ("GET", page, self._get_page),
+            ("PUT", page, self._update_page),
+            ("DELETE", page, self._delete_page),
+            ("GET", f"{page}/versions", self._list_versions),
+            ("GET", f"{page}/direct-children", self._list_children),
+            ("GET", f"{page}/children", self._list_children),
+            ("GET", f"{page}/labels", self._list_labels),
+            ("GET", f"{page}/attachments", self._list_attachments),
+            ("GET", f"{page}/properties", self._list_properties),
+            ("POST", f"{page}/properties", self._create_property),
+            ("PUT", f"{page}/properties/{{property}}", self._update_property),
+            ("GET", f"{page}/footer-comments", self._list_comments),
+            ("POST", f"{V2}/footer-comments", self._create_comment),
+            ("GET", f"{V2}/tasks", self._list_tasks),
+            ("PUT", f"{V2}/tasks/{{id}}", self._update_task),
+            ("GET", f"{V1}/user/current", self._current_user),
+            ("GET", f"{V1}/content/search", self._search),
+            ("POST", f"{content}/label", self._add_labels),
+            ("DELETE", f"{content}/label", self._delete_label),
+            ("GET", f"{content}/state", self._get_state),
+            ("PUT", f"{content}/state", self._set_state),
+            ("DELETE", f"{content}/state", self._clear_state),
+            ("GET", f"{V1}/space/{{key}}/state", self._list_states),
+            ("POST", f"{content}/child/attachment", self._create_attachment),
+            ("POST", f"{file}/data", self._update_attachment),
+            ("GET", f"{file}/download", self._download),
+            ("GET", "/_media/{token}", self._media_file),
+            ("GET", "/_sandbox/snapshot", lambda request: json_reply(self._snapshot())),
+            ("GET", "/_view/attachments/{id}", self._view_attachment),
+        ]
+        for method, template, handler in routes:
+            self.app.route(method, template)(handler)
+        view.add_routes(self.app, self.database)
+
+    # --- lists -----------------------------------------------------------------------------------------------------
+
+    def _listing(
+        self,
+        request: Request,
+        sql: str,
+        values: Iterable[Any],
+        shape: Callable[[sqlite3.Row], dict[str, Any]],
+        *,
+        default: int = 25,
+    ) -> Reply:
+        """Answer one page of a v2 list, with the next one's address in body and ``Link`` header."""
+        limit = _limit(request, default)
+        offset = _offset(request)
+        rows = self.database.rows(f"{sql} limit ? offset ?", (*values, limit + 1, offset))
+        links = {"base": _base(request)}
+        headers = {}
+        if len(rows) > limit:
+            query = {name: found for name, found in request.query.items() if name != "cursor"}
+            query |= {"limit": [str(limit)], "cursor": [_cursor(offset + limit)]}
+            links["next"] = f"{request.path}?{urlencode(query, doseq=True)}"
+            headers["Link"] = f'<{links["next"]}>; rel="next"'
+        return json_reply({"results": [shape(row) for row in rows[:limit]], "_links": links}, headers=headers)
+
+    # --- spaces ----------------------------------------------------------------------------------------------------
+
+    def _list_spaces(self, request: Request) -> Reply:
+        where, values = ["1"], []
+        for name, column in (("keys", "key"), ("ids", "id")):
+            wanted = request.many(name)
+            if name in request.query:
+                where.append(f"{column} in ({_marks(wanted)})")
+                values += wanted
+        return self._listing(request, f"select * from spaces where {' and '.join(where)} order by id", values, _space)
+
+    def _get_space(self, request: Request) -> Reply:
+        return json_reply(_space(self._space_row(request.values["id"])))
+
+    def _space_row(self, space_id: Any) -> sqlite3.Row:
+        row = self.database.row("select * from spaces where id = ?", (_number(space_id),))
+        if row is None:
+            raise _v2_error(404, "NOT_FOUND", f"Cannot find a space with id [{space_id}]")
+        return row
+
+    def _create_space(self, request: Request) -> Reply:
+        sent = _object(request)
+        key, name = str(sent.get("key") or ""), str(sent.get("name") or "")
+        if not re.fullmatch(r"[A-Za-z0-9]{1,255}", key) or not name:
+            raise _bad("A space needs a name, and a key of letters and digits")
+        if self.database.row("select 1 from spaces where lower(key) = lower(?)", (key,)):
+            raise _v2_error(400, "BAD_REQUEST", "A space already exists with the same key")
+        account, space_id = self._who(request), self.database.next_id()
+        values = (space_id, key, name, None, account, self.database.now())
+        self.database.write("insert into spaces values (?, ?, ?, ?, ?, ?)", values)
+        homepage = self._insert_page(space_id, name, "<p />", None, account)
+        self.database.write("update spaces set homepage_id = ? where id = ?", (homepage, space_id))
+        return json_reply(_space(self._space_row(space_id)), 201)
+
+    # --- pages -----------------------------------------------------------------------------------------------------
+
+    def _list_space_pages(self, request: Request) -> Reply:
+        space = self._space_row(request.values["id"])
+        where, values = ["p.space_id = ?"], [space["id"]]
+        if request.one("depth", "all") == "root":
+            where.append("p.parent_id is null")
+        return self._page_listing(request, where, values)
+
+    def _list_pages(self, request: Request) -> Reply:
+        where, values = ["1"], []
+        for name, column in (("id", "p.id"), ("space-id", "p.space_id")):
+            if name in request.query:
+                wanted = [_number(item) for item in request.many(name)]
+                where.append(f"{column} in ({_marks(wanted)})")
+                values += wanted
+        return self._page_listing(request, where, values)
+
+    def _page_listing(self, request: Request, where: list[str], values: list[Any]) -> Reply:
+        statuses = request.many("status") or ["current", "archived"]
+        _among("status", statuses, ("current", "archived", "deleted", "trashed"))
+        where = [*where, f"p.status in ({_marks(statuses)})"]
+        values = [*values, *statuses]
+        if "title" in request.query:
+            where.append("lower(p.title) = lower(?)")
+            values.append(request.one("title"))
+        sort = request.one("sort", "id")
+        _among("sort", [sort.removeprefix("-")], tuple(PAGE_SORTS))
+        order = PAGE_SORTS[sort.removeprefix("-")] + (" desc" if sort.startswith("-") else "")
+        with_body = _body_format(request, LIST_FORMATS)
+        sql = f"{SELECT_PAGE} where {' and '.join(where)} order by {order}, p.id"
+        return self._listing(request, sql, values, lambda row: _page(row, with_body=with_body))
+
+    def _page_row(self, page_id: Any) -> sqlite3.Row:
+        row = self.database.row(f"{SELECT_PAGE} where p.id = ?", (_number(page_id),))
+        if row is None:
+            raise _v2_error(404, "NOT_FOUND", f"Cannot find a page with id [{page_id}]")
+        return row
+
+    def _get_page(self, request: Request) -> Reply:
+        row = self._page_row(request.values["id"])
+        if self._hidden.get(row["id"], 0) > 0:
+            self._hidden[row["id"]] -= 1
+            raise _v2_error(404, "NOT_FOUND", f"Cannot find a page with id [{row['id']}]")
+        shaped = _page(row, with_body=_body_format(request, ONE_FORMATS), base=_base(request))
+        if "version" in request.query and _number(request.one("version")) != row["version"]:
+            self._show_version(shaped, row["id"], _number(request.one("version")))
+        return json_reply(shaped)
+
+    def _show_version(self, shaped: dict[str, Any], page_id: int, number: int) -> None:
+        query = "select * from versions where page_id = ? and number = ?"
+        old = self.database.row(query, (page_id, number))
+        if old is None:
+            raise _v2_error(404, "NOT_FOUND", f"Cannot find version [{number}] of page with id [{page_id}]")
+        shaped |= {"title": old["title"], "status": "historical", "version": _version(old)}
+        if shaped["body"]:
+            shaped["body"] = {"storage": {"representation": "storage", "value": old["body"]}}
+
+    def _create_page(self, request: Request) -> Reply:
+        sent = _object(request)
+        space = self._space_row(sent.get("spaceId", ""))
+        status = sent.get("status", "current")
+        _among("status", [status], ("current",))
+        title = self._title(sent, space["id"], None)
+        body = _stored(sent)
+        parent = sent.get("parentId")
+        if parent is None and request.one("root-level") != "true":
+            parent = space["homepage_id"]
+        if parent is not None and self._page_row(parent)["space_id"] != space["id"]:
+            raise _bad("The parent page is in another space")
+        page_id = self._insert_page(
+            space["id"], title, body, None if parent is None else _number(parent), self._who(request)
+        )
+        if self.hidden_reads:
+            self._hidden[page_id] = self.hidden_reads
+        return json_reply(_page(self._page_row(page_id), with_body=True, base=_base(request)))
+
+    def _insert_page(self, space_id: int, title: str, body: str, parent: int | None, account: str) -> int:
+        page_id, now = self.database.next_id(), self.database.now()
+        values = (page_id, space_id, title, "current", parent, account, now, 0, now, None, None)
+        self.database.write("insert into pages values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        self._publish(page_id, title, body, account, "", now)
+        return page_id
+
+    def _publish(self, page_id: int, title: str, body: str, account: str, message: str, now: int) -> int:
+        """Write the next version of a page and bring its inline tasks up to it."""
+        number = self._count("select version as n from pages where id = ?", (page_id,)) + 1
+        values = (page_id, number, title, body, account, now, message)
+        self.database.write("insert into versions values (?, ?, ?, ?, ?, ?, ?)", values)
+        self.database.write(
+            "update pages set title = ?, version = ?, modified = ? where id = ?", (title, number, now, page_id)
+        )
+        self._follow_tasks(page_id, body, account, now)
+        return number
+
+    def _count(self, sql: str, values: Iterable[Any]) -> int:
+        row = self.database.row(sql, values)
+        return 0 if row is None else int(row["n"])
+
+    def _title(self, sent: Mapping[str, Any], space_id: int, page_id: int | None) -> str:
+        title = sent.get("title")
+        if not isinstance(title, str) or not title.strip() or len(title) > 255:
+            raise _bad("A page needs a title of at most 255 characters")
+        taken = self.database.row(
+            "select id from pages where space_id = ? and lower(title) = lower(?) and id is not ?"
+            " and status in ('current', 'archived')",
+            (space_id, title, page_id),
+        )
+        if taken:
+            raise _v2_error(
+                400,
+                "BAD_REQUEST",
+                "A page with this title already exists: A page already exists with the same TITLE in this space",
+            )
+        return title
+
+    def _update_page(self, request: Request) -> Reply:
+        sent = _object(request)
+        missing = [name for name in ("id", "status", "title", "body", "version") if not sent.get(name)]
+        if missing:
+            raise _bad(f"Required field is missing: {', '.join(missing)}")
+        row = self._page_row(request.values["id"])
+        if str(sent["id"]) != str(row["id"]):
+            raise _bad("The id in the body is not the id in the path")
+        _among("status", [sent["status"]], ("current",))
+        if sent.get("spaceId") not in (None, str(row["space_id"])):
+            raise _bad("Moving a page to another space is not supported")
+        number = sent["version"].get("number") if isinstance(sent["version"], dict) else None
+        if number != row["version"] + 1:
+            raise _v2_error(
+                409,
+                "CONFLICT",
+                "Version must be incremented when updating a page. "
+                f"Current Version: [{row['version']}]. Provided version: [{number}]",
+            )
+        title = self._title(sent, row["space_id"], row["id"])
+        # Restoring from the trash keeps the body, whatever was sent.
+        body = row["body"] if row["status"] == "trashed" else _stored(sent)
+        now = self.database.now()
+        self.database.write("update pages set status = 'current' where id = ?", (row["id"],))
+        if sent.get("parentId"):
+            parent = self._page_row(sent["parentId"])
+            self.database.write("update pages set parent_id = ? where id = ?", (parent["id"], row["id"]))
+        message = str(sent["version"].get("message") or "")
+        self._publish(row["id"], title, body, self._who(request), message, now)
+        if self.edits_clear_state:
+            self.database.write("update pages set state_id = null, state_changed = null where id = ?", (row["id"],))
+        return json_reply(_page(self._page_row(row["id"]), with_body=True, base=_base(request)))
+
+    def _delete_page(self, request: Request) -> Reply:
+        row = self._page_row(request.values["id"])
+        purge = request.one("purge") == "true"
+        if purge != (row["status"] == "trashed"):
+            raise _v2_error(400, "BAD_REQUEST", "Only a trashed page can be purged, and only a current one trashed")
+        if not purge:
+            statement = "update pages set status = 'trashed', parent_id = null where id = ?"
+            self.database.write(statement, (row["id"],))
+            return Reply(204)
+        for table in ("versions", "labels", "properties", "attachments", "comments", "tasks"):
+            self.database.write(f"delete from {table} where page_id = ?", (row["id"],))
+        self.database.write("delete from pages where id = ?", (row["id"],))
+        return Reply(204)
+
+    def _list_versions(self, request: Request) -> Reply:
+        row = self._page_row(request.values["id"])
+        sort = request.one("sort", "-modified-date")
+        _among("sort", [sort.removeprefix("-")], ("modified-date",))
+        order = "desc" if sort.startswith("-") else "asc"
+        sql = f"select * from versions where page_id = ? order by number {order}"
+        return self._listing(request, sql, (row["id"],), _version)
+
+    def _list_children(self, request: Request) -> Reply:
+        row = self._page_row(request.values["id"])
+        sql = "select * from pages where parent_id = ? and status = 'current' order by id"
+        return self._listing(
+            request,
+            sql,
+            (row["id"],),
+            lambda child: {
+                "id": str(child["id"]),
+                "status": child["status"],
+                "title": child["title"],
+                "type": "page",
+                "spaceId": str(child["space_id"]),
+                "childPosition": child["id"],
+            },
+        )
+
+    # --- labels and search -----------------------------------------------------------------------------------------
+
+    def _list_labels(self, request: Request) -> Reply:
+        row = self._page_row(request.values["id"])
+        if request.one("prefix", "global") != "global":
+            return json_reply({"results": [], "_links": {"base": _base(request)}})
+        return self._listing(request, "select * from labels where page_id = ? order by name", (row["id"],), _label)
+
+    def _content_row(self, request: Request) -> sqlite3.Row:
+        row = self.database.row(f"{SELECT_PAGE} where p.id = ?", (_number(request.values["id"]),))
+        if row is None:
+            raise _v1_error(404, f"No content found with id : {request.values['id']}")
+        return row
+
+    def _add_labels(self, request: Request) -> Reply:
+        row = self._content_row(request)
+        sent = request.json()
+        for entry in sent if isinstance(sent, list) else [sent]:
+            name = str(entry.get("name", "") if isinstance(entry, dict) else "").lower()
+            if not name or re.search(r"\s", name) or len(name) > 255:
+                raise _v1_error(400, f"The label name is not valid: {name!r}")
+            number = self._count("select label_id as n from labels where name = ?", (name,)) or self.database.next_id()
+            values = (row["id"], name, number, self.database.now())
+            self.database.write("insert or ignore into labels values (?, ?, ?, ?)", values)
+        rows = self.database.rows("select * from labels where page_id = ? order by name", (row["id"],))
+        return json_reply({"results": [_label(item) for item in rows], "start": 0, "limit": 200, "size": len(rows)})
+
+    def _delete_label(self, request: Request) -> Reply:
+        row = self._content_row(request)
+        values = (row["id"], request.one("name"))
+        if not self.database.row("select 1 from labels where page_id = ? and name = ?", values):
+            raise _v1_error(404, "No such label on this content")
+        self.database.write("delete from labels where page_id = ? and name = ?", values)
+        return Reply(204)
+
+    def _search(self, request: Request) -> Reply:
+        where, values = _cql(request.one("cql"))
+        limit, offset = _limit(request, 25), _offset(request)
+        seen_before = self.database.now() - round(self.search_lag_seconds * 1000)
+        sql = f"{SELECT_PAGE} where p.status = 'current' and p.modified <= ? and {where} order by p.id limit ? offset ?"
+        values = [value if value is not _SEEN_BEFORE else seen_before for value in values]
+        rows = self.database.rows(sql, (seen_before, *values, limit + 1, offset))
+        links = {"base": _base(request), "context": "/wiki", "self": f"{_base(request)}/rest/api/content/search"}
+        if len(rows) > limit:
+            query = {"cql": request.one("cql"), "limit": limit, "cursor": _cursor(offset + limit)}
+            links["next"] = f"/rest/api/content/search?{urlencode(query)}"
+        results = [
+            {
+                "id": str(row["id"]),
+                "type": "page",
+                "status": row["status"],
+                "title": row["title"],
+                "_links": {"webui": _webui(row)},
+            }
+            for row in rows[:limit]
+        ]
+        return json_reply({"results": results, "start": offset, "limit": limit, "size": len(results), "_links": links})
+
+    # --- content states --------------------------------------------------------------------------------------------
+
+    def _state_reply(self, page_id: int) -> Reply:
+        row = self.database.row(
+            "select s.*, p.state_changed from pages p left join states s on s.id = p.state_id where p.id = ?",
+            (page_id,),
+        )
+        assert row is not None
+        return json_reply(
+            {"contentState": None if row["id"] is None else _state(row), "lastUpdated": iso(row["state_changed"])}
+        )
+
+    def _get_state(self, request: Request) -> Reply:
+        return self._state_reply(self._content_row(request)["id"])
+
+    def _set_state(self, request: Request) -> Reply:
+        row = self._content_row(request)
+        if request.one("status") != "current":
+            raise _v1_error(400, "status must be current")
+        sent = request.json()
+        state = self._wanted_state(sent if isinstance(sent, dict) else {})
+        return self._change_state(row, state, self._who(request))
+
+    def _wanted_state(self, sent: Mapping[str, Any]) -> int:
+        if sent.get("id") is not None:
+            known = self.database.row("select id from states where id = ?", (_number(sent["id"]),))
+            if known is None:
+                raise _v1_error(400, f"No content state with id {sent['id']}")
+            return int(known["id"])
+        name, color = str(sent.get("name") or ""), str(sent.get("color") or "")
+        if not 1 <= len(name) <= 20 or not re.fullmatch("#[0-9a-fA-F]{6}", color):
+            raise _v1_error(400, "A content state needs an id, or a name of at most 20 characters and a color")
+        known = self.database.row("select id from states where name = ? and lower(color) = lower(?)", (name, color))
+        if known:
+            return int(known["id"])
+        number = self.database.next_id()
+        self.database.write("insert into states values (?, ?, ?)", (number, name, color))
+        return number
+
+    def _clear_state(self, request: Request) -> Reply:
+        return self._change_state(self._content_row(request), None, self._who(request))
+
+    def _change_state(self, row: sqlite3.Row, state: int | None, account: str) -> Reply:
+        """A change of state publishes a new version with the same body."""
+        now = self.database.now()
+        self._publish(row["id"], row["title"], row["body"], account, "", now)
+        statement = "update pages set state_id = ?, state_changed = ? where id = ?"
+        self.database.write(statement, (state, now, row["id"]))
+        return self._state_reply(row["id"])
+
+    def _list_states(self, request: Request) -> Reply:
+        return json_reply([_state(row) for row in self.database.rows("select * from states order by id")])
+
+    # --- attachments -----------------------------------------------------------------------------------------------
+
+    def _list_attachments(self, request: Request) -> Reply:
+        row = self._page_row(request.values["id"])
+        where, values = "page_id = ?", [row["id"]]
+        if "filename" in request.query:
+            where += " and title = ?"
+            values.append(request.one("filename"))
+        columns = "id, page_id, title, media_type, comment, version, author_id, created, length(content) as size"
+        return self._listing(
+            request, f"select {columns} from attachments where {where} order by id", values, _attachment, default=50
+        )
+
+    def _file(self, request: Request) -> tuple[str, str, str, bytes]:
+        if request.headers.get("x-atlassian-token") not in ("no-check", "nocheck"):
+            raise HttpError(403, {"message": "XSRF check failed"})
+        parts = {part.name: part for part in request.parts()}
+        if "file" not in parts:
+            raise _v1_error(400, "At least one file part is needed")
+        name = _utf8(parts["file"].filename or "")
+        if not name or "/" in name:
+            raise _v1_error(400, f"The file name is not valid: {name!r}")
+        comment = ""
+        if "comment" in parts:
+            # Without a charset the service reads a text part as Latin-1.
+            known = "utf-8" in parts["comment"].content_type.lower()
+            comment = parts["comment"].content.decode("utf-8" if known else "latin-1")
+        return name, parts["file"].content_type.partition(";")[0], comment, parts["file"].content
+
+    def _create_attachment(self, request: Request) -> Reply:
+        row = self._content_row(request)
+        name, media_type, comment, content = self._file(request)
+        if self.database.row("select 1 from attachments where page_id = ? and title = ?", (row["id"], name)):
+            raise _v1_error(400, f"Cannot add a new attachment with same file name as an existing attachment: {name}")
+        number = self.database.next_id()
+        values = (number, row["id"], name, media_type, comment, 1, self._who(request), self.database.now(), content)
+        self.database.write("insert into attachments values (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        return json_reply({"results": [self._v1_attachment(number)], "size": 1, "_links": {"base": _base(request)}})
+
+    def _update_attachment(self, request: Request) -> Reply:
+        number = self._attachment_number(request)
+        _, media_type, comment, content = self._file(request)
+        self.database.write(
+            "update attachments set media_type = ?, comment = ?, version = version + 1, author_id = ?, created = ?,"
+            " content = ? where id = ?",
+            (media_type, comment, self._who(request), self.database.now(), content, number),
+        )
+        return json_reply(self._v1_attachment(number))
+
+    def _attachment_number(self, request: Request) -> int:
+        page = self._content_row(request)
+        number = _number(request.values["attachment"].removeprefix("att"))
+        if not self.database.row("select 1 from attachments where id = ? and page_id = ?", (number, page["id"])):
+            raise _v1_error(404, f"No attachment found with id : {request.values['attachment']}")
+        return number
+
+    def _v1_attachment(self, number: int) -> dict[str, Any]:
+        row = self.database.row("select *, length(content) as size from attachments where id = ?", (number,))
+        assert row is not None
+        extensions = {"mediaType": row["media_type"], "fileSize": row["size"], "comment": row["comment"]}
+        return {
+            "id": f"att{number}",
+            "type": "attachment",
+            "status": "current",
+            "title": row["title"],
+            "version": {"number": row["version"], "when": iso(row["created"])},
+            "metadata": {"comment": row["comment"], "mediaType": row["media_type"]},
+            "extensions": extensions,
+        }
+
+    def _download(self, request: Request) -> Reply:
+        """Send the client to a media address that has a token of its own and wants no credential."""
+        token = secrets.token_urlsafe(16)
+        self._media[token] = self._attachment_number(request)
+        return Reply(302, b"", {"Location": f"/_media/{token}"})
+
+    def _media_file(self, request: Request) -> Reply:
+        number = self._media.pop(request.values["token"], None)
+        if number is None:
+            return Reply(403, b"the media token was used or never given", {"Content-Type": "text/plain"})
+        return self._file_reply(number)
+
+    def _view_attachment(self, request: Request) -> Reply:
+        return self._file_reply(_number(request.values["id"]))
+
+    def _file_reply(self, number: int) -> Reply:
+        row = self.database.row("select * from attachments where id = ?", (number,))
+        if row is None:
+            return Reply(404, b"no such file", {"Content-Type": "text/plain"})
+        headers = {"Content-Type": row["media_type"], "X-Content-Type-Options": "nosniff"}
+        headers["Content-Security-Policy"] = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
+        return Reply(200, row["content"], headers)
+
+    # --- properties ------------------------------------------------------------------------------------------------
+
+    def _list_properties(self, request: Request) -> Reply:
+        row = self._page_row(request.values["id"])
+        where, values = "page_id = ?", [row["id"]]
+        if "key" in request.query:
+            where += " and key = ?"
+            values.append(request.one("key"))
+        return self._listing(request, f"select * from properties where {where} order by id", values, _property)
+
+    def _create_property(self, request: Request) -> Reply:
+        row = self._page_row(request.values["id"])
+        key, value = _property_sent(_object(request))
+        if self.database.row("select 1 from properties where page_id = ? and key = ?", (row["id"], key)):
+            raise _v2_error(409, "CONFLICT", f"A property with key [{key}] already exists")
+        number = self.database.next_id()
+        values = (number, row["id"], key, value, 1, self._who(request), self.database.now())
+        self.database.write("insert into properties values (?, ?, ?, ?, ?, ?, ?)", values)
+        return json_reply(_property(self._property_row(row["id"], number)))
+
+    def _property_row(self, page_id: int, number: Any) -> sqlite3.Row:
+        row = self.database.row("select * from properties where page_id = ? and id = ?", (page_id, _number(number)))
+        if row is None:
+            raise _v2_error(404, "NOT_FOUND", f"Cannot find a property with id [{number}]")
+        return row
+
+    def _update_property(self, request: Request) -> Reply:
+        page = self._page_row(request.values["id"])
+        row = self._property_row(page["id"], request.values["property"])
+        sent = _object(request)
+        key, value = _property_sent(sent)
+        version = sent.get("version")
+        number = version.get("number") if isinstance(version, dict) else None
+        if key != row["key"]:
+            raise _bad("The key of a property cannot change")
+        if number != row["version"] + 1:
+            raise _v2_error(409, "CONFLICT", f"Version must be incremented. Current Version: [{row['version']}]")
+        values = (value, number, self._who(request), self.database.now(), row["id"])
+        statement = "update properties set value = ?, version = ?, author_id = ?, created = ? where id = ?"
+        self.database.write(statement, values)
+        return json_reply(_property(self._property_row(page["id"], row["id"])))
+
+    # --- comments and tasks ----------------------------------------------------------------------------------------
+
+    def _list_comments(self, request: Request) -> Reply:
+        row = self._page_row(request.values["id"])
+        sort = request.one("sort", "created-date")
+        _among("sort", [sort.removeprefix("-")], ("created-date", "modified-date"))
+        order = "desc" if sort.startswith("-") else "asc"
+        with_body = _body_format(request, LIST_FORMATS)
+        sql = f"select * from comments where page_id = ? order by created {order}"
+        return self._listing(request, sql, (row["id"],), lambda item: _comment(item, with_body=with_body))
+
+    def _create_comment(self, request: Request) -> Reply:
+        sent = _object(request)
+        row = self._page_row(sent.get("pageId", ""))
+        body = _stored(sent)
+        number = self.database.next_id()
+        values = (number, row["id"], body, 1, self._who(request), self.database.now())
+        self.database.write("insert into comments values (?, ?, ?, ?, ?, ?)", values)
+        stored = self.database.row("select * from comments where id = ?", (number,))
+        assert stored is not None
+        return json_reply(_comment(stored, with_body=True), 201)
+
+    def _follow_tasks(self, page_id: int, body: str, account: str, now: int) -> None:
+        known = {
+            row["local_id"]: row for row in self.database.rows("select * from tasks where page_id = ?", (page_id,))
+        }
+        if not known and "<ac:task>" not in body:
+            return
+        for task in markup.tasks(body):
+            status = "complete" if task.complete else "incomplete"
+            old = known.pop(task.local_id, None)
+            if old is None:
+                values = (page_id, task.local_id, status, task.body, account, task.assigned_to, now, now, task.due)
+                self.database.write(
+                    "insert or ignore into tasks (id, page_id, local_id, status, body, created_by, assigned_to,"
+                    " created, updated, due) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (self.database.next_id(), *values),
+                )
+            else:
+                self.database.write(
+                    "update tasks set body = ?, assigned_to = ?, due = ?, updated = ? where id = ?",
+                    (task.body, task.assigned_to, task.due, now, old["id"]),
+                )
+            if status != (old["status"] if old else "incomplete"):
+                self._finish_task(page_id, task.local_id, status, account, now)
+        for row in known.values():
+            self.database.write("delete from tasks where id = ?", (row["id"],))
+
+    def _finish_task(self, page_id: int, local_id: str, status: str, account: str, now: int) -> None:
+        done = status == "complete"
+        values = (status, account if done else None, now if done else None, now, page_id, local_id)
+        self.database.write(
+            "update tasks set status = ?, completed_by = ?, completed = ?, updated = ?"
+            " where page_id = ? and local_id = ?",
+            values,
+        )
+
+    def _list_tasks(self, request: Request) -> Reply:
+        where, values = ["1"], []
+        columns = {
+            "page-id": "t.page_id",
+            "task-id": "t.id",
+            "space-id": "p.space_id",
+            "status": "t.status",
+            "assigned-to": "t.assigned_to",
+            "completed-by": "t.completed_by",
+            "created-by": "t.created_by",
+        }
+        for name, column in columns.items():
+            if name in request.query:
+                wanted = request.many(name)
+                where.append(f"{column} in ({_marks(wanted)})")
+                values += wanted
+        for name, test in (("completed-at-from", "t.completed >= ?"), ("completed-at-to", "t.completed <= ?")):
+            if name in request.query:
+                where.append(test)
+                values.append(request.one(name))
+        sql = (
+            "select t.*, p.space_id from tasks t join pages p on p.id = t.page_id and p.status = 'current'"
+            f" where {' and '.join(where)} order by t.id"
+        )
+        with_body = _body_format(request, LIST_FORMATS)
+        return self._listing(request, sql, values, lambda row: _task(row, with_body=with_body))
+
+    def _update_task(self, request: Request) -> Reply:
+        """Tick or untick: the stored body follows; the page's number stays, since no source shows that it moves."""
+        sql = "select t.*, p.space_id from tasks t join pages p on p.id = t.page_id where t.id = ?"
+        row = self.database.row(sql, (_number(request.values["id"]),))
+        if row is None:
+            raise _v2_error(404, "NOT_FOUND", f"Cannot find a task with id [{request.values['id']}]")
+        status = str(_object(request).get("status"))
+        _among("status", [status], ("complete", "incomplete"))
+        if status != row["status"]:
+            now = self.database.now()
+            self._finish_task(row["page_id"], row["local_id"], status, self._who(request), now)
+            page = self._page_row(row["page_id"])
+            values = (markup.tick(page["body"], row["local_id"], status), page["id"], page["version"])
+            self.database.write("update versions set body = ? where page_id = ? and number = ?", values)
+        changed = self.database.row(sql, (row["id"],))
+        assert changed is not None
+        return json_reply(_task(changed, with_body=True))
+
+    def _current_user(self, request: Request) -> Reply:
+        account = self._account(request)
+        assert account is not None
+        return json_reply(
+            {
+                "type": "known",
+                "accountId": account["account_id"],
+                "accountType": "atlassian",
+                "email": account["email"],
+                "publicName": account["name"],
+                "displayName": account["name"],
+            }
+        )
+
+
+# --- parameters ----------------------------------------------------------------------------------------------------
+
+
+def _object(request: Request) -> dict[str, Any]:
+    sent = request.json()
+    if not isinstance(sent, dict):
+        raise _bad("The body must be a JSON object")
+    return sent
+
+
+def _number(value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError) as error:
+        raise _bad(f"Provided value {{{value}}} is not a number. Expected type is long") from error
+
+
+def _among(name: str, values: Iterable[Any], allowed: tuple[str, ...]) -> None:
+    for value in values:
+        if value not in allowed:
+            raise _bad(f"Provided value for '{name}' is not one of: {', '.join(allowed)}")
+
+
+def _marks(values: list[Any]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _limit(request: Request, default: int) -> int:
+    limit = _number(request.one("limit", str(default)))
+    if not 1 <= limit <= 250:
+        raise _bad("Provided value for 'limit' must be between 1 and 250")
+    return limit
+
+
+def _cursor(offset: int) -> str:
+    return base64.urlsafe_b64encode(json.dumps({"after": offset}).encode()).decode()
+
+
+def _offset(request: Request) -> int:
+    cursor = request.one("cursor")
+    if not cursor:
+        return 0
+    try:
+        return int(json.loads(base64.urlsafe_b64decode(cursor))["after"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise _bad(
+            "Provided value for 'cursor' is not the correct type. Expected type is Cursor.",
+            "The provided cursor was not valid for this list",
+        ) from error
+
+
+def _body_format(request: Request, allowed: tuple[str, ...]) -> bool:
+    """Tell whether the storage body is wanted."""
+    wanted = request.one("body-format")
+    if not wanted:
+        return False
+    _among("body-format", [wanted], allowed)
+    if wanted != "storage":
+        raise _v2_error(501, "NOT_IMPLEMENTED", "The local Confluence keeps storage format only")
+    return True
+
+
+def _stored(sent: Mapping[str, Any]) -> str:
+    """Return the body sent, as it will be stored."""
+    body = sent.get("body")
+    if isinstance(body, dict) and isinstance(body.get("storage"), dict):
+        body = body["storage"]
+    if not isinstance(body, dict) or body.get("representation") != "storage" or not isinstance(body.get("value"), str):
+        raise _bad("body needs the representation `storage` and a value")
+    if len(body["value"].encode("utf-8")) > MAX_PAGE_BYTES:
+        raise _v2_error(413, "CONTENT_TOO_LARGE", "The page is larger than 5 MB")
+    try:
+        return markup.rewrite(body["value"])
+    except markup.Malformed as error:
+        raise _bad(str(error), "Content body cannot be converted to new editor format") from error
+
+
+def _property_sent(sent: Mapping[str, Any]) -> tuple[str, str]:
+    key = sent.get("key")
+    if not isinstance(key, str) or not key or "value" not in sent:
+        raise _bad("A property needs a key and a value")
+    value = json.dumps(sent["value"], ensure_ascii=False)
+    if len(value.encode("utf-8")) > 32 * 1024:
+        raise _bad("The value of a property must be at most 32 KB")
+    return key, value
+
+
+def _utf8(name: str) -> str:
+    """Undo the header parser's reading of UTF-8 bytes."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+_SEEN_BEFORE = object()
+_CLAUSE = re.compile(
+    r'\s*(?P<field>[A-Za-z]+)\s*(?P<operator>!=|=|in)\s*(?P<value>\((?:[^()"]|"(?:[^"\\]|\\.)*")*\)|"(?:[^"\\]|\\.)*"|[^\s()"]+)',
+    re.IGNORECASE,
+)
+_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|([^\s,()"]+)')
+_FIELDS = {
+    "label": "p.id in (select page_id from labels where created <= ? and name in ({marks}))",
+    "space": "s.key in ({marks})",
+    "type": "'page' in ({marks})",
+    "title": "lower(p.title) in ({marks})",
+    "id": "p.id in ({marks})",
+}
+
+
+def _cql(text: str) -> tuple[str, list[Any]]:
+    """Return the condition and its values for the part of CQL that is played here: clauses joined by ``and``."""
+    conditions: list[str] = []
+    values: list[Any] = []
+    position = 0
+    while True:
+        found = _CLAUSE.match(text, position)
+        field = found["field"].lower() if found else ""
+        if not found or field not in _FIELDS:
+            raise _v1_error(400, f"Could not parse cql : {text[position:]}")
+        words = [
+            re.sub(r"\\(.)", r"\1", quoted) if quoted or not bare else bare
+            for quoted, bare in _WORD.findall(found["value"])
+        ]
+        words = [word.lower() if field in ("label", "title") else word for word in words]
+        condition = _FIELDS[field].format(marks=_marks(words))
+        conditions.append(f"not ({condition})" if found["operator"] == "!=" else condition)
+        values += [_SEEN_BEFORE, *words] if field == "label" else words
+        position = found.end()
+        joint = re.compile(r"\s+and\b|\s*\Z", re.IGNORECASE).match(text, position)
+        if joint is None:
+            raise _v1_error(400, f"Could not parse cql : {text[position:]}")
+        if joint.end() == len(text):
+            return " and ".join(conditions), values
+        position = joint.end()
+
+
+# --- shapes --------------------------------------------------------------------------------------------------------
+
+
+def _base(request: Request) -> str:
+    return f"http://{request.headers.get('host', 'localhost')}/wiki"
+
+
+def _webui(row: sqlite3.Row) -> str:
+    if row["id"] == row["homepage_id"]:
+        return f"/spaces/{row['space_key']}/overview"
+    return f"/spaces/{row['space_key']}/pages/{row['id']}/{quote_plus(row['title'])}"
+
+
+def _space(row: sqlite3.Row) -> dict[str, Any]:
+    return {
+        "id": str(row["id"]),
+        "key": row["key"],
+        "name": row["name"],
+        "type": "global",
+        "status": "current",
+        "authorId": row["author_id"],
+        "createdAt": iso(row["created"]),
+        "homepageId": None if row["homepage_id"] is None else str(row["homepage_id"]),
+        "_links": {"webui": f"/spaces/{row['key']}"},
+    }
+
+
+def _version(row: sqlite3.Row) -> dict[str, Any]:
+    return {
+        "number": row["number"],
+        "message": row["message"],
+        "minorEdit": False,
+        "authorId": row["author_id"],
+        "createdAt": iso(row["created"]),
+    }
+
+
+def _page(row: sqlite3.Row, *, with_body: bool, base: str | None = None) -> dict[str, Any]:
+    links = {"webui": _webui(row)} | ({"base": base} if base else {})
+    return {
+        "id": str(row["id"]),
+        "status": row["status"],
+        "title": row["title"],
+        "spaceId": str(row["space_id"]),
+        "parentId": None if row["parent_id"] is None else str(row["parent_id"]),
+        "parentType": None if row["parent_id"] is None else "page",
+        "position": row["id"],
+        "authorId": row["author_id"],
+        "ownerId": row["author_id"],
+        "lastOwnerId": None,
+        "createdAt": iso(row["created"]),
+        "version": {
+            "number": row["version"],
+            "message": row["message"],
+            "minorEdit": False,
+            "authorId": row["version_author"],
+            "createdAt": iso(row["version_created"]),
+        },
+        "body": {"storage": {"representation": "storage", "value": row["body"]}} if with_body else {},
+        "_links": links,
+    }
+
+
+def _label(row: sqlite3.Row) -> dict[str, Any]:
+    return {"id": str(row["label_id"]), "name": row["name"], "prefix": "global"}
+
+
+def _state(row: sqlite3.Row) -> dict[str, Any]:
+    return {"id": row["id"], "name": row["name"], "color": row["color"]}
+
+
+def _attachment(row: sqlite3.Row) -> dict[str, Any]:
+    version = {"number": row["version"], "message": row["comment"], "minorEdit": False, "authorId": row["author_id"]}
+    download = f"/rest/api/content/{row['page_id']}/child/attachment/att{row['id']}/download"
+    return {
+        "id": f"att{row['id']}",
+        "status": "current",
+        "title": row["title"],
+        "createdAt": iso(row["created"]),
+        "pageId": str(row["page_id"]),
+        "mediaType": row["media_type"],
+        "comment": row["comment"],
+        "fileId": f"file-{row['id']}",
+        "fileSize": row["size"],
+        "downloadLink": download,
+        "version": version | {"createdAt": iso(row["created"])},
+        "_links": {"download": download},
+    }
+
+
+def _property(row: sqlite3.Row) -> dict[str, Any]:
+    version = {"number": row["version"], "message": "", "minorEdit": False, "authorId": row["author_id"]}
+    return {
+        "id": str(row["id"]),
+        "key": row["key"],
+        "value": json.loads(row["value"]),
+        "version": version | {"createdAt": iso(row["created"])},
+    }
+
+
+def _comment(row: sqlite3.Row, *, with_body: bool) -> dict[str, Any]:
+    version = {"number": row["version"], "message": "", "minorEdit": False, "authorId": row["author_id"]}
+    return {
+        "id": str(row["id"]),
+        "status": "current",
+        "title": "Comment",
+        "pageId": str(row["page_id"]),
+        "version": version | {"createdAt": iso(row["created"])},
+        "body": {"storage": {"representation": "storage", "value": row["body"]}} if with_body else {},
+        "_links": {"webui": f"/pages/viewpage.action?pageId={row['page_id']}&focusedCommentId={row['id']}"},
+    }
+
+
+def _task(row: sqlite3.Row, *, with_body: bool) -> dict[str, Any]:
+    body = {"storage": {"representation": "storage", "value": row["body"]}} if with_body else {}
+    return {
+        "id": str(row["id"]),
+        "localId": row["local_id"],
+        "spaceId": str(row["space_id"]),
+        "pageId": str(row["page_id"]),
+        "status": row["status"],
+        "body": body,
+        "createdBy": row["created_by"],
+        "assignedTo": row["assigned_to"],
+        "completedBy": row["completed_by"],
+        "createdAt": iso(row["created"]),
+        "updatedAt": iso(row["updated"]),
+        "dueAt": f"{row['due']}T00:00:00.000Z" if row["due"] else None,
+        "completedAt": iso(row["completed"]),
+    }
