@@ -38,7 +38,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.types import TypeEngine
 
@@ -70,7 +70,7 @@ LOOKUP = 500
 LOCK_SECONDS = 30
 """How long a statement waits for somebody else's lock."""
 
-DEADLOCK_TRIES = 3
+TRANSACTION_TRIES = 5
 
 ENGINES = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mysql+pymysql"}
 EXTRA = {
@@ -374,7 +374,10 @@ class ProdigyHook(BaseHook):
                 "meta": json.dumps(meta, separators=(",", ":")).encode("ascii"),
                 "session": schema.session_flag(False),
             }
-            conn.execute(insert(table), [values])
+            try:
+                conn.execute(insert(table), [values])
+            except IntegrityError as error:
+                raise _Again(f"dataset {name} was created by somebody else at the same moment") from error
             found = self._lock(conn, table, name)
         if found is None:
             raise InvalidReply(f"dataset {name} is not there right after it was created", system=SYSTEM)
@@ -385,21 +388,27 @@ class ProdigyHook(BaseHook):
     def _lock(self, conn: Connection, table: Table, name: str) -> Any:
         wanted = select(table.c.id, table.c.name, table.c.session).where(table.c.name == name)
         found = conn.execute(wanted.with_for_update(key_share=True)).all()
-        # MySQL's default collation finds names that differ in case or accents, too.
-        return _exact(found, name)
+        exact = _exact(found, name)
+        if found and exact is None:
+            # MySQL's default collation takes names that differ in case or accents for one.
+            raise Conflict(
+                f"the database cannot tell dataset {name} from its dataset {found[0].name}: choose another name",
+                system=SYSTEM,
+            )
+        return exact
 
     def _transaction(self, work: Callable[[Connection], Result]) -> Result:
-        """Run ``work`` in one write transaction, again from its start after a deadlock."""
-        for attempt in range(1, DEADLOCK_TRIES + 1):
+        """Run ``work`` in one write transaction, again from its start when the database undid it for another's sake."""
+        for attempt in range(1, TRANSACTION_TRIES + 1):
             try:
                 with self._guard("insert"), self.get_conn().connect() as conn:
                     conn = conn.execution_options(labelops_writes=True)
                     with conn.begin():
                         return work(conn)
-            except _Deadlock as error:
-                if attempt == DEADLOCK_TRIES:
-                    raise Unavailable(f"Prodigy's database: {error}", system=SYSTEM) from error
-                self.log.warning("Prodigy's database chose this transaction as a deadlock's victim; trying it again")
+            except _Again as error:
+                if attempt == TRANSACTION_TRIES:
+                    raise
+                self.log.warning("A transaction on Prodigy's database gave way to another and is run again: %s", error)
         raise AssertionError("unreachable")
 
     # ---- reading
@@ -829,13 +838,13 @@ def _introspect(conn: Connection) -> Schema:
         missing = sorted(wanted - set(types[table]))
         if missing:
             raise InvalidReply(f"the table `{table}` has no column {', '.join(missing)}", system=SYSTEM)
-    _check_type(types, "dataset", "session", (Boolean, Integer))
+    _check_type(types, "dataset", "session", (bool, int))
     for table, column in (("dataset", "created"), ("example", "input_hash"), ("example", "task_hash")):
-        _check_type(types, table, column, (Integer,))
+        _check_type(types, table, column, (int,))
     if conn.dialect.name != "sqlite":
         # SQLite columns hold any type, and a text in `content` is read anyway.
-        _check_type(types, "example", "content", (LargeBinary,))
-        _check_type(types, "dataset", "meta", (LargeBinary,))
+        _check_type(types, "example", "content", (bytes,))
+        _check_type(types, "dataset", "meta", (bytes,))
     is_boolean = isinstance(types["dataset"]["session"], Boolean)
     metadata = MetaData()
     return Schema(
@@ -870,12 +879,18 @@ def _introspect(conn: Connection) -> Schema:
 
 
 def _check_type(
-    types: Mapping[str, Mapping[str, Any]], table: str, column: str, allowed: tuple[type[TypeEngine[Any]], ...]
+    types: Mapping[str, Mapping[str, TypeEngine[Any]]], table: str, column: str, allowed: tuple[type, ...]
 ) -> None:
     found = types[table][column]
-    if not isinstance(found, allowed):
+    try:
+        holds = found.python_type
+    except NotImplementedError:
+        holds = type(None)
+    if holds not in allowed:
         names = " or ".join(kind.__name__ for kind in allowed)
-        raise InvalidReply(f"column {table}.{column}: found {found!r}; allowed: {names}", system=SYSTEM)
+        raise InvalidReply(
+            f"column {table}.{column}: found {found!r}; allowed: a type that holds {names}", system=SYSTEM
+        )
 
 
 def _content_bytes(conn: Connection) -> int | None:
@@ -902,8 +917,8 @@ def _check_sequence(conn: Connection, table: str) -> None:
 # ---- errors
 
 
-class _Deadlock(Unavailable):
-    """The database undid the whole transaction, which may be run again."""
+class _Again(Unavailable):
+    """The whole transaction was undone (a deadlock, a name just taken) and may be run again from its start."""
 
 
 _POSTGRES_LATER = ("08", "40", "53", "55", "57")
@@ -913,7 +928,7 @@ _MYSQL: dict[int, type[OutsideError]] = {
     **dict.fromkeys((1044, 1045, 1142, 1143, 1227, 1290, 1370, 1698, 1836), AuthError),
     1049: NotFound,
     **dict.fromkeys((1054, 1146), InvalidReply),
-    1213: _Deadlock,
+    1213: _Again,
     **dict.fromkeys((1040, 1053, 1205, 1927, 2002, 2003, 2006, 2013), Unavailable),
 }
 
@@ -976,7 +991,7 @@ def _postgres_kind(state: str | None, said: str) -> type[Any]:
             return AuthError
         return NotFound if "does not exist" in lower else Unavailable
     if state in ("40001", "40P01"):
-        return _Deadlock
+        return _Again
     if state == "42501" or state.startswith("28") or state == "25006":
         return AuthError
     if state == "3D000":
