@@ -36,6 +36,7 @@ def labels(title: str, counts: Mapping[str, int]) -> bytes:
         axes.barh(places, values, color=BLUE, height=0.7)
         axes.set_yticks(list(places), names)
         axes.set_xlim(0, max(1, *values) * 1.12)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         for place, value in zip(places, values, strict=True):
             axes.annotate(
                 f"{value:,}", (value, place), xytext=(4, 0), textcoords="offset points", va="center", color=INK
@@ -61,8 +62,11 @@ def answers_by_day(title: str, counts: Mapping[date, int]) -> bytes:
         axes.bar(places, values, color=BLUE, width=0.8)
         every = max(1, -(-len(steps) // 8))
         axes.set_xticks(list(places)[::every], [day.isoformat() for day, _ in steps][::every])
-        axes.set_xlim(-0.6, max(6, len(steps)) - 0.4)
+        # a single day would else be as broad as the page
+        margin = 0.6 + max(0, 7 - len(steps)) / 2
+        axes.set_xlim(-margin, len(steps) - 1 + margin)
         axes.set_ylim(0, max(1, *values) * 1.12)
+        axes.yaxis.get_major_locator().set_params(integer=True)
     else:
         _say_empty(axes)
     axes.set_title(f"{_short(title, 60)} (answers per {unit}, UTC)", loc="left", color=INK)

@@ -380,7 +380,8 @@ def test_an_image_that_is_too_large_or_no_image_is_refused(
 def test_an_image_of_another_page_is_found_there(tree: FakeConfluence, store: Store) -> None:
     tree.write(
         "3",
-        '<ac:image><ri:attachment ri:filename="chart.png"><ri:page ri:content-title="Elsewhere"/></ri:attachment></ac:image>',
+        '<ac:image><ri:attachment ri:filename="chart.png">'
+        '<ri:page ri:content-title="Elsewhere"/></ri:attachment></ac:image>',
     )
     tree.attach("5", "chart.png")
     approve_all(tree)
