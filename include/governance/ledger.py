@@ -593,7 +593,8 @@ class Transaction:
         if not rows:
             return 0
         insert = (sqlite if self.ledger.dialect == "sqlite" else postgresql).insert(tables.source_record)
-        result = self.connection.execute(insert.values(rows).on_conflict_do_nothing())
+        counted = {"preserve_rowcount": True}
+        result = self.connection.execute(insert.values(rows).on_conflict_do_nothing(), execution_options=counted)
         return result.rowcount
 
     def check(self, claim: Claim) -> None:

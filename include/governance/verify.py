@@ -48,6 +48,9 @@ WARNINGS: frozenset[str] = frozenset({"clock_back", "recovered"})
 
 PAGE = 1000
 
+REMOVED_TRIED = 50
+"""How many events may have been removed, and the rest renumbered, for the verifier to say so; beyond, it says "changed"."""
+
 Row = Mapping[Any, Any]
 """A row by its columns' names, as the database has it."""
 
@@ -131,7 +134,10 @@ class _Chain:
         self.connection = connection
         self.outcome = outcome
         self.expected = 1
-        self.previous_hash = genesis_hash(outcome.head.ledger_id)
+        self.genesis = genesis_hash(outcome.head.ledger_id)
+        self.previous_hash = self.genesis
+        self.previous_sound = True
+        self.shift = 0
         self.previous_time = ""
         self.checkpoints = checkpoints
         self.open: dict[int, list[Head]] = {}
@@ -147,7 +153,7 @@ class _Chain:
         own = fault is None and self._hash_of(event, body, event["seq"]) == event["hash"]
         if not own:
             self._explain_own(event, body, fault)
-        elif event["prev_hash"] != self.previous_hash and not gap:
+        elif event["prev_hash"] != self.previous_hash and not gap and self.previous_sound:
             self._explain_link(event)
         self._check_clock(event)
         self._check_checkpoint(event)
@@ -155,6 +161,8 @@ class _Chain:
             self._note_recovery(event["seq"], body or {})
         self.expected = event["seq"] + 1
         self.previous_hash = event["hash"]
+        self.previous_sound = own
+        self.shift = 0 if own else self.shift
         self.outcome.size += 1
         return body if own else None
 
@@ -201,30 +209,45 @@ class _Chain:
             return None
 
     def _explain_own(self, event: Row, body: Any, fault: str | None) -> None:
-        """Tell an event that was moved from one that was changed: the moved one fits under its old number."""
+        """Tell an event that was moved from one that was changed: the moved one fits its hash under its old number."""
         seq = event["seq"]
-        table = tables.event
-        before = self.connection.scalar(sa.select(table.c.seq).where(table.c.hash == event["prev_hash"]))
-        written_as = None if fault else self._old_number(event, body, [before, seq, seq - 2])
-        if written_as is not None and before is not None and written_as == before + 1:
-            what = f"it was written right after what is now event {before}"
-            self.outcome.add("reordered", seq, f"Event {seq} was moved: {what}.")
-        elif written_as == seq + 1:
-            self.outcome.add("removed", seq, f"Event {seq} was written as event {seq + 1}: one before it was removed.")
-        elif written_as == seq - 1:
-            self.outcome.add(
-                "inserted", seq, f"Event {seq} was written as event {seq - 1}: one was inserted before it."
-            )
+        before = self._number_of(event["prev_hash"])
+        written_as = None if fault else self._old_number(event, body, before)
+        if written_as is None:
+            self.shift = 0
+            fault = fault or "its content does not match its hash"
+            self.outcome.add("changed", seq, f"Event {seq} was changed: {fault}.")
+            return
+        shift, shift_before = seq - written_as, self.shift
+        self.shift = shift
+        if shift == shift_before and before == seq - 1:
+            return  # moved along with the one before it, which was reported
+        moved = f"Event {seq} was written as event {written_as}"
+        if before is None:
+            self.outcome.add("removed", seq, f"{moved}: what stood before it was removed.")
+        elif shift == 1 and shift_before == 0 and before == seq - 2:
+            self.outcome.add("inserted", seq - 1, f"{moved}: event {seq - 1} was inserted before it.")
         else:
-            self.outcome.add(
-                "changed", seq, f"Event {seq} was changed: {fault or 'its content does not match its hash'}."
-            )
+            self.outcome.add("reordered", seq, f"{moved}: it was moved.")
 
-    def _old_number(self, event: Row, body: Any, before: list[int | None]) -> int | None:
-        """Return the number under which an event fits its hash, among those right after the given ones."""
-        for number in before:
-            if number is not None and self._hash_of(event, body, number + 1) == event["hash"]:
-                return number + 1
+    def _number_of(self, hash_: str) -> int | None:
+        """Return the number that the event of that hash has now, 0 for what the first event follows."""
+        if hash_ == self.genesis:
+            return 0
+        table = tables.event
+        return self.connection.scalar(sa.select(table.c.seq).where(table.c.hash == hash_))
+
+    def _old_number(self, event: Row, body: Any, before: int | None) -> int | None:
+        """Return the number under which an event fits its hash, among the likely ones."""
+        seq = event["seq"]
+        likely = [seq - self.shift, seq + 1, seq - 1]
+        if before is not None:
+            likely.append(before + 1)
+        else:
+            likely.extend(range(seq + 2, seq + REMOVED_TRIED))
+        for number in likely:
+            if number != seq and self._hash_of(event, body, number) == event["hash"]:
+                return number
         return None
 
     def _explain_link(self, event: Row) -> None:
