@@ -521,7 +521,7 @@ def _process(manifest: Manifest) -> list[str]:
         f"- rule `{manifest.rule.name}`: {manifest.rule.text}",
         f"- {counts.answers} answers to {counts.tasks} tasks: {counts.counted} count, {counts.losing} do not"
         + _reasons(manifest.losing_reasons),
-        f"- agreement: on {counts.unanimous} rows everybody gave the value that counts, on {counts.split} rows somebody "
+        f"- agreement: on {counts.unanimous} rows everybody gave the value that counts, on {counts.split} somebody "
         f"did not, {counts.decided} rows were decided by a review or a final decision",
         f"- answered between {manifest.first_answer_at or 'unknown'} and {manifest.last_answer_at or 'unknown'}",
         f"- batch `{manifest.batch}`"

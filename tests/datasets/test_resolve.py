@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from include.base.errors import InvalidInput
+from include.datasets.resolve import FinalDecision, Resolution, Vote, final_decisions, resolve_task
+from include.projects.model import Rule
+from tests.datasets.make import START
+
+
+def vote(person: str, choice: str | None, *, minutes: float | None = 0, link: int = 1, round_: int = 1) -> Vote:
+    time: datetime | None = None if minutes is None else START + timedelta(minutes=minutes)
+    return Vote("t", person, round_, time, link, f"{person}{choice}{minutes}{link}", choice)
+
+
+def resolve(rule: str, needed: int, *votes: Vote, **more: object) -> Resolution:
+    return resolve_task("t", votes, rule=Rule(rule), needed=needed, **more)  # type: ignore[arg-type]
+
+
+def reasons(result: Resolution) -> list[tuple[str, str]]:
+    return [(vote.person, reason) for vote, reason in result.losing]
+
+
+@pytest.mark.parametrize(
+    ("rule", "needed", "choices", "outcome", "counted"),
+    [
+        ("single", 1, "x", "counted", 1),
+        ("single", 1, "xx", "counted", 2),
+        ("single", 1, "xy", "disputed", 0),
+        ("majority", 2, "xx", "counted", 2),
+        ("majority", 2, "xy", "disputed", 0),
+        ("majority", 3, "xxy", "counted", 2),
+        ("majority", 4, "xxyy", "disputed", 0),
+        ("majority", 4, "xxyz", "disputed", 0),
+        ("majority", 3, "xx-", "counted", 2),
+        ("majority", 2, "x-", "disputed", 0),
+        ("unanimous", 2, "xx", "counted", 2),
+        ("unanimous", 2, "xy", "disputed", 0),
+        ("unanimous", 2, "x-", "disputed", 0),
+        ("unanimous", 2, "--", "ignored", 0),
+        ("single", 1, "-", "ignored", 0),
+        ("unanimous", 2, "x", "missing", 0),
+        ("majority", 3, "xx", "missing", 0),
+        ("single", 1, "", "missing", 0),
+    ],
+)
+def test_the_rule_decides(rule: str, needed: int, choices: str, outcome: str, counted: int) -> None:
+    votes = [vote(f"p{n}", None if choice == "-" else choice) for n, choice in enumerate(choices)]
+    result = resolve(rule, needed, *votes)
+    assert (result.outcome, len(result.counted)) == (outcome, counted)
+    assert len(result.counted) + len(result.losing) == len(votes)
+
+
+def test_the_latest_answer_of_a_person_counts_by_time_and_then_by_link() -> None:
+    result = resolve("single", 1, vote("a", "new", minutes=5, link=1), vote("a", "old", minutes=1, link=9))
+    assert [one.choice for one in result.counted] == ["new"]
+    assert reasons(result) == [("a", "superseded")]
+    same = resolve("single", 1, vote("a", "new", link=9), vote("a", "old", link=1))
+    assert [one.choice for one in same.counted] == ["new"]
+    timeless = resolve("single", 1, vote("a", "old", minutes=None, link=9), vote("a", "new", minutes=0, link=1))
+    assert [one.choice for one in timeless.counted] == ["new"]
+
+
+def test_the_latest_round_counts_even_against_more_answers_of_an_earlier_one() -> None:
+    votes = [vote("a", "x"), vote("b", "x"), vote("a", "y", round_=2)]
+    result = resolve("unanimous", 2, *votes)
+    assert result.outcome == "missing"
+    assert sorted(reasons(result)) == [("a", "earlier_round"), ("a", "missing"), ("b", "earlier_round")]
+    done = resolve("unanimous", 2, *votes, vote("b", "y", round_=2))
+    assert (done.outcome, {one.choice for one in done.counted}) == ("counted", {"y"})
+    assert resolve("unanimous", 2, vote("a", "x"), vote("b", "x"), from_round=2).outcome == "missing"
+
+
+def test_losers_are_named_with_their_reason() -> None:
+    result = resolve("majority", 3, vote("a", "x"), vote("b", "x"), vote("c", "y"), vote("d", None), vote("e", "x"))
+    assert result.outcome == "counted"
+    assert sorted(reasons(result)) == [("c", "outvoted"), ("d", "ignored")]
+
+
+def decision(kind: str = "decision", who: str = "judge", hours: float = 0, value: str = "accept") -> FinalDecision:
+    return FinalDecision(
+        "t",
+        f"{kind}-{who}-{hours}",
+        {"answer": value},
+        who,
+        START + timedelta(hours=hours),
+        kind=kind,  # type: ignore[arg-type]
+    )
+
+
+def test_a_final_decision_settles_what_the_answers_do_not() -> None:
+    result = resolve("unanimous", 2, vote("a", "x"), vote("b", "y"), decision=decision(), decided_choice="y")
+    assert (result.outcome, result.basis) == ("counted", "decision")
+    assert [one.person for one in result.counted] == ["b"]
+    assert reasons(result) == [("a", "overruled")]
+    nobody = resolve("unanimous", 2, decision=decision(), decided_choice="y")
+    assert (nobody.outcome, nobody.counted) == ("counted", ())
+    assert resolve("single", 1, vote("a", "x"), decision=decision(), decided_choice=None).outcome == "ignored"
+
+
+def test_a_decision_stands_over_a_review_and_the_latest_over_earlier_ones() -> None:
+    later_review, early, late = decision("review", hours=9), decision(hours=1), decision(hours=2)
+    for order in ([later_review, early, late], [late, early, later_review]):
+        assert final_decisions(order) == {"t": late}
+    with pytest.raises(InvalidInput, match="kind"):
+        final_decisions([decision("rumour")])
