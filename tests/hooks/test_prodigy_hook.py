@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import sqlite3
@@ -17,6 +18,7 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
+from include.annotation.answers import read_answer
 from include.annotation.hashes import input_hash
 from include.annotation.tasks import build_task
 from include.base.canonical import sha256_hex
@@ -37,6 +39,8 @@ from include.settings import ROOT
 from include.systems.prodigy import AddResult, Watermark
 from labelops.hooks import prodigy
 from labelops.hooks.prodigy import ProdigyHook
+from tests.annotation.test_hashes import rows_of
+from tests.annotation.test_tasks import BINARY
 from tests.servers import airflow_connection, fresh_database
 
 PROJECT = load_project(ROOT / "include" / "projects" / "definitions", "ticket_topics")
@@ -227,6 +231,29 @@ def test_answers_come_with_their_session_and_once_each(hook: ProdigyHook, prodig
         INBOX: Watermark(0, 0),
     }
     assert list(hook.rows("ticket_topics-anna")) == [], "a session is not a named dataset"
+
+
+def test_a_real_export_comes_back_whole(hook: ProdigyHook, prodigy_url: str) -> None:
+    rows = rows_of("pydata-ams-2023.jsonl")
+    assert import_jsonl(prodigy_url, BINARY.answers, rows) == len(rows)
+    sessions = {row["_session_id"] for row in rows}
+    found = list(hook.rows(BINARY.answers))
+    assert [row.content for row in found] == rows
+    assert [row.session for row in found] == [row["_session_id"] for row in rows]
+    assert {info.name for info in hook.datasets(sessions=True)} == sessions
+    answers = [read_answer(row, BINARY) for row in found]
+    assert len({answer.account for answer in answers}) == 42
+    assert dict(hook.example_digests(row.example_id for row in found)) == {
+        answer.example_id: answer.row_digest for answer in answers
+    }
+
+
+def test_the_probe_asks_for_many_datasets_at_once(hook: ProdigyHook) -> None:
+    hook.add_tasks(INBOX, [task("ticket")])
+    seen = asyncio.run(ProdigyHook().watermarks_async([INBOX, *(f"absent{number}" for number in range(600))]))
+    assert len(seen) == 601
+    assert seen[INBOX] == hook.watermark(INBOX) == Watermark(1, seen[INBOX].last_link)
+    assert seen["absent599"] == Watermark(0, 0)
 
 
 def test_sessions_are_never_written(hook: ProdigyHook, prodigy_url: str) -> None:
@@ -435,6 +462,39 @@ def test_a_locked_file_is_unavailable(sqlite_url: str, monkeypatch: pytest.Monke
         other.execute("ROLLBACK")
         other.close()
     assert hook.add_tasks(INBOX, [task("ticket")]) == AddResult(1, 0)
+
+
+def test_names_the_database_cannot_tell_apart_are_a_conflict(mariadb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with fresh_database(mariadb_url) as url:
+        create_schema(url)
+        hook = connect(monkeypatch, url)
+        hook.add_tasks("Tickets", [task("ticket")])
+        assert not hook.exists("tickets")
+        with pytest.raises(Conflict, match="tickets from its dataset Tickets"):
+            hook.add_tasks("tickets", [task("ticket")])
+        assert hook.watermark("Tickets").count == 1
+
+
+def test_prodigys_own_inserts_do_not_wait_for_ours(postgres_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = connect(monkeypatch, postgres_database)
+    hook.add_tasks(INBOX, [task("ticket")])
+    insert_rows = prodigy._insert
+
+    def beside_prodigy(conn: Any, *rest: Any) -> None:
+        insert_rows(conn, *rest)
+        with create_engine(postgres_database, poolclass=NullPool).begin() as other:
+            other.execute(text("SET LOCAL lock_timeout = '2s'"))
+            other.execute(text("INSERT INTO link (example_id, dataset_id) SELECT 1, id FROM dataset"))
+
+    monkeypatch.setattr(prodigy, "_insert", beside_prodigy)
+    assert hook.add_tasks(INBOX, [task("other")]) == AddResult(1, 0)
+    assert hook.watermark(INBOX).count == 3
+
+
+def test_a_column_of_another_type_is_refused(postgres_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(postgres_database, "ALTER TABLE dataset ALTER COLUMN created TYPE timestamp USING to_timestamp(created)")
+    with pytest.raises(InvalidReply, match=r"dataset\.created: found TIMESTAMP"):
+        connect(monkeypatch, postgres_database).datasets()
 
 
 def reader(url: str, password: str = "") -> str:

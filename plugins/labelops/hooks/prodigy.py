@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sqlite3
@@ -237,6 +238,12 @@ class ProdigyHook(BaseHook):
             if name not in found:
                 self._refuse_structured(schema, name)
         return {name: found.get(name, Watermark(0, 0)) for name in names}
+
+    async def watermarks_async(self, datasets: Iterable[str]) -> dict[str, Watermark]:
+        """Do as :meth:`watermarks`, for a trigger: the event loop is not held up while the database answers."""
+        if self._engine is None:
+            self._engine = _engine(await self.aget_connection(self.prodigy_conn_id), self.prodigy_conn_id)
+        return await asyncio.to_thread(self.watermarks, list(datasets))
 
     def rows(self, dataset: str, *, after: int = 0, batch: int = 1000) -> Iterator[Row]:
         """Stream a dataset's rows in link order, each once, holding at most ``batch`` of them and about 8 MB.
