@@ -21,8 +21,10 @@ from include.sandbox.http import App, Reply, Request
 __all__ = ["add_routes"]
 
 _STYLE = Path(__file__).with_name("view.css").read_text("utf-8")
-_PLAIN = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "strong", "em", "u", "s", "del", "sub"})
-_PLAIN |= {
+_PLAIN = frozenset(
+    {"h1", "h2", "h3", "h4", "h5", "h6", "p", "pre", "code", "blockquote", "div", "span", "small", "strong", "em"}
+    | {"u", "s", "del", "sub", "sup", "ul", "ol", "li", "dl", "dt", "dd", "thead", "tbody", "tfoot", "tr"}
+)
     "sup",
     "code",
     "pre",
