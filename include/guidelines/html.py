@@ -42,7 +42,8 @@ class Finding:
 
     :param kind: one word that can be counted: ``unknown_macro``, ``unresolved_image``, ``external_image``,
         ``image_too_large``, ``image_type``, ``unresolved_link``, ``unsafe_link``, ``unknown_element``, ``unreadable``,
-        ``not_approved``, ``changed_since_approval``, ``approval_time_unknown``, ``history_too_long``, ``page_removed``.
+        ``not_settled`` (changed or gone while it was read; the next run looks again), ``not_approved``,
+        ``changed_since_approval``, ``approval_time_unknown``, ``history_too_long``, ``page_removed``.
     :param detail: a sentence for the person; names and numbers, no page text beyond titles and file names.
     """
 

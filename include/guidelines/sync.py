@@ -361,19 +361,19 @@ class _Run:
                 space, self.mark.value.replace(VERSION_PLACEHOLDER, str(number))
             ):
                 marked[page_id].add(number)
-        for page in pages:
-            if self._changed(page):
-                marked[page.id].update(self._versions_named(page.id))
         return marked
 
-    def _versions_named(self, page_id: str) -> Iterator[int]:
-        shape = re.compile(
-            re.escape(self.mark.value.lower()).replace(re.escape(VERSION_PLACEHOLDER), r"([1-9]\d{0,8})") + r"\Z"
-        )
-        for label in self.confluence.labels(page_id):
-            found = shape.match(label.lower())
-            if found:
-                yield int(found.group(1))
+    def _labels_now(self, page_id: str) -> list[int]:
+        """Return what the page's labels say at this moment, in the shape of :meth:`_labelled`.
+
+        The listing is a search, whose index lags: it tells where to look, never what to approve or withdraw.
+        """
+        labels = {label.lower() for label in self.confluence.labels(page_id)}
+        value = self.mark.value.lower()
+        if VERSION_PLACEHOLDER not in value:
+            return [0] if value in labels else []
+        shape = re.compile(re.escape(value).replace(re.escape(VERSION_PLACEHOLDER), r"([1-9]\d{0,8})"))
+        return sorted(int(found.group(1)) for found in map(shape.fullmatch, labels) if found)
 
     def _changed(self, page: Page) -> bool:
         before = self.before.get(page.id)
@@ -407,12 +407,19 @@ class _Run:
         entry.version, entry.digest, entry.labelled = looked_at, None, labelled
         approved = entry.approved if entry.html is not None else None
         detail = f"version {page.version.number}: {reason}; {served(approved)}"
-        entry.findings = [Finding("unreadable", page.id, detail)]
+        entry.findings = [Finding("unreadable" if looked_at else "not_settled", page.id, detail)]
         return entry
 
     def _look(self, page: Page, before: _Entry | None, labelled: list[int]) -> _Entry:
         self.read.append(page.id)
+        if self.mark.by == "label":
+            labelled = self._labels_now(page.id)
         current = self.confluence.page(page.id)
+        if self.mark.by == "label" and current.version.number != page.version.number:
+            # the labels were read between the two readings: nobody can say which of the two texts carried them
+            entry = self._unreadable(page, before, labelled, 0, "it was edited while it was being read")
+            entry.cleared = entry.cleared or not labelled
+            return entry
         history = History(self.confluence, current)
         verdict = self._judge(history, before, labelled)
         entry = _Entry(

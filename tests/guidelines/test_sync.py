@@ -273,6 +273,41 @@ def test_a_label_can_name_its_version(tree: FakeConfluence, store: Store) -> Non
     assert versions(third)["3"] == 1, "the older label still names the older text"
 
 
+@pytest.mark.parametrize("index_says", [[], ["1", "2", "3", "4"]])
+def test_a_search_that_lags_behind_neither_withdraws_nor_approves(
+    labelled: Sync, monkeypatch: pytest.MonkeyPatch, index_says: list[str]
+) -> None:
+    truly_labelled = not index_says
+    if not truly_labelled:
+        labelled.space.unlabel("3", "approved")
+    first = labelled.run()
+    assert ("3" in versions(first)) is truly_labelled
+    labelled.space.write("3", "<p>changed</p>")
+    monkeypatch.setattr(labelled.space, "pages_with_label", lambda space, label: iter(index_says))
+    lagging = labelled.run()
+    assert kinds(lagging) == ["changed_since_approval" if truly_labelled else "not_approved"]
+    monkeypatch.undo()
+    assert kinds(labelled.run()) == kinds(lagging), "no new text was approved by the lag"
+
+
+def test_an_edit_between_the_label_listing_and_the_reading_is_never_taken_for_approved(
+    labelled: Sync, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = labelled.space.page
+
+    def edited_meanwhile(page_id: str, *, version: int | None = None) -> object:
+        if page_id == "3" and version is None:
+            labelled.space.write("3", "<p>slipped in</p>")
+        return read(page_id, version=version)
+
+    monkeypatch.setattr(labelled.space, "page", edited_meanwhile)
+    first = labelled.run()
+    assert [page.page_id for page in first.left_out] == ["3"]
+    assert kinds(first) == ["not_settled"]
+    monkeypatch.undo()
+    assert versions(labelled.run())["3"] == 2
+
+
 # page properties
 
 
@@ -445,7 +480,7 @@ def test_a_page_gone_between_listing_and_reading_is_looked_at_again(
         return read(page_id, version=version)
 
     monkeypatch.setattr(tree, "page", lost)
-    assert kinds(sync.run()) == ["unreadable"]
+    assert kinds(sync.run()) == ["not_settled"]
     monkeypatch.undo()
     assert sync.run().findings == ()
 
