@@ -25,21 +25,6 @@ _PLAIN = frozenset(
     {"h1", "h2", "h3", "h4", "h5", "h6", "p", "pre", "code", "blockquote", "div", "span", "small", "strong", "em"}
     | {"u", "s", "del", "sub", "sup", "ul", "ol", "li", "dl", "dt", "dd", "thead", "tbody", "tfoot", "tr"}
 )
-    "sup",
-    "code",
-    "pre",
-    "blockquote",
-    "span",
-    "div",
-    "small",
-    "dl",
-    "dt",
-    "dd",
-    "thead",
-    "tbody",
-    "tfoot",
-    "tr",
-}
 _EMPTY = frozenset({"br", "hr"})
 _PANELS = {"info": "info", "tip": "tip", "note": "note", "warning": "warning", "panel": "plain"}
 _COLOURS = frozenset({"Green", "Blue", "Red", "Yellow", "Purple"})
