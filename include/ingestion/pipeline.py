@@ -1,0 +1,202 @@
+"""Files in, staged tasks out: streamed, de-duplicated on disk, the malformed set aside with reasons."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from include.annotation.tasks import build_task
+from include.base.canonical import canonical_json
+from include.base.errors import InvalidInput
+from include.base.store import StorePath, atomic_file
+from include.ingestion.quarantine import excerpt
+from include.ingestion.readers import BadFile, BadRecord, Record, read
+from include.ingestion.scan import SourceFile, fingerprint
+from include.projects.model import Project
+
+__all__ = ["SOURCES_IN_TASK", "Ingested", "ingest"]
+
+SOURCES_IN_TASK = 100
+"""How many sources a task itself carries; ``sources.jsonl`` lists all of them."""
+
+_TABLES = """
+CREATE TABLE task (number INTEGER PRIMARY KEY, id TEXT UNIQUE, file TEXT, line INT, content TEXT);
+CREATE TABLE source (number INTEGER PRIMARY KEY, task TEXT, file TEXT, record TEXT, sha256 TEXT, line INT);
+CREATE INDEX source_task ON source (task);
+CREATE INDEX source_record ON source (file, record);
+CREATE TABLE bad (number INTEGER PRIMARY KEY, entry TEXT);
+"""
+
+
+@dataclass
+class Ingested:
+    """What came of some files.
+
+    :param tasks: staged ``tasks.jsonl``: one task a line, in the order of files and lines.
+    :param sources: staged ``sources.jsonl``: ``task_id``, ``file``, ``record``, ``sha256`` of every good record.
+    :param bad: staged ``bad.jsonl``: entries for the quarantine.
+    :param counts: ``files``, ``bad_files``, ``records`` (good ones), ``tasks`` (staged), ``duplicates`` (good records
+        that added no task of their own), ``known`` (tasks that the project holds already), ``bad`` (entries).
+    :param failed: files that changed while they were read: not part of this, to be tried again.
+    :param findings: ``(kind, detail)`` for people.
+    """
+
+    tasks: StorePath
+    sources: StorePath
+    bad: StorePath
+    counts: dict[str, int]
+    failed: list[str] = field(default_factory=list)
+    findings: list[tuple[str, str]] = field(default_factory=list)
+
+
+def ingest(
+    project: Project,
+    files: Iterable[SourceFile],
+    *,
+    known: Callable[[list[str]], Iterable[str]] | None,
+    staging: StorePath,
+) -> Ingested:
+    """Turn files into staged tasks.
+
+    Equal content is one task with all its sources, within the batch whatever the files. A file counts as a whole or
+    not at all: when it turns out broken, or changed while it was read, nothing of it is staged. The index is a
+    temporary database on the worker's disk, so memory does not grow with the number of records.
+
+    :param known: given at most 500 task ids, returns those that the project holds already.
+    """
+    with tempfile.TemporaryDirectory(prefix="ingest-") as folder:
+        with closing(sqlite3.connect(str(Path(folder) / "batch.db"), isolation_level=None)) as index:
+            index.executescript("PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF;" + _TABLES)
+            counts = dict.fromkeys(("files", "bad_files", "records", "tasks", "duplicates", "known", "bad"), 0)
+            found = Ingested(staging / "tasks.jsonl", staging / "sources.jsonl", staging / "bad.jsonl", counts)
+            for file in sorted(files, key=lambda one: one.relative):
+                _take(project, file, index, found)
+            _stage(index, known, found)
+    return found
+
+
+def _take(project: Project, file: SourceFile, index: sqlite3.Connection, found: Ingested) -> None:
+    source = project.source
+    index.execute("BEGIN")
+    try:
+        for record in read(
+            file,
+            max_record_kilobytes=source.max_record_kilobytes,
+            max_file_megabytes=source.max_file_megabytes,
+        ):
+            _keep(project, file, record, index)
+        if fingerprint(file.path)[1] != file.mark:
+            raise _Changed
+    except (_Changed, OSError) as error:
+        index.execute("ROLLBACK")
+        found.failed.append(file.relative)
+        why = "it changed while it was read" if isinstance(error, _Changed) else type(error).__name__
+        found.findings.append(("unreadable file", f"{file.relative}: {why}; it is tried again"))
+        return
+    except BadFile as error:
+        index.execute("ROLLBACK")
+        found.counts["bad_files"] += 1
+        _reject(index, {"file": file.relative, "line": error.line, "reason": error.reason, "sha256": file.sha256})
+        return
+    index.execute("COMMIT")
+    found.counts["files"] += 1
+    twice = index.execute(
+        "SELECT count(*) FROM (SELECT 1 FROM source WHERE file = ? GROUP BY record HAVING count(*) > 1)",
+        (file.relative,),
+    ).fetchone()[0]
+    if twice:
+        found.findings.append(
+            (
+                "repeated record id",
+                f"{file.relative} ({file.sha256[:12]}): {twice} record id(s) are there more than once",
+            )
+        )
+
+
+class _Changed(Exception):
+    pass
+
+
+def _keep(project: Project, file: SourceFile, record: Record | BadRecord, index: sqlite3.Connection) -> None:
+    if isinstance(record, BadRecord):
+        _reject(index, _entry(project, file, record))
+        return
+    origin = {"file": file.relative, "record": record.record_id, "sha256": record.sha256}
+    meta = {"source": f"{file.relative}:{record.line}", **record.meta}
+    try:
+        task = build_task(project, content=record.content, meta=meta, sources=[origin])
+    except InvalidInput as error:
+        bad = BadRecord(record.line, str(error), record.sha256, record.content.get("text"), record.record_id)
+        _reject(index, _entry(project, file, bad))
+        return
+    name = task["labelops"]["task_id"]
+    index.execute(
+        "INSERT OR IGNORE INTO task (id, file, line, content) VALUES (?, ?, ?, ?)",
+        (name, file.relative, record.line, json.dumps(task, ensure_ascii=False)),
+    )
+    index.execute(
+        "INSERT INTO source (task, file, record, sha256, line) VALUES (?, ?, ?, ?, ?)",
+        (name, file.relative, record.record_id, record.sha256, record.line),
+    )
+
+
+def _entry(project: Project, file: SourceFile, bad: BadRecord) -> dict[str, Any]:
+    entry: dict[str, Any] = {"file": file.relative, "line": bad.line, "reason": bad.reason, "sha256": bad.sha256}
+    if bad.record_id is not None:
+        entry["record"] = bad.record_id
+    # Staging is no place for content that the quarantine may not hold.
+    shown = excerpt(bad.content, project.policy.quarantine_exposure) if bad.content else None
+    return entry if shown is None else {**entry, "content": shown}
+
+
+def _reject(index: sqlite3.Connection, entry: dict[str, Any]) -> None:
+    index.execute("INSERT INTO bad (entry) VALUES (?)", (canonical_json(entry).decode("utf-8"),))
+
+
+def _stage(index: sqlite3.Connection, known: Callable[[list[str]], Iterable[str]] | None, found: Ingested) -> None:
+    counts = found.counts
+    with atomic_file(found.tasks) as out:
+        for names in _blocks(index):
+            there = set(known(names)) if known else set()
+            for name in names:
+                if name in there:
+                    counts["known"] += 1
+                    continue
+                out.write(_merged(index, name))
+                counts["tasks"] += 1
+    with atomic_file(found.sources) as out:
+        for task, file, record, digest in index.execute(
+            "SELECT task, file, record, sha256 FROM source ORDER BY number"
+        ):
+            counts["records"] += 1
+            out.write(canonical_json({"task_id": task, "file": file, "record": record, "sha256": digest}) + b"\n")
+    with atomic_file(found.bad) as out:
+        for (entry,) in index.execute("SELECT entry FROM bad ORDER BY number"):
+            counts["bad"] += 1
+            out.write(entry.encode("utf-8") + b"\n")
+    counts["duplicates"] = counts["records"] - counts["tasks"] - counts["known"]
+
+
+def _blocks(index: sqlite3.Connection) -> Iterator[list[str]]:
+    last = 0
+    while block := index.execute(
+        "SELECT number, id FROM task WHERE number > ? ORDER BY number LIMIT 500", (last,)
+    ).fetchall():
+        last = block[-1][0]
+        yield [name for _, name in block]
+
+
+def _merged(index: sqlite3.Connection, name: str) -> bytes:
+    (content,) = index.execute("SELECT content FROM task WHERE id = ?", (name,)).fetchone()
+    rows = index.execute(
+        "SELECT file, record, sha256 FROM source WHERE task = ? ORDER BY number LIMIT ?", (name, SOURCES_IN_TASK)
+    )
+    task = json.loads(content)
+    task["labelops"]["sources"] = [{"file": file, "record": record, "sha256": digest} for file, record, digest in rows]
+    return json.dumps(task, ensure_ascii=False, sort_keys=False).encode("utf-8") + b"\n"
