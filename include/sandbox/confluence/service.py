@@ -979,7 +979,7 @@ def _cql(text: str) -> tuple[str, list[Any]]:
         joint = re.compile(r"\s+and\b|\s*\Z", re.IGNORECASE).match(text, position)
         if joint is None:
             raise _v1_error(400, f"Could not parse cql : {text[position:]}")
-        if joint.end() == len(text):
+        if not joint[0].strip():
             return " and ".join(conditions), values
         position = joint.end()
 
