@@ -280,6 +280,7 @@ class Supervisor:
         try:
             self.child.start(self.settings.command)
         except (OSError, RuntimeError) as error:
+            self._crashes.used(time.time())
             self._log(f"could not start: {error}")
             return
         self._down_since = None
