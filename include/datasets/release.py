@@ -333,8 +333,9 @@ def _check_whole(folder: StorePath, small: Mapping[str, bytes]) -> None:
             raise InvalidInput(f"{place}: is missing from a finished release")
         if _measure(place) != listed[name]:
             raise InvalidInput(f"{place}: its bytes differ from checksums.json; a release is never written again")
-    for name, content in small.items():
-        if bytes((folder / name).read_bytes()) != content:
+    # The card is prose about these two: what it says of the guideline in force, or how, may have changed since.
+    for name in ("manifest.json", "approvals.json"):
+        if bytes((folder / name).read_bytes()) != small[name]:
             raise InvalidInput(f"{folder / name}: already holds other bytes; a release is never written again")
 
 

@@ -11,12 +11,14 @@ decisions of the persons that the policy demands have to be there.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
 from include.base.canonical import SHORT, digest_of, effect_key
+from include.governance.records import Decision, Grade, Outcome
 from include.governance.register import Register, account_key
 from include.projects.model import Policy, Project
 from include.systems.opentext import HistoricProcess, HistoricTask, ProcessComment, UserTask
@@ -47,6 +49,8 @@ STATEMENT_VERSION = 1
 State = Literal["waiting", "approved", "rejected", "rework", "undecided", "void", "expired", "cancelled", "stale"]
 ReleaseState = Literal["waiting", "released", "refused", "cancelled", "stale", "void"]
 NextStep = Literal["remind", "escalate", "expire"] | None
+
+_VERDICTS: dict[str, Outcome] = {"approve": "approve", "reject": "reject", "rework": "rework"}
 
 _STATEMENTS = {
     ("review", "approve"): "I reviewed {what} as {role} and found it fit for its purpose",
@@ -141,20 +145,53 @@ class ProcessDecision:
     digest: str
     attempt: int
     role: str
-    outcome: str
+    outcome: Outcome
     counts: bool
     void_reason: str
     person: str | None
     account: str
     decided_at: datetime | None
     meaning: str
-    grade: str
+    grade: Grade
     statement: str
     process_id: str
     task_id: str
     comment: str = ""
     system: str = SYSTEM
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def proof(self) -> bytes:
+        """Return the raw replies as bytes to keep by content; the same decision read again gives the same bytes."""
+        return json.dumps(self.raw, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str).encode(
+            "utf-8", "surrogatepass"
+        )
+
+    def record(self, raw_digest: str) -> Decision:
+        """Return the decision as the ledger keeps it.
+
+        :param raw_digest: the object of the store that holds :meth:`proof`.
+        """
+        return Decision(
+            decision_id=self.decision_id,
+            project=self.project,
+            subject=self.subject,
+            digest=self.digest,
+            attempt=self.attempt,
+            role=self.role,
+            outcome=self.outcome,
+            counts=self.counts,
+            void_reason=self.void_reason,
+            person=self.person,
+            account=self.account,
+            system=self.system,
+            decided_at=self.decided_at,
+            meaning=self.meaning,
+            grade=self.grade,
+            statement=self.statement,
+            raw_digest=raw_digest,
+            process_id=self.process_id,
+            task_id=self.task_id,
+        )
 
     @property
     def decision_id(self) -> str:
@@ -479,28 +516,33 @@ def _decision(
             raw={
                 "task": dict(task.raw),
                 "comments": [dict(comment.raw) for comment in comments],
-                "variables": {str(name): value for name, value in case.snapshot.history.variables.items()},
+                # Only what the task itself can have set: the other variables still change while the process runs, and a
+                # decision's proof must not.
+                "variables": {
+                    name: case.snapshot.history.variables.get(name)
+                    for name in (case.mapping.digest_variable, mapped.outcome_variable)
+                },
             },
         ),
         findings,
     )
 
 
-def _outcome(case: _Case, task: HistoricTask, mapped: TaskMappingLike) -> tuple[str, str]:
+def _outcome(case: _Case, task: HistoricTask, mapped: TaskMappingLike) -> tuple[Outcome, str]:
     """Return the outcome of a task, and what is wrong with it.
 
     A task's own variable is its own. A process variable belongs to whoever wrote it last, so it is believed only when a
     single completed task can have written it.
     """
     variable = mapped.outcome_variable
-    value = task.variables.get(variable)
+    value = _own_value(task, variable)
     if value is None:
         writers = [
             other
             for other in case.snapshot.tasks
             if other.ended is not None
             and not _was_deleted(other)
-            and other.variables.get(variable) is None
+            and _own_value(other, variable) is None
             and (known := _mapped_task(case.mapping, other)) is not None
             and known.outcome_variable == variable
         ]
@@ -512,14 +554,23 @@ def _outcome(case: _Case, task: HistoricTask, mapped: TaskMappingLike) -> tuple[
         value = case.snapshot.history.variables.get(variable)
     if value is None:
         return "undecided", f"Task {task.name!r} ({task.id}): completed, but the variable {variable} holds no outcome."
-    outcome = case.mapping.outcomes.get(str(value))
-    if outcome not in ("approve", "reject", "rework"):
+    outcome = _VERDICTS.get(case.mapping.outcomes.get(str(value), ""))
+    if outcome is None:
         known_outcomes = ", ".join(sorted(case.mapping.outcomes)) or "none"
         return "undecided", (
             f"Task {task.name!r} ({task.id}): the mapping does not know the outcome {str(value)[:80]!r}; "
             f"it knows {known_outcomes}."
         )
     return outcome, ""
+
+
+def _own_value(task: HistoricTask, variable: str) -> Any:
+    """Return a task's local variable; None for a process variable that the reply lists beside the task's own."""
+    listed = task.raw.get("variables")
+    for entry in listed if isinstance(listed, list) else ():
+        if isinstance(entry, Mapping) and entry.get("name") == variable and entry.get("scope") == "global":
+            return None
+    return task.variables.get(variable)
 
 
 def _void_reason(
@@ -575,7 +626,7 @@ def _four_eyes(case: _Case, person: str) -> str:
     return ""
 
 
-def _grade(case: _Case, task: HistoricTask, comments: list[ProcessComment]) -> tuple[str, list[str]]:
+def _grade(case: _Case, task: HistoricTask, comments: list[ProcessComment]) -> tuple[Grade, list[str]]:
     """Return the grade of a decision's evidence, and what casts doubt on it."""
     doubts = []
     moved = _moved_without_trace(case, task)

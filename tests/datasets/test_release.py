@@ -153,8 +153,9 @@ def test_writing_again_creates_nothing(store: Store) -> None:
     version = frozen(store)
     first = release(store, version)
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(store.root.rglob("*.*"))}
-    again = release(store, version)
-    assert (again.created, again.moved, again.files) == (False, False, first.files)
+    for guideline in (DAY, {"number": 4, "digest": "0" * 64}):
+        again = release(store, version, guideline=guideline)
+        assert (again.created, again.moved, again.files) == (False, False, first.files)
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(store.root.rglob("*.*"))} == before
 
 

@@ -192,6 +192,29 @@ def test_a_process_variable_that_two_tasks_wrote_decides_nothing() -> None:
     assert judge(ProcessSnapshot(history, tasks), mapping=shared).state == "undecided"
 
 
+def test_a_global_variable_listed_beside_a_task_is_not_its_own() -> None:
+    """Asked for with process variables, a task shows what the last writer wrote: two reviewers, one of them refused."""
+    two = policy(approvals=[{"role": "quality_reviewer", "minimum": 2, "meaning": "review"}])
+    listed = [{"name": QUALITY.outcome_variable, "scope": "global", "value": "approved"}]
+    tasks = tuple(historic(QUALITY, who, "approved", 1, id=who, raw={"variables": listed}) for who in (QUENTIN, CARLA))
+    variables = {MAPPING.digest_variable: DIGEST, QUALITY.outcome_variable: "approved"}
+    snapshot = ProcessSnapshot(process("approved", variables=variables), tasks)
+    assert judge(snapshot, policy=two).state == "undecided"
+    local = [{**listed[0], "scope": "local"}]
+    tasks = tuple(replace(task, raw={"variables": local}) for task in tasks)
+    assert judge(replace(snapshot, tasks=tasks), policy=two).state == "approved"
+
+
+def test_a_decisions_proof_stays_the_same_while_the_process_goes_on() -> None:
+    early = judge(ProcessSnapshot(process(), BOTH[:1], (waiting(OWNER),))).decisions[0]
+    variables = {MAPPING.digest_variable: DIGEST, OWNER.outcome_variable: "approved"}
+    late = judge(ProcessSnapshot(process("approved", variables=variables), BOTH)).decisions[0]
+    assert early.proof() == late.proof()
+    record = late.record("f" * 64)
+    assert record == early.record("f" * 64)
+    assert (record.decision_id, record.person, record.system) == (late.decision_id, "quentin", "opentext")
+
+
 def test_the_outcome_may_stand_in_a_process_variable_of_the_tasks_own() -> None:
     tasks = (historic(QUALITY, QUENTIN, None, 1), historic(OWNER, DANA, None, 2))
     variables = {
