@@ -152,18 +152,20 @@ class History:
 def state_version(state: ContentState, versions: list[PageVersion]) -> PageVersion | None:
     """Return the version that was made when the state was last changed.
 
-    That is the one whose creation lies nearest to ``last_updated`` within :data:`STATE_TOLERANCE`, else the newest
-    one before it. None when the state has no time or is older than every version.
+    That is the newest one made at ``last_updated`` or at most :data:`STATE_TOLERANCE` before, else the oldest one
+    made as shortly after, else the newest before it: an edit that follows within seconds is not taken for the
+    approval. None when the state has no time or is older than every version.
 
     :param versions: newest first.
     """
     if state.last_updated is None:
         return None
     moment = state.last_updated
-    near = [version for version in versions if abs(version.created - moment) <= STATE_TOLERANCE]
-    if near:
-        return min(near, key=lambda version: (abs(version.created - moment), -version.number))
-    return next((version for version in versions if version.created <= moment), None)
+    before = next((version for version in versions if version.created <= moment), None)
+    if before is not None and moment - before.created <= STATE_TOLERANCE:
+        return before
+    after = [version for version in versions if moment < version.created <= moment + STATE_TOLERANCE]
+    return after[-1] if after else before
 
 
 def by_state(mark: ApprovalMark, state: ContentState | None, history: History, known: Approved | None) -> Verdict:

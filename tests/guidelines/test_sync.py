@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from include.base.errors import InvalidInput, NotFound
 from include.base.store import Store
+from include.guidelines.approval import state_version
 from include.guidelines.sync import Collected, collect, rows
+from include.systems.confluence import ContentState, PageVersion
 from tests.guidelines.conftest import STATE, Sync, make_project
-from tests.guidelines.fake_confluence import PNG, FakeConfluence
+from tests.guidelines.fake_confluence import PNG, START, FakeConfluence
 from tests.guidelines.test_storage import details
 
 LABEL = {"by": "label", "value": "approved"}
@@ -187,31 +191,31 @@ def test_a_page_that_was_never_approved_is_left_out_and_reported(tree: FakeConfl
 
 
 def test_a_state_without_a_time_approves_nothing(tree: FakeConfluence, store: Store) -> None:
-    from dataclasses import replace
-
     approve_all(tree)
     tree.states["3"] = replace(tree.states["3"], last_updated=None)
     assert kinds(collect(make_project(), tree, store, None)) == ["approval_time_unknown"]
 
 
-def test_a_state_older_than_every_version_within_tolerance_takes_the_newest_before_it(
-    tree: FakeConfluence, store: Store
-) -> None:
-    from dataclasses import replace
-    from datetime import timedelta
-
-    approve_all(tree)
-    tree.states["3"] = replace(
-        tree.states["3"], last_updated=tree.history["3"][1].version.created + timedelta(minutes=5)
-    )
-    tree.write("3", "<p>later</p>")
-    tree.history["3"][2] = replace(
-        tree.history["3"][2],
-        version=replace(
-            tree.history["3"][2].version, created=tree.history["3"][1].version.created + timedelta(minutes=9)
-        ),
-    )
-    assert versions(collect(make_project(), tree, store, None))["3"] == 2
+@pytest.mark.parametrize(
+    ("created", "updated", "expected"),
+    [
+        ([0, 600], 600, 2),
+        ([0, 600], 601, 2),
+        ([0, 600], 599, 2),
+        ([0, 600, 602], 601, 2),
+        ([0, 600, 601], 600, 2),
+        ([0, 600, 1200], 900, 2),
+        ([0, 600], 300, 1),
+        ([0, 600, 602], 599, 2),
+        ([600], 300, None),
+    ],
+    ids=str,
+)
+def test_the_version_that_set_a_state_is_found_by_time(created: list[int], updated: int, expected: int | None) -> None:
+    versions = [PageVersion(n, START + timedelta(seconds=s), "acc-greta") for n, s in enumerate(created, 1)][::-1]
+    state = ContentState(1, "Verified", "", START + timedelta(seconds=updated))
+    found = state_version(state, versions)
+    assert (found.number if found else None) == expected
 
 
 # label
@@ -486,8 +490,6 @@ def test_a_page_gone_between_listing_and_reading_is_looked_at_again(
 
 
 def test_a_page_moved_away_is_reported_once(tree: FakeConfluence, store: Store) -> None:
-    from dataclasses import replace
-
     approve_all(tree)
     sync = Sync(tree, store, make_project())
     sync.run()
@@ -503,6 +505,31 @@ def test_a_lost_rendering_is_made_again(tree: FakeConfluence, store: Store) -> N
     store.object_path(first.pages[1].html_object).unlink()
     assert sync.run().pages == first.pages
     assert "early" in html(store, first, "3")
+
+
+def test_another_renderer_renders_again_and_approves_nothing_new(
+    tree: FakeConfluence, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approve_all(tree)
+    sync = Sync(tree, store, make_project())
+    first = sync.run()
+    tree.write("3", "<p>later</p>")
+    monkeypatch.setattr("include.guidelines.sync.RENDERER", 99)
+    again = sync.run()
+    assert again.read == ("1", "3", "4", "2")
+    assert versions(again) == versions(first)
+    tree.reset()
+    sync.run()
+    assert tree.requests == Counter({"listing": 1})
+
+
+def test_a_long_history_is_followed_so_far_and_no_further(rowed: Sync, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("include.guidelines.approval.HISTORY_LIMIT", 3)
+    for step in range(6):
+        rowed.space.write("3", approved("late") if step > 2 else approved(f"step {step}"))
+    first = rowed.run()
+    assert kinds(first) == ["history_too_long"]
+    assert versions(first)["3"] == 6
 
 
 def test_another_mark_trusts_no_approval_of_the_old_one(tree: FakeConfluence, store: Store) -> None:
