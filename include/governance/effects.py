@@ -6,7 +6,7 @@ gives out a fencing token, higher with each claim on the same subject, and whoev
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ class Done:
     :param reference: where it is: a page id, a process id, a path.
     :param created: how many outside things were created when it was last completed with a change.
     :param updated: how many were changed.
+    :param token: of the claim that completed it.
     """
 
     key: str
@@ -38,6 +39,7 @@ class Done:
     created: int
     updated: int
     detail: str
+    token: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +112,12 @@ class Claim:
         transaction.check(self)
         known = read_done(transaction.connection, self.key)
         changed = bool(created or updated)
+        made = Done(self.key, reference, created, updated, detail, self.token)
+        if known is not None and known.token == self.token and known == made:
+            return False  # said twice by the same claim: its first commit may have been answered too late
         if known is not None and not changed and known.reference == reference:
             return False
-        _write_done(transaction, self, Done(self.key, reference, created, updated, detail), known)
+        _write_done(transaction, self, made, known)
         if not changed and not (known is None and self.interrupted):
             return False
         event = NewEvent(
@@ -175,7 +180,7 @@ def read_done(connection: Connection, key: str) -> Done | None:
     row = connection.execute(sa.select(tables.effect).where(tables.effect.c.key == key)).mappings().first()
     if row is None:
         return None
-    return Done(row["key"], row["reference"], row["created"], row["updated"], row["detail"])
+    return Done(row["key"], row["reference"], row["created"], row["updated"], row["detail"], row["token"])
 
 
 def fenced_sentence(held: Claim, newest: int) -> str:

@@ -47,6 +47,13 @@ def test_an_effect_is_claimed_made_and_recorded_once(ledger: Ledger) -> None:
     assert ledger.done(claim.key) == again.previous
 
 
+def test_completion_said_twice_is_recorded_once(ledger: Ledger) -> None:
+    claim = make_claim(ledger)
+    assert claim.done("page-1", created=1, updated=0) is True
+    assert claim.done("page-1", created=1, updated=0) is False
+    assert ledger.head().size == 1
+
+
 def test_nothing_created_leaves_no_event(ledger: Ledger) -> None:
     claim = make_claim(ledger)
     assert claim.done("page-1", created=0, updated=0) is False

@@ -240,6 +240,28 @@ def test_a_stuck_writer_is_an_error_that_says_so(
     waiting.close()
 
 
+FORKED = """
+import os, sys
+from include.governance.ledger import Ledger
+from include.governance.records import NewEvent
+ledger = Ledger(sys.argv[1])
+ledger.append(NewEvent("parent", "note.taken", "p", "s"))
+child = os.fork()
+for number in range(20):
+    ledger.append(NewEvent("parent" if child else "child", "note.taken", "p", "s"))
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+    assert ledger.head().size == 41
+"""
+
+
+def test_a_fork_opens_connections_of_its_own(ledger: Ledger, empty_url: str) -> None:
+    process = start(FORKED, empty_url)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert ledger.verify().ok
+
+
 # ---- append-only
 
 

@@ -524,6 +524,21 @@ def test_the_command_lists_who_did_what(
     assert json.loads(capsys.readouterr().out) == asdict(filled.head())
 
 
+def test_the_module_is_a_command(sqlite_ledger: Ledger, tmp_path: Path) -> None:
+    url = sqlite_ledger.url.render_as_string(hide_password=False)
+    sqlite_ledger.append(note(1))
+    code = "import runpy; runpy.run_module('include.governance', run_name='__main__')"
+    process = start(code, "verify", "--ledger", url, "--store", str(tmp_path / "store"))
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "is sound: 1 events read" in out
+    tamper(sqlite_ledger, "UPDATE event SET actor = 'x'")
+    process = start(code, "verify", "--ledger", url, "--store", str(tmp_path / "store"))
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 1, errors
+    assert "Event 1 was changed" in out
+
+
 def test_the_command_says_why_it_could_not_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     url = f"sqlite:///{tmp_path / 'none.db'}"
     assert main(["verify", "--ledger", url, "--store", str(tmp_path)]) == 2
