@@ -56,6 +56,8 @@ def process_page(state: State, request: Request) -> Reply:
     )
     if row is None:
         return _page("No such process", '<p><a href="/">All processes</a></p>', 404)
+    tasks = state.rows("SELECT * FROM task WHERE process_id = ? ORDER BY created, rowid", row["id"])
+    comments = state.rows("SELECT * FROM comment WHERE process_id = ? ORDER BY seq", row["id"])
     facts = (
         ("State", _state(row)),
         ("Business key", _text(row["business_key"])),
@@ -80,7 +82,7 @@ def process_page(state: State, request: Request) -> Reply:
                     _time(task["ended"]),
                     _text(task["outcome"] or task["delete_reason"]),
                 )
-                for task in state.rows("SELECT * FROM task WHERE process_id = ? ORDER BY created, rowid", row["id"])
+                for task in tasks
             ),
             "No task.",
         )
@@ -89,7 +91,7 @@ def process_page(state: State, request: Request) -> Reply:
             ("Time", "Author", "Comment"),
             (
                 (_time(item["at"]), _text(item["author"]), _text(item["message"]).replace("\n", "<br>"))
-                for item in state.rows("SELECT * FROM comment WHERE process_id = ? ORDER BY seq", row["id"])
+                for item in comments
             ),
             "No comment.",
         )

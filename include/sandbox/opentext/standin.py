@@ -320,7 +320,7 @@ class OpenTextStandIn:
     def _matching(self, request: Request, extra: str, *values: Any) -> list[Any]:
         """Return processes by the filters that both process lists share."""
         rows = self.state.rows(
-            "SELECT process.*, model.key, model.version, model.name AS model_name FROM process "
+            "SELECT process.*, model.key, model.version, model.name AS model_name FROM process "  # noqa: S608
             f"JOIN model ON model.id = model_id WHERE {extra} ORDER BY started, process.rowid",
             *values,
         )
@@ -754,7 +754,7 @@ class OpenTextStandIn:
 
     def _historic_task_rows(self, extra: str, *values: Any) -> list[Any]:
         return self.state.rows(
-            "SELECT task.*, process.model_id, process.business_key, model.key AS process_key FROM task "
+            "SELECT task.*, process.model_id, process.business_key, model.key AS process_key FROM task "  # noqa: S608
             "JOIN process ON process.id = process_id JOIN model ON model.id = model_id "
             f"WHERE task.created <= ? {extra} ORDER BY task.created, task.rowid",
             self.clock() - self.history_lag_seconds,
