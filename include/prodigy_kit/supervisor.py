@@ -199,9 +199,12 @@ class Child:
                 time.sleep(0.02)
 
     def activity(self) -> dict[str, Any]:
-        """Return what the recipe of this very child says of itself; empty while it has said nothing yet."""
+        """Return what the recipe of this very child says of itself; empty while it has said nothing yet.
+
+        Told by time, not by process id: the command may be a script that starts Prodigy as a child of its own.
+        """
         value = read_json(self._activity)
-        return value if value.get("pid") == self.pid else {}
+        return value if float(value.get("started") or 0.0) >= self.started else {}
 
     def last_save(self) -> float:
         """Return when answers were last saved, by this or an earlier child (unix seconds, 0 for never)."""

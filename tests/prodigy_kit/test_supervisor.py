@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -217,6 +218,25 @@ def test_who_fetched_a_task_before_a_restart_keeps_it_and_nobody_else_gets_it(sh
     assert cleo.fetch()[1] == []
     assert [anna.label_batch(), ben.label_batch()] == [2, 2]
     assert {row["_annotator_id"] for row in shop.rows()} == {f"{PROJECT}-anna", f"{PROJECT}-ben"}
+
+
+def test_prodigy_may_be_started_by_a_script(shop: Shop) -> None:
+    ready(shop)
+    script = shop.folder / "start.sh"
+    script.write_text(f"#!/bin/sh\n{shlex.join(shop.command())}\nexit 3\n")
+    script.chmod(0o755)
+    start = shop.supervisor("start", "--publication", str(shop.publication), "--quiet", "0.2", "--poll", "0.1")
+    process = shop.spawn([*start, "--", str(script)], "supervisor.out")
+    first = wait_for(
+        lambda: (found := shop.status()).get("phase") == "serving" and found.get("release"), what="release"
+    )
+    _, second = shop.publish("Second guideline")
+    wait_for(lambda: shop.status()["release"] == second, what="the second release")
+    assert first != second
+    assert len(servers_of(shop)) == 1
+    process.terminate()
+    assert process.wait(15) == 0
+    assert servers_of(shop) == []
 
 
 def test_a_command_that_cannot_start_is_tried_again_ever_later(shop: Shop) -> None:
