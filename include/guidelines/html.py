@@ -424,7 +424,7 @@ class _Rendering:
         return self._resolved(None, inner or escape(label), kind or "nothing")
 
     def _resolved(self, address: str | None, inner: str, what: str) -> str:
-        if address is None:
+        if address is None or not _SAFE.match(address):
             self.note("unresolved_link", f"link to {what}: its text is shown without the link")
             return inner
         return f'<a href="{escape(address)}">{inner}</a>'

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from html import unescape
 from typing import Any
 
 import pytest
@@ -222,6 +223,7 @@ PAYLOAD = st.one_of(
         ]
     ),
 )
+PAYLOAD_LINES = ["java&#10;script:alert(1)", "&#9;javascript:x", "JAVA\nSCRIPT:x"]
 ALLOWED = {"id", "class", "href", "rel", "src", "alt", "width", "height", "type", "disabled", "checked", "colspan"}
 ALLOWED |= {"rowspan", "scope", "datetime", "start", "title"}
 
@@ -256,13 +258,20 @@ def test_nothing_that_runs_or_loads_comes_out(pieces: list[tuple[str, list[str]]
             assert element.get("type") == "checkbox"
 
 
+@pytest.mark.parametrize("address", PAYLOAD_LINES)
+def test_a_scheme_broken_by_white_space_is_no_link(address: str) -> None:
+    link = '<ac:link><ri:page ri:content-title="T"/><ac:link-body>text</ac:link-body></ac:link>'
+    for body in (f'<a href="{address}">text</a>', link):
+        shown = show(body, resolve_link=lambda *_: unescape(address))
+        assert "href" not in shown.html
+        assert "text" in shown.html
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.text())
 def test_plain_text_is_never_lost(text: str) -> None:
     shown = show(f"<p>{escape(text)}</p>")
     expected = " ".join(escape(text).split())
-    from html import unescape
-
     assert " ".join(reader.fromstring(f"<div>{shown.html}</div>").text_content().split()) == " ".join(
         unescape(expected).split()
     )
