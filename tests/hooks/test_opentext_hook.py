@@ -253,7 +253,8 @@ def test_of_two_processes_with_one_key_the_oldest_counts_with_a_warning(
 def test_what_the_service_refuses_is_told_in_its_words(bench: Bench) -> None:
     with pytest.raises(InvalidInput, match="No process definition found for key 'nope'"):
         bench.hook.start_process("nope", name="n", business_key="k", variables={})
-    with pytest.raises(Unavailable):  # a condition that cannot be worked out is a 500, and nothing is kept
+    # A condition that cannot be worked out is a 500, and nothing is kept.
+    with pytest.raises(Unavailable, match="Unknown property used in expression: quality_review_required"):
         bench.hook.start_process("labeling_approval", name="n", business_key="k", variables={})
     assert bench.standin.state.counts()["processes"] == 0
 

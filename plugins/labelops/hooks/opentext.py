@@ -294,8 +294,8 @@ class OpenTextWorkflowHook(BaseHook):
             found = self._find_within(business_key, self.settings.grace)
             if found is None:
                 raise Unavailable(
-                    f"{SYSTEM}: the start of {key!r} was not answered, and no process with the business key "
-                    f"{business_key} appeared within {self.settings.grace:.0f} s",
+                    f"{SYSTEM}: the start of {key!r} was not confirmed, and no process with the business key "
+                    f"{business_key} appeared within {self.settings.grace:.0f} s ({error})",
                     system=SYSTEM,
                 ) from error
             log.warning("The reply to starting %s was lost; it had started process %s.", key, found)
