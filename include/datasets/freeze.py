@@ -480,7 +480,7 @@ def _read(spool: IO[bytes], place: int) -> dict[str, Any]:
 def _shown(resolution: Resolution, answers: list[dict[str, Any]]) -> Any:
     """Return what the row shows: the same bytes whichever answer came first."""
     if answers:
-        return min(answers, key=lambda answer: (answer["row"], canonical_json(answer["shown"])))["shown"]
+        return min(answers, key=lambda answer: answer["row"])["shown"]
     decision = resolution.decision
     if decision is None or decision.shown is None:
         raise InvalidInput(

@@ -21,10 +21,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from include.annotation.answers import read_answer
 from include.base.errors import InvalidInput
-from include.projects.model import Rule
+from include.projects.model import Project, Rule
+from include.systems.prodigy import Row
 
-__all__ = ["RULE_TEXT", "FinalDecision", "Resolution", "Vote", "final_decisions", "resolve_task"]
+__all__ = [
+    "RULE_TEXT",
+    "FinalDecision",
+    "Resolution",
+    "Vote",
+    "final_decisions",
+    "read_final_decision",
+    "resolve_task",
+]
 
 RULE_TEXT = {
     Rule.SINGLE: "one person's latest answer in the latest round; where several persons answered, they agree",
@@ -100,6 +110,35 @@ class Resolution:
     counted: tuple[Vote, ...]
     losing: tuple[tuple[Vote, Reason], ...]
     decision: FinalDecision | None = None
+
+
+def read_final_decision(row: Row, project: Project) -> FinalDecision:
+    """Return the decision in a row of the project's decisions dataset.
+
+    Such a row is the task with its decided answer, and ``labelops`` holds ``decision_id``, ``person`` (who decided; the
+    row's own account says nothing, for Labelops wrote it) and ``kind`` (``decision`` when absent).
+
+    :raises InvalidInput: naming dataset, example, field, what was found and what is allowed.
+    """
+    answer = read_answer(row, project, dataset=project.decisions)
+    labelops = row.content.get("labelops") or {}
+    where = f"{project.decisions}, example {row.example_id}: labelops"
+    for field_name in ("decision_id", "person"):
+        found = labelops.get(field_name)
+        if not isinstance(found, str) or not found:
+            raise InvalidInput(f"{where}.{field_name}: found {found!r:.60}; allowed: a string that is not empty")
+    kind = labelops.get("kind", "decision")
+    if kind not in _RANK:
+        raise InvalidInput(f"{where}.kind: found {kind!r:.60}; allowed: {', '.join(sorted(_RANK))}")
+    return FinalDecision(
+        task_id=answer.task_id,
+        decision_id=labelops["decision_id"],
+        value=answer.value.canonical(),
+        person=labelops["person"],
+        time=answer.time,
+        kind=kind,
+        shown=answer.shown,
+    )
 
 
 def final_decisions(decisions: Iterable[FinalDecision]) -> dict[str, FinalDecision]:

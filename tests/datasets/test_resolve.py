@@ -1,13 +1,22 @@
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 
 import pytest
 
 from include.base.errors import InvalidInput
-from include.datasets.resolve import FinalDecision, Resolution, Vote, final_decisions, resolve_task
+from include.datasets.resolve import (
+    FinalDecision,
+    Resolution,
+    Vote,
+    final_decisions,
+    read_final_decision,
+    resolve_task,
+)
 from include.projects.model import Rule
-from tests.datasets.make import START
+from include.systems.prodigy import Row
+from tests.datasets.make import START, project, shown, task
 
 
 def vote(person: str, choice: str | None, *, minutes: float | None = 0, link: int = 1, round_: int = 1) -> Vote:
@@ -106,3 +115,38 @@ def test_a_decision_stands_over_a_review_and_the_latest_over_earlier_ones() -> N
         assert final_decisions(order) == {"t": late}
     with pytest.raises(InvalidInput, match="kind"):
         final_decisions([decision("rumour")])
+
+
+def decision_row(**labelops: object) -> Row:
+    content = {**shown(1), "answer": "accept", "accept": ["billing"], "_timestamp": 1777622400, "labelops": labelops}
+    return Row(1, 7, 0, 0, content, json.dumps(content).encode())
+
+
+def test_a_row_of_the_decisions_dataset_is_a_decision() -> None:
+    found = read_final_decision(decision_row(decision_id="d1", person="carla", task_id=task(1)), project())
+    assert found == FinalDecision(
+        task(1),
+        "d1",
+        {"interface": "choice", "answer": "accept", "accept": ["billing"]},
+        "carla",
+        START,
+        "decision",
+        shown(1),
+    )
+    assert (
+        read_final_decision(decision_row(decision_id="d1", person="carla", kind="review"), project()).kind == "review"
+    )
+
+
+@pytest.mark.parametrize(
+    ("labelops", "words"),
+    [
+        ({"person": "carla"}, "labelops.decision_id: found None"),
+        ({"decision_id": "d1", "person": ""}, "labelops.person"),
+        ({"decision_id": "d1", "person": "carla", "kind": "rumour"}, "labelops.kind: found 'rumour'"),
+    ],
+)
+def test_a_row_that_is_no_decision_names_its_field(labelops: dict[str, object], words: str) -> None:
+    with pytest.raises(InvalidInput, match=words) as caught:
+        read_final_decision(decision_row(**labelops), project())
+    assert "ticket_topics__decisions, example 7" in str(caught.value)
