@@ -70,14 +70,16 @@ def ingest(
 
     :param known: given at most 500 task ids, returns those that the project holds already.
     """
-    with tempfile.TemporaryDirectory(prefix="ingest-") as folder:
-        with closing(sqlite3.connect(str(Path(folder) / "batch.db"), isolation_level=None)) as index:
-            index.executescript("PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF;" + _TABLES)
-            counts = dict.fromkeys(("files", "bad_files", "records", "tasks", "duplicates", "known", "bad"), 0)
-            found = Ingested(staging / "tasks.jsonl", staging / "sources.jsonl", staging / "bad.jsonl", counts)
-            for file in sorted(files, key=lambda one: one.relative):
-                _take(project, file, index, found)
-            _stage(index, known, found)
+    with (
+        tempfile.TemporaryDirectory(prefix="ingest-") as folder,
+        closing(sqlite3.connect(str(Path(folder) / "batch.db"), isolation_level=None)) as index,
+    ):
+        index.executescript("PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF;" + _TABLES)
+        counts = dict.fromkeys(("files", "bad_files", "records", "tasks", "duplicates", "known", "bad"), 0)
+        found = Ingested(staging / "tasks.jsonl", staging / "sources.jsonl", staging / "bad.jsonl", counts)
+        for file in sorted(files, key=lambda one: one.relative):
+            _take(project, file, index, found)
+        _stage(index, known, found)
     return found
 
 

@@ -70,6 +70,10 @@ def scan(location: StorePath, routes: Sequence[SourceRoute], seen: Mapping[str, 
     present = set()
     for relative, path in sorted(_walk(location, "", result.errors), key=lambda found: found[0]):
         present.add(relative)
+        if not relative.isprintable() or "\ufffd" in relative:
+            printable = relative.encode("ascii", "backslashreplace").decode("ascii")
+            result.errors.append((printable, "its name holds characters that cannot be printed; rename it"))
+            continue
         route = route_of(relative, routes)
         if route is None or route.skip:
             result.skipped.append(relative)

@@ -269,10 +269,10 @@ class _Engine:
         import great_expectations.expectations as gxe
 
         check = self.suite.checks[number]
-        common = {"column": f"c{number}", "meta": {"check": number}, "severity": check.severity}
+        common: dict[str, Any] = {"column": f"c{number}", "meta": {"check": number}, "severity": check.severity}
         if check.kind == "unique":
             return gxe.ExpectColumnValuesToBeBetween(**common, max_value=1)
-        kinds = {
+        kinds: dict[str, Any] = {
             "not_null": gxe.ExpectColumnValuesToNotBeNull,
             "between": gxe.ExpectColumnValuesToBeBetween,
             "length_between": gxe.ExpectColumnValueLengthsToBeBetween,
