@@ -49,7 +49,7 @@ WARNINGS: frozenset[str] = frozenset({"clock_back", "recovered"})
 PAGE = 1000
 
 REMOVED_TRIED = 50
-"""How many events may be gone, and the rest renumbered, for the verifier to say "removed"; beyond, it says "changed"."""
+"""How many events may be gone, and the rest renumbered, for the verifier to say "removed"; beyond: "changed"."""
 
 Row = Mapping[Any, Any]
 """A row by its columns' names, as the database has it."""

@@ -183,7 +183,7 @@ def test_long_listings_go_on_over_pages(ledger: Ledger, monkeypatch: pytest.Monk
 
 
 def test_eight_processes_write_one_chain(ledger: Ledger, empty_url: str) -> None:
-    each = 40
+    each = 25
     writers = [start(WRITER, empty_url, str(number), str(each)) for number in range(8)]
     for writer in writers:
         _, errors = writer.communicate(timeout=100)

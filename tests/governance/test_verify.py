@@ -25,6 +25,7 @@ from tests.governance.ledgers import (
     digest,
     note,
     raw,
+    start,
     tamper,
     version,
 )
@@ -37,7 +38,18 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def filled(ledger: Ledger) -> Ledger:
-    """Ten events: notes, a version as event 4, decisions as 7 and 8."""
+    """Ten events on each kind of database."""
+    return fill(ledger)
+
+
+@pytest.fixture
+def filled_sqlite(sqlite_ledger: Ledger) -> Ledger:
+    """Ten events in SQLite, for the many variants of a case that was shown on both kinds of database."""
+    return fill(sqlite_ledger)
+
+
+def fill(ledger: Ledger) -> Ledger:
+    """Append notes, a version as event 4, decisions as 7 and 8."""
     for number in (1, 2, 3):
         ledger.append(note(number), key=f"k{number}", time=moment(number))
     ledger.record_version(version())
@@ -117,9 +129,9 @@ def test_a_changed_event_with_its_own_hash_made_anew_is_found(filled: Ledger) ->
 
 
 @pytest.mark.parametrize("body", ['{"number": 5}', '{"number":5,"number":5}', "{", '{"a":0.5}', "[]", ""])
-def test_a_body_that_is_spelled_otherwise_is_found(filled: Ledger, body: str) -> None:
-    tamper(filled, "UPDATE event SET body = :body WHERE seq = 5", body=body)
-    assert kinds(filled) == [("changed", 5)]
+def test_a_body_that_is_spelled_otherwise_is_found(filled_sqlite: Ledger, body: str) -> None:
+    tamper(filled_sqlite, "UPDATE event SET body = :body WHERE seq = 5", body=body)
+    assert kinds(filled_sqlite) == [("changed", 5)]
 
 
 def test_a_removed_event_is_found(filled: Ledger) -> None:
@@ -136,9 +148,9 @@ def test_removed_first_events_are_found(filled: Ledger) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_removed_event_whose_gap_was_closed_is_found(filled: Ledger, count: int) -> None:
-    tamper(filled, f"DELETE FROM event WHERE seq >= 2 AND seq < {2 + count}", *shift(2 + count, -count))
-    found = [kind for kind in kinds(filled) if not kind[0].startswith("row_")]
+def test_a_removed_event_whose_gap_was_closed_is_found(filled_sqlite: Ledger, count: int) -> None:
+    tamper(filled_sqlite, f"DELETE FROM event WHERE seq >= 2 AND seq < {2 + count}", *shift(2 + count, -count))
+    found = [kind for kind in kinds(filled_sqlite) if not kind[0].startswith("row_")]
     assert found == [("removed", 2)]
 
 
@@ -163,9 +175,9 @@ def test_an_event_below_the_first_is_found(filled: Ledger) -> None:
 
 
 @pytest.mark.parametrize(("first", "second"), [(5, 6), (1, 2), (9, 10), (2, 9)])
-def test_events_that_changed_places_are_found(filled: Ledger, first: int, second: int) -> None:
-    tamper(filled, *swap(first, second))
-    found = kinds(filled)
+def test_events_that_changed_places_are_found(filled_sqlite: Ledger, first: int, second: int) -> None:
+    tamper(filled_sqlite, *swap(first, second))
+    found = kinds(filled_sqlite)
     assert ("reordered", first) in found
     assert ("reordered", second) in found
 
@@ -317,13 +329,13 @@ def test_rows_that_differ_from_their_events_are_found(filled: Ledger, statement:
 
 
 @pytest.mark.parametrize("seq", [-1, 2, 9, 99])
-def test_a_decision_that_no_event_records_is_found(filled: Ledger, seq: int) -> None:
-    row = dict(raw(filled, "SELECT * FROM decision WHERE decision_id = 'd1'")[0]._mapping)
+def test_a_decision_that_no_event_records_is_found(filled_sqlite: Ledger, seq: int) -> None:
+    row = dict(raw(filled_sqlite, "SELECT * FROM decision WHERE decision_id = 'd1'")[0]._mapping)
     row |= {"decision_id": "forged", "event_seq": seq}
     names = ", ".join(row)
     # Nothing stops an insert: the verifier does.
-    raw(filled, f"INSERT INTO decision ({names}) VALUES ({', '.join(':' + name for name in row)})", **row)
-    outcome = filled.verify()
+    raw(filled_sqlite, f"INSERT INTO decision ({names}) VALUES ({', '.join(':' + name for name in row)})", **row)
+    outcome = filled_sqlite.verify()
     assert [(finding.kind, finding.seq) for finding in outcome.findings] == [("row_inserted", seq)]
     assert "No event records the decision forged" in outcome.findings[0].sentence
 
@@ -333,10 +345,10 @@ def test_a_decision_moved_to_another_event_is_found(filled: Ledger) -> None:
     assert kinds(filled) == [("row_inserted", 3), ("row_removed", 7)]
 
 
-def test_a_removed_row_is_not_quietly_written_again(filled: Ledger) -> None:
-    tamper(filled, "DELETE FROM decision WHERE decision_id = 'd1'")
+def test_a_removed_row_is_not_quietly_written_again(filled_sqlite: Ledger) -> None:
+    tamper(filled_sqlite, "DELETE FROM decision WHERE decision_id = 'd1'")
     with pytest.raises(Exception, match="its row is gone"):
-        filled.record_decision(decision("d1"))
+        filled_sqlite.record_decision(decision("d1"))
 
 
 # ---- checkpoints
@@ -385,17 +397,17 @@ def test_a_ledger_shorter_than_its_checkpoint_stops_everything(filled: Ledger, s
     assert checkpoints.last_checkpoint(store).size == 10  # type: ignore[union-attr]
 
 
-def test_a_ledger_that_grew_another_way_is_stopped(filled: Ledger, store: Store) -> None:
-    filled.write_checkpoint(store)
-    tamper(filled, "DELETE FROM event WHERE seq > 9")
-    filled.append(note(77))
-    filled.append(note(78))
+def test_a_ledger_that_grew_another_way_is_stopped(filled_sqlite: Ledger, store: Store) -> None:
+    filled_sqlite.write_checkpoint(store)
+    tamper(filled_sqlite, "DELETE FROM event WHERE seq > 9")
+    filled_sqlite.append(note(77))
+    filled_sqlite.append(note(78))
     with pytest.raises(LedgerBehind, match="Event 10 of the ledger has hash"):
-        filled.require_not_behind(store)
+        filled_sqlite.require_not_behind(store)
 
 
-def test_another_ledger_is_stopped(filled: Ledger, store: Store, tmp_path: Path) -> None:
-    filled.write_checkpoint(store)
+def test_another_ledger_is_stopped(filled_sqlite: Ledger, store: Store, tmp_path: Path) -> None:
+    filled_sqlite.write_checkpoint(store)
     other = Ledger(f"sqlite:///{tmp_path / 'other.db'}")
     other.migrate()
     with pytest.raises(LedgerBehind, match="its last checkpoint is of ledger"):
@@ -424,21 +436,21 @@ def test_a_loss_is_recorded_and_stays_visible(filled: Ledger, store: Store) -> N
     assert (event.actor, event.reason) == ("olga", "the disk broke, the backup was of noon")
 
 
-def test_a_loss_explains_no_other_loss(filled: Ledger, store: Store) -> None:
-    filled.write_checkpoint(store)
-    tamper(filled, "DELETE FROM event WHERE seq > 8")
-    checkpoints.recover(filled, store, actor="olga", reason="the disk broke")
-    head = filled.head()
-    tamper(filled, "UPDATE event SET actor = 'x' WHERE seq = 2")
-    rechain(filled, 2)
-    assert ("rechained", head.size) in kinds(filled, list(checkpoints.kept_checkpoints(store)))
+def test_a_loss_explains_no_other_loss(filled_sqlite: Ledger, store: Store) -> None:
+    filled_sqlite.write_checkpoint(store)
+    tamper(filled_sqlite, "DELETE FROM event WHERE seq > 8")
+    checkpoints.recover(filled_sqlite, store, actor="olga", reason="the disk broke")
+    head = filled_sqlite.head()
+    tamper(filled_sqlite, "UPDATE event SET actor = 'x' WHERE seq = 2")
+    rechain(filled_sqlite, 2)
+    assert ("rechained", head.size) in kinds(filled_sqlite, list(checkpoints.kept_checkpoints(store)))
 
 
-def test_a_malformed_checkpoint_is_an_error(filled: Ledger, store: Store) -> None:
-    filled.write_checkpoint(store)
+def test_a_malformed_checkpoint_is_an_error(filled_sqlite: Ledger, store: Store) -> None:
+    filled_sqlite.write_checkpoint(store)
     store.at("ledger", "checkpoint.json").write_text('{"ledger_id": "x", "epoch": 1, "size": "10"}')
     with pytest.raises(InvalidInput, match=r"checkpoint.json: field 'size' is '10'; expected int"):
-        filled.require_not_behind(store)
+        filled_sqlite.require_not_behind(store)
 
 
 # ---- the command line
