@@ -65,6 +65,9 @@ SYSTEM = "prodigy"
 PIECE_BYTES = 8 * 1024 * 1024
 """How much content is read or written by one statement, unless a single row is larger."""
 
+STATEMENT_BYTES = 512 * 1024
+"""How much content one INSERT carries, unless a single row is larger."""
+
 LOOKUP = 500
 """How many ids go into one IN list; SQLite once allowed 999."""
 
@@ -607,12 +610,18 @@ def _prepare(item: Mapping[str, Any], key: str, dataset: str, limit: int | None)
     if limit is not None and len(content) > limit:
         raise InvalidInput(
             f"{dataset}, {key} {name}: the row has {len(content)} bytes, but the column example.content holds {limit}: "
-            "have it widened to LONGBLOB, or make the record shorter"
+            "have it widened to LONGBLOB (or max_allowed_packet raised), or make the record shorter"
         )
     return _Prepared(name, item["_input_hash"], item["_task_hash"], content)
 
 
 def _insert(conn: Connection, schema: Schema, dataset_id: int, rows: Sequence[_Prepared]) -> None:
+    # Several small statements: MySQL refuses one that is longer than its packet.
+    for some in _by_size(rows, len(rows), STATEMENT_BYTES):
+        _insert_some(conn, schema, dataset_id, some)
+
+
+def _insert_some(conn: Connection, schema: Schema, dataset_id: int, rows: Sequence[_Prepared]) -> None:
     values = [{"input_hash": row.input_hash, "task_hash": row.task_hash, "content": row.content} for row in rows]
     if conn.dialect.insert_returning:
         statement = insert(schema.example).returning(schema.example.c.id, sort_by_parameter_order=True)
@@ -741,15 +750,16 @@ def _pieces(sizes: Sequence[Any]) -> Iterator[tuple[int, int]]:
         yield first, last
 
 
-def _by_size(rows: Iterable[_Prepared], batch: int) -> Iterator[list[_Prepared]]:
+def _by_size(rows: Iterable[_Prepared], batch: int, size: int = PIECE_BYTES) -> Iterator[list[_Prepared]]:
+    """Gather rows into batches of at most ``batch`` rows and about ``size`` bytes; each is given out when full."""
     some: list[_Prepared] = []
     held = 0
     for row in rows:
-        if some and (len(some) >= batch or held + len(row.content) > PIECE_BYTES):
-            yield some
-            some, held = [], 0
         some.append(row)
         held += len(row.content)
+        if len(some) >= batch or held >= size:
+            yield some
+            some, held = [], 0
     if some:
         yield some
 
@@ -901,7 +911,11 @@ def _check_type(
 
 
 def _content_bytes(conn: Connection) -> int | None:
-    """Return how much ``example.content`` holds; MySQL's plain BLOB ends at 65,535 bytes."""
+    """Return how long a row's content may be, None for no limit.
+
+    On MySQL a plain BLOB ends at 65,535 bytes, and a statement, in which content takes up to twice its length, at
+    ``max_allowed_packet``.
+    """
     if conn.dialect.name != "mysql":
         return None
     width = conn.scalar(
@@ -910,7 +924,8 @@ def _content_bytes(conn: Connection) -> int | None:
             "WHERE table_schema = DATABASE() AND table_name = 'example' AND column_name = 'content'"
         )
     )
-    return None if width is None else int(width)
+    packet = int(conn.scalar(text("SELECT @@max_allowed_packet"))) // 2 - 4096
+    return packet if width is None else min(int(width), packet)
 
 
 def _check_sequence(conn: Connection, table: str) -> None:
