@@ -258,9 +258,7 @@ class _Engine:
             )
         except Exception as error:
             raise GateBroken(f"suite {self.suite.name}: could not be run: {type(error).__name__}: {error}") from error
-        found = {
-            int(result.expectation_config.meta["check"]): self._places(result, columns) for result in outcome.results
-        }
+        found = dict(self._places(result) for result in outcome.results)
         if set(found) != set(columns):
             raise GateBroken(f"suite {self.suite.name}: {len(columns)} check(s) were given, {len(found)} answered")
         return found
@@ -284,17 +282,18 @@ class _Engine:
         args = {key: list(value) if isinstance(value, tuple) else value for key, value in check.args.items()}
         return kinds[check.kind](**common, **args)
 
-    def _places(self, result: Any, columns: Mapping[int, list[Any]]) -> set[int]:
-        check = self.suite.checks[int(result.expectation_config.meta["check"])]
+    def _places(self, result: Any) -> tuple[int, set[int]]:
+        number = int(result.expectation_config.meta["check"])
+        check = self.suite.checks[number]
         raised = _raised(result.exception_info)
         if raised is not None:
             raise GateBroken(f"suite {self.suite.name}: check {check.description!r} could not run: {raised}")
         if result.success:
-            return set()
+            return number, set()
         places = result.result.get("unexpected_index_list")
         if not places:
             raise GateBroken(f"suite {self.suite.name}: check {check.description!r} failed without naming a row")
-        return {int(place) for place in places}
+        return number, {int(place) for place in places}
 
 
 def _raised(info: Any) -> str | None:

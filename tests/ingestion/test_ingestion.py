@@ -128,7 +128,10 @@ def test_a_very_long_line_is_refused_without_being_held(tmp_path):
 
 
 def test_csv_quotes_ragged_rows_and_a_stray_quote(tmp_path):
-    content = b'\xef\xbb\xbfid;text\r\n1;"two\r\nlines; ""quoted"""\r\n2;too;many\r\n3;"never closed\r\n4;fine\r\n5;\xff\r\n6;last'
+    content = (
+        b'\xef\xbb\xbfid;text\r\n1;"two\r\nlines; ""quoted"""\r\n2;too;many\r\n3;"never closed\r\n4;fine\r\n'
+        b"5;\xff\r\n6;last"
+    )
     found = records(tmp_path, "a.csv", content, SourceRoute(match="*", id_field="id"))
     assert good(found) == ['two\r\nlines; "quoted"', "fine", "last"]
     assert [line for line, _ in bad(found)] == [4, 5, 7]

@@ -6,12 +6,12 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from labelops.operators.gate import GateFailed, GateOperator, GateResultLink
 
 from include.annotation.tasks import build_task
 from include.base.errors import InvalidInput
 from include.projects.load import load_project
 from include.settings import ROOT
+from labelops.operators.gate import GateFailed, GateOperator, GateResultLink
 
 RUN = "scheduled__2026-01-02T03:04:05+00:00"
 

@@ -5,23 +5,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import warnings
 from types import SimpleNamespace
 
 import pytest
-from labelops.web import HEADERS, LazyApp, build_app
 
 from include.quality.results import CheckResult, GateResult
 from include.settings import ROOT
+from labelops.web import HEADERS, LazyApp, build_app
+
+pytestmark = pytest.mark.filterwarnings("ignore:Using .httpx. with .starlette.testclient. is deprecated")
 
 RUN = "manual__2026-01-02T03:04:05+00:00"
 PAGE = "/gates/mine/manual__2026-01-02T03%3A04%3A05%2B00%3A00/items.gate/0/1"
 
 
 def client(app):
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient` is deprecated")
-        from fastapi.testclient import TestClient
+    from fastapi.testclient import TestClient
 
     return TestClient(app, raise_server_exceptions=False)
 

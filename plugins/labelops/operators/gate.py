@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow.sdk import BaseOperator, BaseOperatorLink
+from airflow.sdk.exceptions import AirflowSkipException
 
 from include.base.errors import InvalidInput, Refused
 
@@ -111,6 +112,8 @@ class GateOperator(BaseOperator):
 
     def _staged_path(self) -> str:
         found = self.staged.get("staged") if isinstance(self.staged, Mapping) else self.staged
+        if isinstance(self.staged, Mapping) and "staged" in self.staged and found is None:
+            raise AirflowSkipException("The step before staged no rows, so there is nothing to check.")
         if not found:
             raise InvalidInput(
                 f"gate {self.suite}: the step before staged nothing (found {type(self.staged).__name__})"
