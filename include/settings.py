@@ -40,6 +40,7 @@ class Settings:
     :param register: ``LABELOPS_REGISTER``, file of persons.
     :param sources: ``LABELOPS_SOURCES``, root of relative source locations.
     :param scheduled: ``LABELOPS_SCHEDULES``, ``off`` leaves only assets and hands.
+    :param retry_seconds: ``LABELOPS_RETRY_SECONDS``, the first pause before a task is tried again.
     """
 
     store: str
@@ -50,6 +51,7 @@ class Settings:
     register: Path
     sources: str
     scheduled: bool
+    retry_seconds: float
 
 
 def settings() -> Settings:
@@ -65,7 +67,15 @@ def settings() -> Settings:
         register=Path(env.get("LABELOPS_REGISTER") or ROOT / "include" / "projects" / "register.yaml"),
         sources=env.get("LABELOPS_SOURCES") or str(home / "sources"),
         scheduled=env.get("LABELOPS_SCHEDULES", "on").lower() != "off",
+        retry_seconds=_seconds(env.get("LABELOPS_RETRY_SECONDS"), 60.0),
     )
+
+
+def _seconds(text: str | None, otherwise: float) -> float:
+    try:
+        return max(0.0, float(text)) if text else otherwise
+    except ValueError:
+        return otherwise
 
 
 def schedules() -> Schedules:

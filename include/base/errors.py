@@ -91,4 +91,4 @@ class Fenced(LabelopsError):
 
 
 class LedgerBehind(LabelopsError):
-    """The ledger is shorter than its outside checkpoint, or differs from it: nothing may be written until it is recovered."""
+    """The ledger is shorter than its outside checkpoint, or differs from it: recover it before anything writes."""

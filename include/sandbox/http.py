@@ -76,7 +76,7 @@ class Request:
                 name=str(part.get_param("name", "", header="content-disposition")),
                 filename=part.get_filename(),
                 content_type=str(part.get("content-type", "")),
-                content=part.get_payload(decode=True) or b"",
+                content=bytes(part.get_payload(decode=True) or b""),  # type: ignore[arg-type]
             )
             for part in message.iter_parts()
         ]
@@ -111,8 +111,9 @@ class Fault:
 
     :param match: whether this request is hit.
     :param kind: ``status`` (answer ``reply`` instead of working), ``reset_before`` and ``reset_after`` (the connection is
-        reset before, or after, the work was done), ``truncate`` (half of the reply), ``garbage``, ``delay`` (``seconds``),
-        ``hold`` (wait before the work until ``release`` is set; ``reached`` is set on arrival), ``hold_after`` (the same, after it).
+        reset before, or after, the work was done), ``truncate`` (half of the reply), ``garbage``, ``delay``
+        (``seconds``), ``hold`` (wait before the work until ``release`` is set; ``reached`` is set on arrival),
+        ``hold_after`` (the same, after it).
     :param times: how many requests it hits; None is all.
     """
 
@@ -198,6 +199,7 @@ class App:
 
 class _Connection(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: _Threaded
 
     def log_message(self, format: str, *args: Any) -> None:

@@ -76,3 +76,6 @@ class ProdigyGateway(Protocol):
 
     def link(self, dataset: str, example_ids: Iterable[int], meta: Mapping[str, Any]) -> int:
         """Make ``dataset`` hold exactly these examples (created if absent); return the number of links made."""
+
+    def example_digests(self, example_ids: Iterable[int]) -> Iterator[tuple[int, str | None]]:
+        """Yield the SHA-256 of each example's stored bytes, None for one that is gone."""

@@ -1,0 +1,1 @@
+"""Airflow's side of Labelops: hooks, operators, triggers. The thinking is in ``include``."""

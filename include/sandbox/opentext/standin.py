@@ -19,6 +19,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -716,6 +717,9 @@ class OpenTextStandIn:
 
     def _ended_or_not(self, request: Request, subject: Subject) -> Reply:
         rows = self._matching(request, "started <= ?", self.clock() - self.history_lag_seconds)
+        if request.one("finishedAfter"):
+            after = datetime.fromisoformat(request.one("finishedAfter").replace("Z", "+00:00")).timestamp()
+            rows = [row for row in rows if row["ended"] is not None and row["ended"] >= after]
         shown = [self._historic_json(row, _flag(request, "includeProcessVariables")) for row in rows]
         if "finished" in request.query:
             shown = [item for item in shown if (item["endTime"] is not None) == _flag(request, "finished")]

@@ -32,7 +32,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 import requests
@@ -58,6 +58,9 @@ from include.systems.opentext import (
     UserTask,
 )
 from labelops.hooks.requests_http import HttpCaller, RetryPolicy, base_url, read_json
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
 
 __all__ = ["Encrypted", "OpenTextWorkflowHook", "parse_time", "read_variables", "write_variable"]
 
@@ -210,6 +213,7 @@ class OpenTextWorkflowHook(BaseHook):
 
     :param opentext_conn_id: the connection's id.
     :param policy: the retry policy of single requests.
+    :param connection: the connection itself, where the caller had to look it up (in a trigger, say).
     """
 
     conn_name_attr = "opentext_conn_id"
@@ -217,9 +221,15 @@ class OpenTextWorkflowHook(BaseHook):
     conn_type = "opentext"
     hook_name = "OpenText Workflow Service"
 
-    def __init__(self, opentext_conn_id: str = default_conn_name, policy: RetryPolicy | None = None) -> None:
+    def __init__(
+        self,
+        opentext_conn_id: str = default_conn_name,
+        policy: RetryPolicy | None = None,
+        connection: Connection | None = None,
+    ) -> None:
         super().__init__()
         self.opentext_conn_id = opentext_conn_id
+        self._connection = connection
         self.caller = HttpCaller(SYSTEM, policy)
         self._settings: _Settings | None = None
         self._session: requests.Session | None = None
@@ -238,7 +248,7 @@ class OpenTextWorkflowHook(BaseHook):
         :raises InvalidInput: naming the field that is missing or malformed.
         """
         if self._settings is None:
-            self._settings = _read_settings(self.get_connection(self.opentext_conn_id))
+            self._settings = _read_settings(self._connection or self.get_connection(self.opentext_conn_id))
         return self._settings
 
     def test_connection(self) -> tuple[bool, str]:
@@ -381,6 +391,13 @@ class OpenTextWorkflowHook(BaseHook):
                     ) from error
             self.caller.policy.sleep(min(pause, max(left, 0.01)))
             pause = min(pause * 2, 5.0)
+
+    def ended_since(self, since: datetime) -> Iterator[str]:
+        """List the ids of the processes that ended at or after a moment, however many are waited for."""
+        filters = {"finished": "true", "finishedAfter": since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+        path = f"{self.settings.history}/historic-process-instances"
+        for item in self._list(path, "historic-process-instances", filters):
+            yield str(item["id"])
 
     def terminate(self, process_id: str, reason: str) -> None:
         """End a running process from outside; one that is not running is left as it is."""

@@ -1,0 +1,53 @@
+# Two commands do everything: `make demo` and `make test`. The others are for working on the project.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export LABELOPS_HOME ?= $(CURDIR)/.labelops
+
+.PHONY: demo up down test lint bench clean lock install help
+
+help:
+	@echo "make demo   run the five use cases end to end on embedded defaults, then stop"
+	@echo "make up     the same, but leave everything running; make down stops it"
+	@echo "make test   run all tests; make lint, make bench, make clean, make lock"
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.lock requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed, and %s is %d.%d: run make PYTHON=/path/to/python3.12" % ((sys.executable,) + v))'
+	@test -x $(BIN)/python || $(PYTHON) tools/make_venv.py $(VENV)
+	@echo "Installing the locked requirements into $(VENV) (a few minutes the first time) …"
+	@$(BIN)/python -m pip install -q --no-deps -r requirements.lock -r requirements-dev.lock
+	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: install
+	@$(BIN)/python -m include.sandbox demo
+
+up: install
+	@$(BIN)/python -m include.sandbox up
+
+down: install
+	@$(BIN)/python -m include.sandbox down
+
+test: install
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: install
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@MYPYPATH=plugins $(BIN)/mypy
+
+bench: install
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+lock:
+	@command -v uv >/dev/null || { echo "uv is needed to lock: pip install uv"; exit 1; }
+	uv pip compile -q --universal --python-version 3.11 requirements.txt -o requirements.lock
+	uv pip compile -q --universal --python-version 3.11 -c requirements.lock requirements-dev.txt -o requirements-dev.lock
+
+clean: 
+	@test ! -x $(BIN)/python || $(BIN)/python -m include.sandbox down --quiet || true
+	rm -rf $(VENV) .labelops .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,42 @@
+"""### decision_wait: waits for one process in OpenText, so that its decision is acted on at once
+
+**Purpose.** Started by `labeling_approval` and `dataset_release`, one run for each process, named by its effect. It holds no
+worker slot: one poll in the triggerer serves all waits. When the process ends it captures the decision and announces
+`labelops/approvals`. While it waits it reminds, escalates and, after the grace period, ends the process as expired.
+
+**Runs** only when another DAG starts it. Losing a run costs time and nothing else: the hourly `labeling_approval` looks at every
+open approval by itself.
+
+**When it fails.** The poll failed more often than the task may be retried: mend the connection, then clear the task.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, Param
+
+from labelops.operators.labeling_approval import WaitForDecisionOperator
+from labelops.wiring import APPROVALS, OPENTEXT_POOL, START, defaults, pace
+
+with DAG(
+    dag_id="decision_wait",
+    doc_md=__doc__,
+    schedule=None,
+    start_date=START,
+    catchup=False,
+    max_active_runs=1000,
+    params={
+        "use_case": Param("labeling_approval", enum=["labeling_approval", "dataset_release"]),
+        "project_name": Param("", type="string"),
+        "digest": Param("", type="string"),
+        "process_id": Param("", type="string"),
+    },
+    default_args=defaults(),
+    tags=["labelops", "opentext", "approval"],
+) as dag:
+    WaitForDecisionOperator(
+        task_id="wait",
+        poll_seconds=pace().decision_poll_seconds,
+        pool=OPENTEXT_POOL,
+        execution_timeout=None,
+        outlets=[APPROVALS],
+    )

@@ -1,0 +1,405 @@
+"""From an approved version to training: every condition is checked at its source, at the moment of handing over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from include.base.canonical import digest_of, effect_key, sha256_hex
+from include.base.errors import InvalidInput, Refused
+from include.bpmn.mapping import ProcessMappings, start_variables
+from include.datasets import freeze as freezing
+from include.datasets import release as releasing
+from include.governance import approval
+from include.governance.records import Event, VersionRecord
+from include.projects.model import Project
+from include.systems.opentext import OpenTextGateway
+from include.systems.prodigy import ProdigyGateway
+from include.usecases.desk import Desk, ItemResult, WorkItem, short
+from include.usecases.gates import require_gate
+from include.usecases.labeling_approval import (
+    ApprovalState,
+    approval_state,
+    check_deployed,
+    evaluate,
+    record_decisions,
+    snapshot,
+)
+
+__all__ = [
+    "Checked",
+    "ask_release",
+    "check",
+    "hand_over",
+    "pending",
+    "refuse",
+    "refused_before",
+    "release_decision",
+    "source_drift",
+]
+
+USE_CASE = "dataset_release"
+ROLE = "release_manager"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the checks of one version found. ``problems`` is empty when it may be released.
+
+    :param evidence: digest over everything that was looked at, so that the same refusal is said once.
+    """
+
+    version: VersionRecord
+    where: ApprovalState
+    problems: tuple[str, ...]
+    evidence: str
+
+
+def pending(desk: Desk, project: Project, chosen: str | None) -> Iterator[WorkItem]:
+    """Yield the approved versions that are not released yet; a chosen one whatever its state.
+
+    :param chosen: number or beginning of the digest of the one version to look at.
+    :raises InvalidInput: when nothing, or more than one, is called so.
+    """
+    versions = desk.ledger.versions(project.name)
+    if chosen is not None:
+        found = [
+            one for one in versions if str(one.number) == chosen or (len(chosen) >= 6 and one.digest.startswith(chosen))
+        ]
+        if len(found) != 1:
+            raise InvalidInput(
+                f"version: found {chosen!r}, which names {len(found)} versions of {project.name}; "
+                f"allowed: a number up to {len(versions)}, or at least six characters of a digest"
+            )
+        versions = found
+    released = {event.subject for event in desk.ledger.events(project=project.name, actions=["release.done"])}
+    for version in versions:
+        subject = f"version:{version.digest}"
+        if chosen is None and (subject in released or approval_state(desk, version.digest).state != "approved"):
+            continue
+        yield WorkItem(project.name, subject, {"number": version.number, "chosen": chosen is not None})
+
+
+def check(
+    desk: Desk,
+    project: Project,
+    item: WorkItem,
+    prodigy: ProdigyGateway,
+    opentext: OpenTextGateway,
+    mappings: ProcessMappings,
+) -> Checked:
+    """Check completeness, approvals and policy of exactly this digest, re-reading the evidence at its source."""
+    digest = item.subject.removeprefix("version:")
+    version = desk.ledger.version(digest)
+    if version is None or version.project != project.name:
+        raise Refused(f"the ledger knows no version {short(digest)} of {project.name}")
+    where = approval_state(desk, digest)
+    problems = [f"the frozen files: {one}" for one in freezing.verify_version(desk.store, project.name, digest)]
+    if not problems:
+        manifest = freezing.read_manifest(desk.store, project.name, digest)
+        problems += releasing.policy_problems(project, manifest, desk.ledger.decisions(digest))
+        problems += _source_problems(desk, project, digest, prodigy)
+    if where.state != "approved":
+        problems.append(f"the ledger says of its approval: {where.state}, attempt {where.attempt}")
+    if not where.gate_passed:
+        problems.append("no quality gate passed for it")
+    if not problems:
+        problems += _evidence_problems(desk, project, digest, where, opentext, mappings)
+    desk.log.info(
+        "Checked version %d (%s) of %s for release: %s",
+        version.number, short(digest), project.name, "nothing is missing" if not problems else "; ".join(problems),
+    )  # fmt: skip
+    return Checked(version, where, tuple(problems), digest_of([digest, where.state, where.attempt, problems]))
+
+
+def refused_before(desk: Desk, checked: Checked) -> bool:
+    """Tell whether exactly this refusal is on the ledger already."""
+    return any(
+        event.body["evidence"] == checked.evidence
+        for event in desk.ledger.events(subject=f"version:{checked.version.digest}", actions=["release.refused"])
+    )
+
+
+def refuse(desk: Desk, project: Project, checked: Checked) -> None:
+    """Put a refusal on the ledger and raise it.
+
+    :raises Refused: always, saying what is missing.
+    """
+    subject = f"version:{checked.version.digest}"
+    sentence = "; ".join(checked.problems)
+    desk.note(
+        "release.refused",
+        project.name,
+        subject,
+        key=checked.evidence,
+        reason=sentence[:2000],
+        body={"evidence": checked.evidence, "problems": len(checked.problems)},
+    )
+    raise Refused(f"version {checked.version.number} ({short(checked.version.digest)}) of {project.name}: {sentence}")
+
+
+def ask_release(
+    desk: Desk,
+    project: Project,
+    checked: Checked,
+    opentext: OpenTextGateway,
+    mappings: ProcessMappings,
+) -> dict[str, Any] | None:
+    """Report the checks to the release process, starting it unless it runs; None where Airflow releases by itself."""
+    if project.release.orchestrator != "opentext":
+        return None
+    version, mapping = checked.version, mappings.dataset_release
+    subject = f"version:{version.digest}"
+    known = _requested(desk, version.digest)
+    if known is not None and (known.body["passed"] or checked.problems):
+        return {"process_id": known.body["process_id"], "created": 0}
+    check_deployed(desk, project, opentext, mapping)
+    attempt = 1 if known is None else known.body["attempt"] + 1
+    key = effect_key(USE_CASE, project.name, subject, version.digest, attempt)
+    effect = desk.claim(USE_CASE, project.name, subject, version.digest, attempt)
+    effect.check()
+    process_id, created = opentext.start_process(
+        mapping.process_key,
+        name=f"{project.title}: release of version {version.number} ({short(version.digest)})",
+        business_key=key,
+        variables={
+            **start_variables(mapping, [ROLE]),
+            mapping.digest_variable: version.digest,
+            "labelops_project": project.name,
+            "dataset_version": version.number,
+            "dataset_rows": version.row_count,
+            "checks_passed": not checked.problems,
+            "check_problems": len(checked.problems),
+            "evidence_hint": f"Comment with {short(version.digest)} before you complete, so that your decision is attested.",
+        },
+    )
+    desk.note(
+        "release.requested",
+        project.name,
+        subject,
+        key=["requested", attempt],
+        after=version.digest,
+        body={
+            "process_id": process_id,
+            "business_key": key,
+            "attempt": attempt,
+            "passed": not checked.problems,
+            "requesters": sorted({one for one in (desk.requester(),) if one}),
+        },
+    )
+    effect.done(process_id, created=int(created), updated=0, detail=f"attempt {attempt}")
+    return {"process_id": process_id, "created": int(created)}
+
+
+def hand_over(
+    desk: Desk,
+    project: Project,
+    item: WorkItem,
+    gate: Mapping[str, Any] | None,
+    prodigy: ProdigyGateway,
+    opentext: OpenTextGateway,
+    mappings: ProcessMappings,
+    webhook: Callable[[dict[str, Any], str], None] | None,
+    *,
+    created: int = 0,
+) -> ItemResult:
+    """Check everything once more, then write the release, link it in Prodigy and tell training.
+
+    :param webhook: calls the training side with a payload and its idempotency key; None where none is configured.
+    :raises Refused: saying what is missing.
+    """
+    checked = check(desk, project, item, prodigy, opentext, mappings)
+    version = checked.version
+    subject = f"version:{version.digest}"
+    if checked.problems:
+        refuse(desk, project, checked)
+    require_gate(desk, project, subject, "release_rows", gate, version.rows_digest)
+    decided = release_decision(desk, project, version, opentext, mappings)
+    if decided is not None:
+        desk.findings(project.name, subject, (("release", one) for one in decided.findings))
+        if decided.state == "waiting":
+            return _result(project, version, "waiting", decided.sentence, created, 0, False, opentext, desk)
+        record_decisions(desk, decided.decisions)
+        if decided.state != "released":
+            refuse(desk, project, Checked(version, checked.where, (decided.sentence,), digest_of(decided.sentence)))
+    return _write(desk, project, checked, prodigy, opentext, webhook, created)
+
+
+def release_decision(
+    desk: Desk, project: Project, version: VersionRecord, opentext: OpenTextGateway, mappings: ProcessMappings
+) -> approval.ReleaseDecision | None:
+    """Read what the release process decided; None where Airflow releases by itself.
+
+    :raises Refused: when no release process was ever started.
+    """
+    if project.release.orchestrator != "opentext":
+        return None
+    known = _requested(desk, version.digest)
+    if known is None:
+        raise Refused(f"no release process was started for version {version.number} of {project.name}")
+    manifest = freezing.read_manifest(desk.store, project.name, version.digest)
+    return approval.evaluate_release(
+        snapshot(desk, known.body["process_id"], opentext),
+        project=project,
+        digest=version.digest,
+        mapping=mappings.dataset_release,
+        register=desk.register,
+        policy=project.policy,
+        attempt=known.body["attempt"],
+        manifest_persons=freezing.annotators(manifest),
+        requesters=known.body["requesters"],
+        role=ROLE,
+        business_key=known.body["business_key"],
+    )
+
+
+def _write(
+    desk: Desk,
+    project: Project,
+    checked: Checked,
+    prodigy: ProdigyGateway,
+    opentext: OpenTextGateway,
+    webhook: Callable[[dict[str, Any], str], None] | None,
+    created: int,
+) -> ItemResult:
+    version = checked.version
+    subject = f"version:{version.digest}"
+    effect = desk.claim(f"{USE_CASE}.files", project.name, subject, version.digest)
+    effect.check()
+    number = version.number or 0
+    written = releasing.write_release(
+        desk.store,
+        project,
+        version.digest,
+        number,
+        freezing.read_manifest(desk.store, project, version.digest),
+        [asdict(one) for one in desk.ledger.decisions(version.digest)],
+    )
+    effect.check()
+    dataset = project.version_dataset(number)
+    linked = prodigy.link(
+        dataset,
+        _winning_examples(desk, project, version.digest),
+        {"labelops": {"project": project.name, "version": version.number, "digest": version.digest}},
+    )
+    payload = {
+        "project": project.name,
+        "version": version.number,
+        "digest": version.digest,
+        "rows": version.row_count,
+        "location": str(written.path),
+    }
+    if webhook is not None and effect.previous is None:
+        effect.check()
+        webhook(payload, effect.key)
+    new = desk.note(
+        "release.done",
+        project.name,
+        subject,
+        key="done",
+        after=version.digest,
+        body={
+            "number": version.number,
+            "path": f"releases/{project.name}/{written.path.name}",
+            "dataset": dataset,
+            "files": dict(written.files),
+            "webhook": webhook is not None,
+        },
+    )
+    made = int(written.created) + int(bool(linked))
+    effect.done(str(written.path), created=made, updated=0, detail=f"version {version.number}")
+    sentence = (
+        f"Version {version.number} ({short(version.digest)}) is released: {version.row_count} rows, dataset {dataset}"
+    )
+    desk.log.info("%s, in %s.", sentence, written.path)
+    return _result(project, version, "released", sentence, created + made, 0, new, opentext, desk, str(written.path))
+
+
+def _evidence_problems(
+    desk: Desk,
+    project: Project,
+    digest: str,
+    where: ApprovalState,
+    opentext: OpenTextGateway,
+    mappings: ProcessMappings,
+) -> list[str]:
+    """Read the approval process again and hold the ledger against it."""
+    found = evaluate(desk, project, digest, where, opentext, mappings.labeling_approval)
+    problems = []
+    if found.state != "approved":
+        problems.append(f"OpenText shows its approval as {found.state}: {found.sentence}")
+    at_source = {one.decision_id: (one.outcome, one.counts, one.person) for one in found.decisions}
+    on_ledger = {
+        one.decision_id: (one.outcome, one.counts, one.person)
+        for one in desk.ledger.decisions(digest)
+        if one.attempt == where.attempt and one.process_id in {task.process_id for task in found.decisions}
+    }
+    if on_ledger != at_source:
+        problems.append("the decisions on the ledger are not those that OpenText shows now")
+    return problems
+
+
+def _source_problems(desk: Desk, project: Project, digest: str, prodigy: ProdigyGateway) -> list[str]:
+    """Hold the answers the version was made of against Prodigy's database as it is now."""
+    drifts = source_drift(desk, project, digest, prodigy)
+    if not drifts:
+        return []
+    for drift in drifts[:20]:
+        desk.finding(project.name, f"version:{digest}", "answer changed", drift)
+    return [f"{len(drifts)} answer(s) were altered or removed in Prodigy after they were seen: {drifts[0]}"]
+
+
+def source_drift(desk: Desk, project: Project, digest: str, prodigy: ProdigyGateway) -> list[str]:
+    """Return a sentence for each answer of a version that is not in Prodigy's database as it was when it was seen."""
+    seen = list(freezing.source_rows(desk.store, project, digest))
+    recorded = next(iter(desk.ledger.events(subject=f"version:{digest}", actions=["version.ready"])), None)
+    listing = freezing.version_path(desk.store, project, digest) / "sources.jsonl"
+    if recorded is not None and sha256_hex(bytes(listing.read_bytes())) != recorded.body["sources_digest"]:
+        return [f"{listing.name} of version {short(digest)} is not the list of rows that the ledger recorded"]
+    return [
+        f"example {one.example_id} was {one.kind} (expected {short(one.expected)}, found {short(one.found or 'nothing')})"
+        for one in freezing.compare_sources(seen, prodigy.example_digests([example for example, _ in seen]))
+    ]
+
+
+def _winning_examples(desk: Desk, project: Project, digest: str) -> list[int]:
+    """Return, for each row that people's answers decided, the example whose answer is the final label."""
+    examples: dict[str, int] = {}
+    for example_id, row in freezing.source_rows(desk.store, project, digest):
+        examples[row] = min(example_id, examples.get(row, example_id))
+    return sorted(
+        {examples[row["answers"][0]["row"]] for row in freezing.rows(desk.store, project, digest) if row["answers"]}
+    )
+
+
+def _requested(desk: Desk, digest: str) -> Event | None:
+    found = list(desk.ledger.events(subject=f"version:{digest}", actions=["release.requested"]))
+    return found[-1] if found else None
+
+
+def _result(
+    project: Project,
+    version: VersionRecord,
+    state: str,
+    sentence: str,
+    created: int,
+    updated: int,
+    changed: bool,
+    opentext: OpenTextGateway,
+    desk: Desk,
+    where: str = "",
+) -> ItemResult:
+    known = _requested(desk, version.digest)
+    process_id = known.body["process_id"] if known else ""
+    return ItemResult(
+        project=project.name,
+        subject=f"version:{version.digest}",
+        state=state,
+        sentence=sentence,
+        created=created,
+        updated=updated,
+        changed=changed,
+        where=where or (opentext.process_url(process_id) if process_id else ""),
+        detail={"digest": version.digest, "number": version.number, "process_id": process_id},
+    )

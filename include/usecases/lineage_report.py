@@ -1,0 +1,322 @@
+"""One Confluence page per project that says who labelled, reviewed and approved what, built from the ledger alone."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from typing import Any
+
+from include.base.canonical import canonical_json, sha256_hex
+from include.base.errors import Conflict, LabelopsError, NotFound, Refused, Unsupported
+from include.datasets import freeze as freezing
+from include.governance.records import Event
+from include.guidelines import storage
+from include.projects.model import Project
+from include.reporting import lineage
+from include.systems.confluence import ConfluenceGateway, Page
+from include.systems.opentext import OpenTextGateway
+from include.systems.prodigy import ProdigyGateway
+from include.usecases.dataset_release import source_drift
+from include.usecases.desk import Desk, ItemResult, WorkItem, short
+from include.usecases.gates import require_gate
+from include.usecases.labeling_approval import approval_state
+
+__all__ = ["build", "comment", "facts", "pending", "publish"]
+
+USE_CASE = "lineage_report"
+PROPERTY = "labelops"
+"""Key of the content property that says which pages are ours."""
+
+
+def pending(desk: Desk, project: Project) -> Iterator[WorkItem]:
+    """Yield the project's report, once there is anything to report."""
+    if desk.ledger.versions(project.name):
+        yield WorkItem(project.name, f"report:{project.name}")
+
+
+def facts(desk: Desk, project: Project) -> lineage.LineageFacts:
+    """Gather from the ledger and the manifests what the report says."""
+    events = list(desk.ledger.events(project=project.name))
+    released = {event.subject: event for event in events if event.action == "release.done"}
+    processes = {event.subject: event.body["process_id"] for event in events if event.action == "approval.requested"}
+    versions, decisions, days = [], [], Counter[date]()
+    for record in desk.ledger.versions(project.name):
+        manifest = freezing.read_manifest(desk.store, project.name, record.digest)
+        state = approval_state(desk, record.digest).state
+        subject = f"version:{record.digest}"
+        versions.append(
+            lineage.VersionFacts(
+                number=record.number or 0,
+                digest=record.digest,
+                batch=record.batch,
+                frozen_at=record.frozen_at or datetime.fromtimestamp(0, UTC),
+                rows=record.row_count,
+                labels=manifest.labels,
+                persons={share.id: share.counted for share in manifest.persons},
+                guidelines={share.digest: share.counted for share in manifest.guidelines},
+                disputed=manifest.counts.disputed,
+                missing=manifest.counts.missing,
+                policy_digest=record.policy_digest,
+                state="released" if subject in released else {"requested": "in approval"}.get(state, state),
+            )
+        )
+        for row in freezing.rows(desk.store, project.name, record.digest):
+            days.update(datetime.fromisoformat(one["at"]).date() for one in row["answers"] if one["at"])
+        decisions += [
+            lineage.DecisionFacts(
+                version=record.digest,
+                role=one.role,
+                person=one.person or one.account,
+                outcome=one.outcome,
+                meaning=one.meaning,
+                time=one.decided_at or datetime.fromtimestamp(0, UTC),
+                grade=one.grade,
+                system=one.system,
+                process_id=one.process_id or processes.get(subject, ""),
+                counted=one.counts,
+                reason=one.void_reason,
+            )
+            for one in desk.ledger.decisions(record.digest)
+        ]
+    told = [event for event in events if _is_told(event)]
+    return lineage.LineageFacts(
+        project=project.name,
+        title=project.title,
+        versions=versions,
+        decisions=decisions,
+        guidelines=[
+            lineage.GuidelineFacts(event.body["number"], event.digest_after or "", event.time, len(event.body["pages"]))
+            for event in events
+            if event.action == "guideline.published"
+        ],
+        releases=[
+            lineage.ReleaseFacts(
+                number=event.body["number"],
+                digest=event.digest_after or "",
+                version=event.digest_after or "",
+                released_at=event.time,
+                path=event.body["path"],
+                dataset=event.body["dataset"],
+            )
+            for event in released.values()
+        ],
+        findings=[
+            lineage.FindingFacts(event.body["kind"], event.subject, event.reason, event.time)
+            for event in events
+            if event.action == "finding"
+        ],
+        answers_by_day=dict(days),
+        names={
+            one.person: person.name for one in decisions if (person := desk.register.person(one.person)) is not None
+        },
+        ledger_head=lineage.LedgerHead(told[-1].seq, told[-1].hash) if told else None,
+    )
+
+
+def build(desk: Desk, project: Project, prodigy: ProdigyGateway) -> dict[str, Any]:
+    """Build the page, look for answers changed since they were seen, and stage both for the gate."""
+    for record in desk.ledger.versions(project.name):
+        for drift in source_drift(desk, project, record.digest, prodigy):
+            desk.finding(project.name, f"version:{record.digest}", "answer changed", drift)
+    known = facts(desk, project)
+    page = lineage.build(known, exposure=project.policy.confluence_exposure)
+    kept = desk.staging / "page.json"
+    kept.write_bytes(
+        canonical_json(
+            {
+                "title": page.title,
+                "body": page.body_storage,
+                "summary": page.summary_text,
+                "charts": [
+                    {"name": one.name, "media_type": one.media_type, "content": base64.b64encode(one.content).decode()}
+                    for one in page.charts
+                ],
+            }
+        )
+    )
+    staged = desk.staging / "report.jsonl"
+    staged.write_bytes(
+        b"".join(
+            canonical_json(
+                {
+                    "row_id": f"v{one.number}",
+                    "digest": one.digest,
+                    "rows": one.rows,
+                    "persons": len(one.persons),
+                    "state": one.state,
+                    "approvals": sum(each.version == one.digest and each.counted for each in known.decisions),
+                    "body_kilobytes": len(page.body_storage.encode("utf-8")) // 1024,
+                }
+            )
+            + b"\n"
+            for one in known.versions
+        )
+    )
+    digest = storage.digest(page.body_storage)
+    desk.log.info(
+        "Built the report of %s: %d version(s), %d decision(s), %d release(s), page digest %s.",
+        project.name, len(known.versions), len(known.decisions), len(known.releases), short(digest),
+    )  # fmt: skip
+    return {"staged": str(staged), "page": str(kept), "digest": digest}
+
+
+def publish(
+    desk: Desk,
+    project: Project,
+    given: dict[str, Any] | None,
+    gate: dict[str, Any] | None,
+    confluence: ConfluenceGateway,
+    open_path: Any,
+) -> ItemResult:
+    """Write the page if its canonical storage or a chart differs, and only a page that we created.
+
+    :raises Refused: when the build or the gate left no result, or a page of that title is somebody else's.
+    :raises Conflict: when somebody edited our page since we wrote it: their text is never overwritten.
+    """
+    if not given:
+        raise Refused(f"report of {project.name}: nothing was built, so nothing is published")
+    subject = f"report:{project.name}"
+    require_gate(desk, project, subject, "report", gate, given["digest"])
+    report = json.loads(open_path(given["page"]).read_bytes())
+    charts = [(one["name"], one["media_type"], base64.b64decode(one["content"])) for one in report["charts"]]
+    digest = sha256_hex(canonical_json([given["digest"], [sha256_hex(content) for _, _, content in charts]]))
+    state = desk.ledger.sync_state(f"{USE_CASE}:{project.name}") or {}
+    page, created, updated = _page(desk, project, subject, digest, report, state, confluence)
+    effect = desk.claim(USE_CASE, project.name, subject, digest) if state.get("digest") != digest else None
+    for name, media_type, content in charts:
+        if effect is None:
+            break
+        effect.check()
+        attached, sent = confluence.upload(page.id, name, content, media_type)
+        created += int(sent and attached.version == 1)
+        updated += int(sent and attached.version > 1)
+    if effect is not None:
+        desk.ledger.save_sync_state(
+            f"{USE_CASE}:{project.name}",
+            {"digest": digest, "page": page.id, "version": page.version.number, "body": given["digest"]},
+        )
+        desk.note(
+            "report.published",
+            project.name,
+            subject,
+            key=[digest],
+            before=state.get("digest"),
+            after=digest,
+            body={"page": page.id},
+        )
+        effect.done(page.id, created=created, updated=updated, detail=f"page version {page.version.number}")
+    url = confluence.page_url(page)
+    sentence = (
+        f"The page is at version {page.version.number}" if created or updated else "The page says so already, unchanged"
+    )
+    desk.log.info("%s: %s (%s).", subject, sentence, url)
+    return ItemResult(
+        project=project.name,
+        subject=subject,
+        state="published" if created or updated else "unchanged",
+        sentence=sentence,
+        created=created,
+        updated=updated,
+        changed=bool(created or updated),
+        where=url,
+        detail={"page": page.id, "digest": digest, "summary": report["summary"]},
+    )
+
+
+def comment(desk: Desk, project: Project, result: ItemResult, opentext: OpenTextGateway) -> ItemResult:
+    """Put the report's summary on the process of each released version, once; some tenants refuse it once it ended."""
+    for event in desk.ledger.events(project=project.name, actions=["release.done"]):
+        digest = event.digest_after or ""
+        requested = [
+            one
+            for action in ("approval.requested", "release.requested")
+            for one in desk.ledger.events(subject=event.subject, actions=[action])
+        ]
+        if not requested:
+            continue
+        process_id = requested[-1].body["process_id"]
+        effect_name = f"{USE_CASE}.comment"
+        if desk.ledger.sync_state(f"{effect_name}:{digest}"):
+            continue
+        effect = desk.claim(effect_name, project.name, event.subject, digest)
+        effect.check()
+        sent = 0
+        mark = f"Lineage of dataset version {event.body['number']} ({short(digest)})"
+        try:
+            if not any(one.message.startswith(mark) for one in opentext.comments(process_id)):
+                opentext.add_comment(process_id, f"{mark}: {result.where}\n\n{result.detail['summary']}"[:3900])
+                sent = 1
+        except (Unsupported, NotFound) as error:
+            desk.finding(project.name, event.subject, "no comment on an ended process", str(error))
+        desk.ledger.save_sync_state(f"{effect_name}:{digest}", {"process": process_id})
+        effect.done(process_id, created=sent, updated=0, detail="comment")
+        result.created += sent
+    return result
+
+
+def _page(
+    desk: Desk,
+    project: Project,
+    subject: str,
+    digest: str,
+    report: dict[str, Any],
+    state: dict[str, Any],
+    confluence: ConfluenceGateway,
+) -> tuple[Page, int, int]:
+    space = confluence.space(project.confluence.space)
+    page = confluence.page(state["page"]) if state.get("page") else confluence.find_page(space.id, report["title"])
+    if page is None or page.status != "current":
+        effect = desk.claim(USE_CASE, project.name, subject, digest)
+        effect.check()
+        parent = _parent(project, space.id, confluence)
+        page = confluence.create_page(space.id, report["title"], report["body"], parent_id=parent)
+        confluence.set_property(page.id, PROPERTY, _mark(project), None)
+        return page, 1, 0
+    _require_ours(project, page, confluence)
+    if storage.equal(page.body or "", report["body"]):
+        return page, 0, 0
+    if page.version.author_id != confluence.current_user().account_id:
+        raise Conflict(
+            f"somebody edited the page {page.title!r} ({page.id}) since we wrote it: move their text to a page of "
+            "their own and restore ours from its history",
+            system="confluence",
+        )
+    effect = desk.claim(USE_CASE, project.name, subject, digest)
+    effect.check()
+    return confluence.update_page(page, body=report["body"], message="Labelops lineage report"), 0, 1
+
+
+def _require_ours(project: Project, page: Page, confluence: ConfluenceGateway) -> None:
+    """Refuse a page that we did not create; one we created and were killed before marking is marked now."""
+    mine = confluence.property(page.id, PROPERTY)
+    if mine is None:
+        if page.author_id != confluence.current_user().account_id or page.version.number != 1:
+            raise Refused(
+                f"the page {page.title!r} ({page.id}) exists and is not ours: rename it, or the project's title"
+            )
+        mine = confluence.set_property(page.id, PROPERTY, _mark(project), None)
+    if mine.value != _mark(project):
+        raise Refused(f"the page {page.title!r} ({page.id}) is ours for something else: {str(mine.value)[:120]}")
+
+
+def _mark(project: Project) -> dict[str, str]:
+    return {"project": project.name, "kind": "lineage report"}
+
+
+def _parent(project: Project, space_id: str, confluence: ConfluenceGateway) -> str | None:
+    if project.confluence.report_parent is None:
+        return None
+    parent = confluence.find_page(space_id, project.confluence.report_parent)
+    if parent is None:
+        raise LabelopsError(
+            f"confluence.report_parent: no page {project.confluence.report_parent!r} in space {project.confluence.space}"
+        )
+    return parent.id
+
+
+def _is_told(event: Event) -> bool:
+    """Tell whether the report says something about an event; its own traces do not count, or it would never rest."""
+    return not event.action.startswith(("report.", "gate.", "effect.")) and not event.subject.startswith("report:")

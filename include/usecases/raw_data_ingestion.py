@@ -1,0 +1,146 @@
+"""From raw files to tasks in the project's inbox: the good part goes on, the rest is set aside with its reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from include.base.canonical import canonical_json, sha256_hex
+from include.base.store import StorePath, read_json
+from include.governance.records import SourceRecord
+from include.ingestion import quarantine
+from include.ingestion.pipeline import ingest
+from include.ingestion.scan import scan
+from include.projects.model import Project
+from include.systems.prodigy import ProdigyGateway
+from include.usecases.batches import assign
+from include.usecases.desk import Desk, ItemResult, short
+from include.usecases.gates import require_gate
+
+__all__ = ["load", "read"]
+
+USE_CASE = "raw_data_ingestion"
+
+
+def _scope(project: Project) -> str:
+    return f"{USE_CASE}:{project.name}"
+
+
+def read(desk: Desk, project: Project, location: StorePath) -> dict[str, Any] | None:
+    """Read the files that are new or changed and stage what they hold; None when there are none.
+
+    :return: ``staged`` (the tasks, None where there is none), ``sources``, ``bad``, ``seen`` (paths) and ``digest``.
+    """
+    state = desk.ledger.sync_state(_scope(project)) or {}
+    found = scan(location, project.source.routes, state.get("seen"))
+    subject = f"source:{project.name}"
+    desk.findings(project.name, subject, (("unreadable file", f"{path}: {why}") for path, why in found.errors))
+    desk.log.info(
+        "Looked at %s: %d file(s) new or changed, %d unchanged, %d skipped by the routes, %d gone, %d not readable now.",
+        location, len(found.new_or_changed), found.unchanged, len(found.skipped), len(found.gone), len(found.errors),
+    )  # fmt: skip
+    if not found.new_or_changed:
+        if found.seen != state.get("seen", {}):
+            desk.ledger.save_sync_state(_scope(project), {"seen": found.seen})
+        return None
+    taken = ingest(project, found.new_or_changed, known=None, staging=desk.staging)
+    desk.findings(project.name, subject, taken.findings)
+    seen = {path: mark for path, mark in found.seen.items() if path not in taken.failed}
+    kept = desk.staging / "seen.json"
+    kept.write_bytes(canonical_json({"seen": seen}))
+    desk.log.info(
+        "Read %d file(s): %d good record(s) make %d task(s), %d say what another says; %d set aside as malformed.",
+        taken.counts["files"], taken.counts["records"], taken.counts["tasks"], taken.counts["duplicates"],
+        taken.counts["bad"],
+    )  # fmt: skip
+    return {
+        "staged": str(taken.tasks) if taken.counts["tasks"] else None,
+        "sources": str(taken.sources),
+        "bad": str(taken.bad),
+        "seen": str(kept),
+        "digest": _file_digest(taken.tasks),
+        "counts": taken.counts,
+    }
+
+
+def load(
+    desk: Desk,
+    project: Project,
+    given: Mapping[str, Any],
+    gate: Mapping[str, Any] | None,
+    prodigy: ProdigyGateway,
+    open_path: Any,
+) -> ItemResult:
+    """Put rejects into quarantine, tasks into the inbox, provenance on record, and cut the inbox into batches.
+
+    :raises Refused: when the gate left no result.
+    """
+    subject = f"source:{project.name}"
+    counts = given["counts"]
+    effect = desk.claim(USE_CASE, project.name, subject, given["digest"])
+    created = 0
+    if counts["bad"]:
+        effect.check()
+        kept = quarantine.put(desk.store, project, USE_CASE, _lines(open_path(given["bad"])), desk.run.text)
+        created += desk.note(
+            "quarantine.kept", project.name, subject, key=["kept", kept.name],
+            body={"entries": counts["bad"], "path": f"quarantine/{project.name}/{USE_CASE}/{kept.name}"},
+        )  # fmt: skip
+        desk.log.warning("%d malformed record(s) or file(s) are in %s, each with its reason.", counts["bad"], kept)
+    inserted = present = 0
+    if given["staged"]:
+        require_gate(desk, project, subject, "raw_tasks", gate, given["digest"])
+        passed = (gate or {}).get("passed") or given["staged"]
+        effect.check()
+        added = prodigy.add_tasks(project.inbox, _guarded(_lines(open_path(passed)), effect))
+        inserted, present = added.inserted, added.present
+        desk.ledger.record_sources(
+            project.name,
+            (
+                SourceRecord(one["task_id"], one["file"], one["record"], one["sha256"])
+                for one in _lines(open_path(given["sources"]))
+            ),
+        )
+    batches = assign(desk, project, prodigy)
+    desk.note(
+        "source.read", project.name, subject, key=[given["digest"], desk.run.run_id], after=given["digest"],
+        body={**counts, "inserted": inserted, "present": present, "batches": batches},
+    )  # fmt: skip
+    desk.ledger.save_sync_state(_scope(project), read_json(open_path(given["seen"])))
+    created += inserted + batches
+    effect.done(f"dataset:{project.inbox}", created=created, updated=0, detail=f"{inserted} tasks, {batches} batches")
+    sentence = (
+        f"{inserted} task(s) added to {project.inbox}, {present} there already, {counts['bad']} in quarantine, "
+        f"{batches} new batch(es)"
+    )
+    desk.log.info("%s (content %s).", sentence, short(given["digest"]))
+    return ItemResult(
+        project=project.name,
+        subject=subject,
+        state="loaded",
+        sentence=sentence,
+        created=created,
+        changed=bool(inserted),
+        where=f"dataset {project.inbox}",
+        detail={"inserted": inserted, "present": present, "quarantined": counts["bad"], "batches": batches},
+    )
+
+
+def _guarded(tasks: Iterator[dict[str, Any]], effect: Any) -> Iterator[dict[str, Any]]:
+    """Look before every batch of rows whether a newer try has taken over."""
+    for number, task in enumerate(tasks):
+        if number % 1000 == 0:
+            effect.check()
+        yield task
+
+
+def _lines(path: StorePath) -> Iterator[dict[str, Any]]:
+    with path.open("rb") as lines:
+        for line in lines:
+            yield json.loads(line)
+
+
+def _file_digest(path: StorePath) -> str:
+    with path.open("rb") as stream:
+        return sha256_hex(iter(lambda: stream.read(1 << 20), b""))

@@ -1,0 +1,71 @@
+"""Steps of ``guideline_sync``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowSkipException
+
+from labelops.operators.work import ItemOperator, ListWorkOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk.definitions.context import Context
+
+    from include.projects.model import Project
+    from include.usecases.desk import Desk, WorkItem
+
+__all__ = ["CollectGuidelinesOperator", "ListGuidelinesOperator", "PublishGuidelinesOperator"]
+
+
+class ListGuidelinesOperator(ListWorkOperator):
+    """List one guideline per project."""
+
+    def pending(self, desk: Desk, project: Project, context: Context) -> Iterator[WorkItem]:
+        """Yield the project's guideline."""
+        from include.usecases.desk import WorkItem
+
+        yield WorkItem(project.name, f"guideline:{project.name}")
+
+
+class CollectGuidelinesOperator(ItemOperator):
+    """Read the approved pages that changed and stage them; skip when a release would say the same.
+
+    :param confluence_conn_id: connection to Confluence.
+    """
+
+    def __init__(self, *, confluence_conn_id: str = "confluence_default", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.confluence_conn_id = confluence_conn_id
+
+    def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
+        """Return where the pages are staged."""
+        from include.usecases import guideline_sync
+        from labelops.hooks.confluence import ConfluenceHook
+
+        hook = ConfluenceHook(self.confluence_conn_id)
+        staged = guideline_sync.collect(desk, project, hook)
+        desk.log.info("This took %d request(s) to Confluence.", hook.requests_made)
+        if staged is None:
+            raise AirflowSkipException(f"The guideline of {project.name} is unchanged.")
+        return staged
+
+
+class PublishGuidelinesOperator(ItemOperator):
+    """Publish what was collected and passed the gate.
+
+    :param gate: what the gate returned. (templated)
+    """
+
+    template_fields = ("item", "given", "gate")
+
+    def __init__(self, *, gate: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.gate = gate
+
+    def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
+        """Return the item's result."""
+        from include.usecases import guideline_sync
+        from labelops.runtime import location
+
+        return guideline_sync.publish(desk, project, self.given, self.gate, location).as_dict()

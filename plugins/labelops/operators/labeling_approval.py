@@ -1,0 +1,280 @@
+"""Steps of ``labeling_approval``, and the wait for a decision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
+
+from labelops.operators.work import ItemOperator, ListWorkOperator, refuse_unknown_parameters
+
+if TYPE_CHECKING:
+    from airflow.sdk.definitions.context import Context
+
+    from include.projects.model import Project
+    from include.usecases.desk import Desk, ItemResult, WorkItem
+
+__all__ = [
+    "CaptureDecisionsOperator",
+    "FreezeVersionOperator",
+    "ListApprovalsOperator",
+    "RequestApprovalOperator",
+    "StartWaitOperator",
+    "WaitForDecisionOperator",
+]
+
+
+class ListApprovalsOperator(ListWorkOperator):
+    """List open approvals and finished batches; close or resubmit what the person who triggered the run named.
+
+    Reads the run parameters ``close``, ``resubmit`` (lists of digest beginnings) and ``reason``.
+    """
+
+    def __init__(self, *, prodigy_conn_id: str = "prodigy_default", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.prodigy_conn_id = prodigy_conn_id
+
+    def pending(self, desk: Desk, project: Project, context: Context) -> Iterator[WorkItem]:
+        """Yield the project's items, after recording what a person decided about them."""
+        from include.usecases import labeling_approval
+        from labelops.hooks.prodigy import ProdigyHook
+
+        hook = ProdigyHook(self.prodigy_conn_id)
+        params = context["params"]
+        for prefix in params.get("close") or []:
+            labeling_approval.close_batch(desk, project, prefix, params.get("reason") or "", hook)
+        for prefix in params.get("resubmit") or []:
+            labeling_approval.resubmit(desk, project, prefix, params.get("reason") or "")
+        yield from labeling_approval.pending(desk, project, hook)
+
+
+class FreezeVersionOperator(ItemOperator):
+    """Freeze a finished batch into a dataset version and stage its rows for the gate."""
+
+    def __init__(self, *, prodigy_conn_id: str = "prodigy_default", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.prodigy_conn_id = prodigy_conn_id
+
+    def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
+        """Return digest, number and where the rows are staged."""
+        from include.usecases import labeling_approval
+        from labelops.hooks.prodigy import ProdigyHook
+
+        return labeling_approval.freeze(desk, project, item, ProdigyHook(self.prodigy_conn_id))
+
+
+class _WithOpenText(ItemOperator):
+    """A step that talks to OpenText.
+
+    :param opentext_conn_id: connection to OpenText Workflow Service.
+    """
+
+    def __init__(self, *, opentext_conn_id: str = "opentext_default", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.opentext_conn_id = opentext_conn_id
+
+
+class RequestApprovalOperator(_WithOpenText):
+    """Start the approval process of a version whose rows passed the gate, unless it was started.
+
+    :param gate: what the gate returned. (templated)
+    """
+
+    template_fields = ("item", "given", "gate")
+
+    def __init__(self, *, gate: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.gate = gate
+
+    def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
+        """Return digest, number and how many effects there were so far."""
+        from include.bpmn.mapping import load_mapping
+        from include.usecases import labeling_approval
+        from labelops.hooks.opentext import OpenTextWorkflowHook
+
+        return labeling_approval.request(
+            desk,
+            project,
+            item,
+            self.given,
+            self.gate,
+            OpenTextWorkflowHook(self.opentext_conn_id),
+            load_mapping(project.process_mapping).labeling_approval,
+        )
+
+
+class CaptureDecisionsOperator(_WithOpenText):
+    """Read the approvers' decisions and put them on the ledger."""
+
+    def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
+        """Return the item's result."""
+        from include.base.errors import Refused
+
+        if not self.given:
+            raise Refused(f"{item.subject} of {project.name}: the request left no result")
+        result, _ = capture(desk, project, self.given["digest"], self.opentext_conn_id, self.given["created"])
+        return result.as_dict()
+
+
+class StartWaitOperator(TriggerDagRunOperator):
+    """Start the run that waits for one process, named by its effect, so that there is never a second one.
+
+    :param item: the work item. (templated)
+    :param result: the item's result; only one in state ``waiting`` starts a wait. (templated)
+    :param use_case: what is waited for: ``labeling_approval`` or ``dataset_release``.
+    """
+
+    template_fields = ("item", "result", *TriggerDagRunOperator.template_fields)
+
+    def __init__(self, *, item: Any, result: Any, use_case: str, **kwargs: Any) -> None:
+        super().__init__(
+            trigger_dag_id="decision_wait",
+            skip_when_already_exists=True,
+            map_index_template="{{ task.item['project'] }} · {{ task.item['subject'] }}",
+            **kwargs,
+        )
+        self.item = item
+        self.result = result
+        self.use_case = use_case
+
+    def execute(self, context: Context) -> Any:
+        """Start the run, or skip when nothing waits."""
+        from include.base.canonical import effect_key
+
+        if not self.result or self.result["state"] != "waiting":
+            raise AirflowSkipException("Nothing waits for a decision here.")
+        detail = self.result["detail"]
+        key = effect_key("decision_wait", self.result["project"], detail["process_id"], detail["digest"])
+        self.trigger_run_id = f"{self.use_case}__{self.result['project']}__v{detail['number']}__{key[:12]}"
+        self.conf = {
+            "use_case": self.use_case,
+            "project_name": self.result["project"],
+            "digest": detail["digest"],
+            "process_id": detail["process_id"],
+        }
+        return super().execute(context)
+
+
+class WaitForDecisionOperator(BaseOperator):
+    """Wait, holding no slot, until a process ends; then capture what was decided. Deadlines are acted on meanwhile.
+
+    Reads the run parameters ``use_case``, ``project_name``, ``digest`` and ``process_id``.
+
+    :param poll_seconds: pause between two polls, which serve all waits of the connection.
+    :param longest: after this the wait gives up; the hourly run goes on looking.
+    """
+
+    def __init__(
+        self,
+        *,
+        opentext_conn_id: str = "opentext_default",
+        poll_seconds: float = 60,
+        longest: timedelta = timedelta(days=60),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.opentext_conn_id = opentext_conn_id
+        self.poll_seconds = poll_seconds
+        self.longest = longest
+
+    def execute(self, context: Context) -> Any:
+        """Return the result where the process has ended, else wait."""
+        from include.projects.load import load_project
+        from include.settings import settings
+        from include.usecases.labeling_approval import next_look
+        from labelops.runtime import desk
+        from labelops.triggers.process import ProcessEndTrigger
+
+        refuse_unknown_parameters(context)
+        params = context["params"]
+        at = desk(context)
+        project = load_project(settings().projects, params["project_name"])
+        pause: timedelta | None = None
+        if params["use_case"] == "labeling_approval":
+            result, found = capture(at, project, params["digest"], self.opentext_conn_id, 0)
+            if result.state != "waiting":
+                return ended(context, result)
+            pause = next_look(found, at.now())
+        else:
+            released = release_ended(at, project, params["digest"], self.opentext_conn_id)
+            if released is not None:
+                return ended(context, released)
+        at.log.info(
+            "Process %s goes on: polled every %.0f s, next deadline in %s.",
+            params["process_id"], self.poll_seconds, pause or "no time set",
+        )  # fmt: skip
+        self.defer(
+            trigger=ProcessEndTrigger(
+                opentext_conn_id=self.opentext_conn_id,
+                process_id=params["process_id"],
+                poll_seconds=self.poll_seconds,
+                wake_seconds=None if pause is None else max(1.0, pause.total_seconds()),
+            ),
+            method_name="resume",
+            timeout=self.longest,
+        )
+
+    def resume(self, context: Context, event: dict[str, Any]) -> Any:
+        """Look again, whatever the trigger said: only what the source shows counts.
+
+        :raises Unavailable: when the poll failed; the retry policy decides what comes then.
+        """
+        from include.base.errors import Unavailable
+
+        if event.get("error"):
+            raise Unavailable(f"waiting for process {event.get('process_id')}: {event['error']}", system="opentext")
+        return self.execute(context)
+
+
+def ended(context: Context, result: ItemResult) -> dict[str, Any]:
+    """Return the result of a wait, and push it as an announcement pushes its sums."""
+    summary = {"created": result.created, "updated": result.updated, "results": [result.as_dict()]}
+    context["ti"].xcom_push(key="summary", value=summary)
+    return result.as_dict()
+
+
+def capture(desk: Desk, project: Project, digest: str, opentext_conn_id: str, created: int) -> tuple[ItemResult, Any]:
+    """Capture the decisions on one version through the hook."""
+    from include.bpmn.mapping import load_mapping
+    from include.usecases import labeling_approval
+    from labelops.hooks.opentext import OpenTextWorkflowHook
+
+    return labeling_approval.capture(
+        desk,
+        project,
+        digest,
+        OpenTextWorkflowHook(opentext_conn_id),
+        load_mapping(project.process_mapping).labeling_approval,
+        created=created,
+    )
+
+
+def release_ended(desk: Desk, project: Project, digest: str, opentext_conn_id: str) -> ItemResult | None:
+    """Return the result of a release process that ended, None while it goes on. The release itself is not written here."""
+    from include.base.errors import Refused
+    from include.bpmn.mapping import load_mapping
+    from include.usecases import dataset_release
+    from include.usecases.desk import ItemResult
+    from labelops.hooks.opentext import OpenTextWorkflowHook
+
+    version = desk.ledger.version(digest)
+    if version is None:
+        raise Refused(f"the ledger knows no version {digest} of {project.name}")
+    decided = dataset_release.release_decision(
+        desk, project, version, OpenTextWorkflowHook(opentext_conn_id), load_mapping(project.process_mapping)
+    )
+    if decided is not None and decided.state == "waiting":
+        return None
+    state = "released by airflow" if decided is None else decided.state
+    return ItemResult(
+        project=project.name,
+        subject=f"version:{digest}",
+        state=state,
+        sentence=f"The release process ended: {state}",
+        changed=True,
+        detail={"digest": digest, "number": version.number},
+    )

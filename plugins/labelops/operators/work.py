@@ -1,0 +1,211 @@
+"""The frame of every DAG: list the work, do each item alone, announce what changed, conclude with what failed."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
+
+from include.base.errors import InvalidInput, LabelopsError
+
+if TYPE_CHECKING:
+    from airflow.sdk.definitions.context import Context
+
+    from include.projects.model import Project
+    from include.usecases.desk import Desk, WorkItem
+
+__all__ = ["AnnounceOperator", "ConcludeOperator", "ItemFailed", "ItemOperator", "ListWorkOperator"]
+
+
+class ItemFailed(LabelopsError):
+    """At least one work item failed; the message names each."""
+
+
+class ListWorkOperator(BaseOperator):
+    """List the pending work items of the chosen projects, flat, oldest first.
+
+    A project whose file or listing is bad becomes one item that fails alone. At most ``items_per_run`` of the
+    schedule file are taken; the rest is counted and taken next time.
+
+    :param default_subject: what the item of a project with a bad file is called.
+    """
+
+    def __init__(self, *, default_subject: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.default_subject = default_subject
+
+    @abstractmethod
+    def pending(self, desk: Desk, project: Project, context: Context) -> Iterator[WorkItem]:
+        """Yield one project's pending items."""
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Return the items as dictionaries, ready to be mapped over."""
+        from include.projects.load import BadProject, load_projects
+        from include.settings import schedules, settings
+        from include.usecases.desk import WorkItem
+        from labelops.runtime import desk
+
+        refuse_unknown_parameters(context)
+        cap = schedules().items_per_run
+        at = desk(context)
+        items: list[WorkItem] = []
+        projects = load_projects(settings().projects, context["params"].get("project"))
+        for project in projects:
+            if isinstance(project, BadProject):
+                items.append(WorkItem(project.name, f"{self.default_subject}:{project.name}", error=project.reason))
+                continue
+            try:
+                items.extend(self.pending(at, project, context))
+            except LabelopsError as error:
+                items.append(
+                    WorkItem(
+                        project.name,
+                        f"{self.default_subject}:{project.name}",
+                        error=f"its work could not be listed: {type(error).__name__}: {error}",
+                    )
+                )
+        at.log.info(
+            "Looked at %d project(s) and found %d work item(s); this run takes %d, %d wait for the next.",
+            len(projects),
+            len(items),
+            min(cap, len(items)),
+            max(0, len(items) - cap),
+        )
+        return [item.as_dict() for item in items[:cap]]
+
+
+def refuse_unknown_parameters(context: Context) -> None:
+    """Refuse a run whose conf holds a key that is no parameter: it would run with defaults and look right.
+
+    :raises InvalidInput: naming the key and what is allowed.
+    """
+    dag = context["dag"]
+    unknown = sorted(set(context["dag_run"].conf or {}) - set(dag.params))
+    if unknown:
+        raise InvalidInput(
+            f"run parameters: found {', '.join(unknown)}; allowed: {', '.join(sorted(dag.params)) or 'none'}"
+        )
+
+
+class ItemOperator(BaseOperator):
+    """One step of one work item.
+
+    :param item: the work item, as listed. (templated)
+    :param given: what the step before returned, None where it was skipped. (templated)
+    """
+
+    template_fields: Sequence[str] = ("item", "given")
+
+    def __init__(self, *, item: Any, given: Any = None, **kwargs: Any) -> None:
+        kwargs.setdefault("map_index_template", "{{ task.item['project'] }} · {{ task.item['subject'] }}")
+        super().__init__(**kwargs)
+        self.item = item
+        self.given = given
+
+    @abstractmethod
+    def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
+        """Do the step and return something small."""
+
+    def execute(self, context: Context) -> Any:
+        """Open the desk, refuse a bad item, do the step."""
+        from include.projects.load import load_project
+        from include.settings import settings
+        from include.usecases.desk import WorkItem
+        from labelops.runtime import desk
+
+        item = WorkItem(**self.item)
+        if item.error:
+            raise InvalidInput(f"{item.subject} of {item.project}: {item.error}")
+        at = desk(context)
+        return self.work(at, load_project(settings().projects, item.project), item, context)
+
+
+class _AfterItems(BaseOperator):
+    """What runs once, when every item ended, however it ended.
+
+    :param items: the listed work items. (templated)
+    :param group: id of the mapped task group.
+    """
+
+    template_fields = ("items",)
+
+    def __init__(self, *, items: Any, group: str, **kwargs: Any) -> None:
+        kwargs.setdefault("trigger_rule", "all_done")
+        super().__init__(**kwargs)
+        self.items = items
+        self.group = group
+
+
+class AnnounceOperator(_AfterItems):
+    """Tell consumers what changed: one asset event for the items that succeeded, none when nothing changed.
+
+    :param result_task: id, within the group, of the task whose result is an ``ItemResult``.
+    """
+
+    def __init__(self, *, result_task: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.result_task = result_task
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Return the sums over all items; skip when none of them changed anything."""
+        pulled = context["ti"].xcom_pull(task_ids=f"{self.group}.{self.result_task}")
+        results = [one for one in (pulled if isinstance(pulled, list) else [pulled]) if one]
+        for one in results:
+            self.log.info("%s · %s: %s. %s", one["project"], one["subject"], one["state"], one["sentence"])
+        changed = [one for one in results if one["changed"]]
+        summary = {
+            "created": sum(one["created"] for one in results),
+            "updated": sum(one["updated"] for one in results),
+            "subjects": [one["subject"] for one in changed][:100],
+            "results": results,
+        }
+        context["ti"].xcom_push(key="summary", value=summary)
+        if not changed:
+            raise AirflowSkipException("Nothing changed for anybody downstream, so nothing is announced.")
+        for asset in self.outlets:
+            context["outlet_events"][asset].extra = {"subjects": summary["subjects"]}
+        self.log.info("Announced %d changed subject(s).", len(changed))
+        return {"subjects": summary["subjects"]}
+
+
+class ConcludeOperator(_AfterItems):
+    """The only leaf: the run is as good as its worst item, and says which that was."""
+
+    _BAD: ClassVar = ("failed", "upstream_failed")
+
+    def execute(self, context: Context) -> dict[str, int]:
+        """Return how many items succeeded and were skipped.
+
+        :raises ItemFailed: naming every item with a failed task, and a listing or an announcement that failed.
+        """
+        task_instance = context["ti"]
+        states: dict[str, str] = task_instance.get_task_states(
+            dag_id=task_instance.dag_id, run_ids=[task_instance.run_id]
+        ).get(task_instance.run_id, {})
+        listed = self.items if isinstance(self.items, list) else []
+        failed: dict[int, str] = {}
+        other: list[str] = []
+        for name, state in states.items():
+            if state not in self._BAD:
+                continue
+            task, _, index = name.rpartition("_")
+            if task.startswith(f"{self.group}.") and index.isdigit():
+                if state == "failed":
+                    failed[int(index)] = task.removeprefix(f"{self.group}.")
+                else:
+                    failed.setdefault(int(index), "a step before")
+            else:
+                other.append(name)
+        self.log.info("%d item(s) were listed, %d of them failed.", len(listed), len(failed))
+        if failed or other:
+            names = [
+                f"{listed[index]['project']} · {listed[index]['subject']} (at {task})"
+                if index < len(listed)
+                else f"item {index} (at {task})"
+                for index, task in sorted(failed.items())
+            ]
+            raise ItemFailed("failed: " + "; ".join(names + other))
+        return {"items": len(listed)}

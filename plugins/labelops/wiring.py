@@ -1,0 +1,90 @@
+"""What all DAG files share: the assets, the schedules, the parameters, the defaults."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from airflow.sdk import Asset, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable, Param
+
+from include.base.errors import LabelopsError
+from include.projects.load import project_names
+from include.settings import Schedules, schedules, settings
+from labelops.retry import LabelopsRetryPolicy
+from labelops.triggers.answers import AnswersTrigger
+
+__all__ = [
+    "ANSWERS",
+    "APPROVALS",
+    "CONFLUENCE_POOL",
+    "GUIDELINES",
+    "INBOX",
+    "OPENTEXT_POOL",
+    "PRODIGY_POOL",
+    "RELEASES",
+    "START",
+    "defaults",
+    "pace",
+    "project_parameter",
+    "schedule",
+]
+
+
+def pace() -> Schedules:
+    """Return the schedule file, or its defaults when it is bad: parsing a DAG never raises, its runs say why."""
+    try:
+        return schedules()
+    except LabelopsError:
+        return Schedules(cron={})
+
+
+GUIDELINES = Asset("labelops/guidelines")
+INBOX = Asset("labelops/inbox")
+ANSWERS = Asset(
+    "labelops/answers",
+    watchers=[AssetWatcher("labelops_answers", trigger=AnswersTrigger(seconds=pace().answers_probe_seconds))],
+)
+APPROVALS = Asset("labelops/approvals")
+RELEASES = Asset("labelops/releases")
+
+CONFLUENCE_POOL = "labelops_confluence"
+PRODIGY_POOL = "labelops_prodigy"
+OPENTEXT_POOL = "labelops_opentext"
+
+START = datetime(2026, 1, 1, tzinfo=timezone.utc)  # noqa: UP017 - spelt so that the DAG's serialised form is stable
+
+
+def schedule(dag_id: str, assets: Any = None) -> Any:
+    """Return when a DAG runs: by the clock of the schedule file, when its assets change, both, or by hand only."""
+    cron = pace().cron.get(dag_id) if settings().scheduled else None
+    if cron is None:
+        return assets
+    timetable = CronTriggerTimetable(cron, timezone="UTC")
+    return timetable if assets is None else AssetOrTimeSchedule(timetable=timetable, assets=assets)
+
+
+def project_parameter() -> dict[str, Param]:
+    """Return the `project` choice of the trigger form: null is all of them."""
+    return {
+        "project": Param(
+            None,
+            type=["null", "array"],
+            items={"type": "string"},
+            examples=project_names(settings().projects),
+            title="Projects",
+            description="Leave empty for all projects.",
+        )
+    }
+
+
+def defaults() -> dict[str, Any]:
+    """Return the arguments every task starts from."""
+    return {
+        "owner": "labelops",
+        "retries": 4,
+        "retry_delay": timedelta(seconds=settings().retry_seconds),
+        "retry_exponential_backoff": 2.0,
+        "max_retry_delay": timedelta(minutes=30),
+        "retry_policy": LabelopsRetryPolicy(),
+        "execution_timeout": timedelta(hours=2),
+    }
