@@ -8,7 +8,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import requests
 
 from include.base.errors import LabelopsError
 from include.base.store import atomic_write
+from include.bpmn.mapping import load_mapping
 from include.sandbox import world
 from include.sandbox.airflow import COMPONENTS, AirflowClient, LocalAirflow
 from include.sandbox.people.annotators import Annotator, product_names, ticket_topics
@@ -35,6 +36,7 @@ DAGS = (
     "lineage_report",
 )
 LONGEST = 420
+MOMENT = 12.0
 CLIENT = {"id": "labelops-service", "secret": "sandbox-secret-of-labelops"}
 FAKE_PRODIGY = ROOT / "include" / "sandbox" / "fake_prodigy"
 KIT = ROOT / "include" / "prodigy_kit"
@@ -125,7 +127,7 @@ class Demo:
                 host=self.opentext,
                 login=CLIENT["id"],
                 password=CLIENT["secret"],
-                extra={"tenant_id": "sandbox"},
+                extra={"tenant_id": "sandbox", "process_page": f"{self.opentext}/processes/{{id}}"},
             ),
         }
 
@@ -178,7 +180,7 @@ class Demo:
             ]  # fmt: skip
             self.processes.start(name, command, {**os.environ, "PYTHONPATH": str(ROOT)}, ROOT)
         for name, url in (("confluence", self.confluence), ("opentext", self.opentext)):
-            wait_until(lambda url=url: _answers(f"{url}/_sandbox/snapshot"), 30, f"the start of the local {name}")
+            self._wait_for(f"{url}/_sandbox/snapshot", f"the local {name}")
         world.seed_confluence(self.confluence)
         world.seed_sources(self.home / "sources")
         (self.home / "schedules.yaml").write_text(
@@ -201,6 +203,9 @@ class Demo:
         for dag_id in DAGS:
             client.unpause(dag_id)
 
+    def _wait_for(self, url: str, what: str) -> None:
+        wait_until(lambda: _answers(url), 30, f"the start of {what}")
+
     def _deploy(self) -> None:
         """Deploy our process models, as only the sandbox does; a customer's modeller deploys elsewhere."""
         os.environ.update(self._environment())
@@ -220,23 +225,23 @@ class Demo:
         for dag_id in ("guideline_sync", "raw_data_ingestion"):
             client.trigger(dag_id)
         watch.until_quiet(("guideline_sync", "raw_data_ingestion"), 180)
-        approvers = {
-            name: Approver(self._person(name), ("dataset_digest", "digest", "labelops_digest"))
-            for name in ("quentin", "dana", "rita")
-        }
-        with Approvers(approvers) as desk:
-            labelled = self._label()
-            if not labelled:
-                self.say("Nothing waits to be labelled. olga triggers the other DAGs by hand.")
-                for dag_id in ("labeling_approval", "dataset_release", "lineage_report"):
-                    client.trigger(dag_id)
-                    watch.until_quiet((dag_id,), 120)
-            watch.until_settled(LONGEST, self._settled)
-        for name, approver in approvers.items():
-            for decided in approver.decided:
-                self.say(f"  {name} decided {decided}")
-        for trouble in desk.trouble:
-            self.say(f"  trouble: {trouble}")
+        mappings = load_mapping("default")
+        approvers = {name: Approver(self._person(name), mappings, MOMENT) for name in ("quentin", "dana", "rita")}
+        desk = Approvers(approvers)
+        try:
+            with desk:
+                if not self._label():
+                    self.say("Nothing waits to be labelled. olga triggers the other DAGs by hand.")
+                    for dag_id in ("labeling_approval", "dataset_release", "lineage_report"):
+                        client.trigger(dag_id)
+                        watch.until_quiet((dag_id,), 120)
+                watch.until_settled(LONGEST, self._settled)
+        finally:
+            for name, approver in approvers.items():
+                for decided in approver.decided:
+                    self.say(f"  {name} decided {decided}")
+            for trouble in desk.trouble:
+                self.say(f"  trouble: {trouble}")
         return watch.runs()
 
     def _person(self, name: str) -> Any:
@@ -250,15 +255,11 @@ class Demo:
             "ticket_topics": (("choice", "billing,delivery,account,other", 2), ("anna", "ben"), ticket_topics),
             "product_names": (("ner", "PRODUCT,MAKER", 1), ("carla",), product_names),
         }
-        for project, ((interface, labels, answers), _, _) in crews.items():
-            self._start_prodigy(project, interface, labels, answers)
+        for project, ((interface, labels, answers), persons, _) in crews.items():
+            self._start_prodigy(project, persons, interface, labels, answers)
         threads, saved = [], []
         for project, (_, persons, rule) in crews.items():
-            wait_until(
-                lambda project=project: _answers(f"{self.prodigy(project)}/health"),
-                30,
-                f"the start of Prodigy for {project}",
-            )
+            self._wait_for(f"{self.prodigy(project)}/health", f"Prodigy for {project}")
             for person in persons:
                 annotator = Annotator(person, self.prodigy(project), rule(person))
                 threads.append(
@@ -274,7 +275,7 @@ class Demo:
             self.say(f"  {person} saved {done.answers} answer(s) for {project} through labelops.serve")
         return sum(done.answers for _, _, done in saved)
 
-    def _start_prodigy(self, project: str, interface: str, labels: str, answers: int) -> None:
+    def _start_prodigy(self, project: str, persons: Sequence[str], interface: str, labels: str, answers: int) -> None:
         state = self.home / "prodigy" / project
         state.mkdir(parents=True, exist_ok=True)
         publication = self.home / "store" / "publications" / project / "guidelines"
@@ -283,6 +284,7 @@ class Demo:
             "PYTHONPATH": f"{FAKE_PRODIGY}:{ROOT}",
             "PRODIGY_HOST": "127.0.0.1",
             "PRODIGY_PORT": str(self.ports[project]),
+            "PRODIGY_ALLOWED_SESSIONS": ",".join(persons),
             "PRODIGY_CONFIG_OVERRIDES": json.dumps(
                 {"db": "sqlite", "db_settings": {"sqlite": {"name": "prodigy.db", "path": str(self.home / "prodigy")}}}
             ),
@@ -291,7 +293,8 @@ class Demo:
             sys.executable, str(KIT / "supervisor.py"), "start", "--state", str(state),
             "--publication", str(publication), "--quiet", "2", "--poll", "0.5", "--",
             sys.executable, "-m", "prodigy", "labelops.serve", project, "--publication", str(publication),
-            "--labels", labels, "--interface", interface, "--answers-per-task", str(answers), "-F", str(KIT / "recipes.py"),
+            "--labels", labels, "--interface", interface, "--answers-per-task", str(answers), "--round", "1",
+            "-F", str(KIT / "recipes.py"),
         ]  # fmt: skip
         self.processes.start(f"prodigy-{project}", command, env, ROOT)
 
@@ -335,9 +338,9 @@ class Demo:
         store = self.home / "store"
         for path in sorted(store.rglob("*")) if store.exists() else []:
             part = path.relative_to(store).parts[0]
-            if path.is_file() and part in ("publications", "versions", "releases", "quarantine", "objects"):
-                if "activations" not in path.parts:
-                    found[f"store/{path.relative_to(store)}"] = f"{path.stat().st_size} {path.stat().st_mtime_ns}"
+            kept = part in ("publications", "versions", "releases", "quarantine", "objects")
+            if path.is_file() and kept and "activations" not in path.parts:
+                found[f"store/{path.relative_to(store)}"] = f"{path.stat().st_size} {path.stat().st_mtime_ns}"
         return found
 
     def _report(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -49,10 +50,8 @@ def _start_time(pid: int) -> str | None:
 
 def _session(leader: int) -> list[int]:
     """Return the living processes of a session; its members may have process groups of their own."""
-    try:
+    with contextlib.suppress(ChildProcessError):
         os.waitpid(leader, os.WNOHANG)
-    except ChildProcessError:
-        pass
     members = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():

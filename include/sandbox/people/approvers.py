@@ -3,41 +3,49 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from include.base.canonical import SHORT
+from include.bpmn.mapping import ProcessMappings
 from include.sandbox.opentext.person import Person, PersonRefused
 
 __all__ = ["Approver", "Approvers"]
-
-SHORT = 12
 
 
 class Approver:
     """One approver. They approve what they are asked for, and note each task they decided.
 
     :param person: the signed-in person.
-    :param digest_variables: process variables that may hold the digest in front of them.
+    :param moment: seconds that a task has waited before they look at it: people are not that fast.
+    :param mappings: what the process models mean: which outcome of a task approves, which variable holds the digest.
     """
 
-    def __init__(self, person: Person, digest_variables: Iterable[str]) -> None:
+    def __init__(self, person: Person, mappings: ProcessMappings, moment: float = 0.0) -> None:
         self.person = person
+        self.moment = timedelta(seconds=moment)
         self.decided: list[str] = []
-        self._digest_variables = tuple(digest_variables)
+        self._processes = (mappings.labeling_approval, mappings.dataset_release)
 
     def work(self) -> int:
         """Decide every task that waits for this person; return how many."""
         done = 0
         for task in self.person.tasks():
+            process = next((one for one in self._processes if one.task_named(task["name"])), None)
+            created = datetime.strptime(task["createTime"], "%Y-%m-%dT%H:%M:%S.%f%z")
+            if process is None or datetime.now(UTC) - created < self.moment:
+                continue
             variables = {one["name"]: one.get("value") for one in task.get("variables", [])}
-            digest = next((str(variables[name]) for name in self._digest_variables if variables.get(name)), "")
+            outcome = next(outcome for outcome, verdict in process.outcomes.items() if verdict == "approve")
+            digest = str(variables[process.digest_variable])
             try:
-                self.person.decide(task, "approved", f"I looked at {digest[:SHORT]} and agree.")
+                self.person.decide(task, outcome, f"I looked at {digest[:SHORT]} and agree.")
             except PersonRefused as refused:
                 if refused.status in (404, 409):
                     continue  # a colleague was faster
                 raise
-            self.decided.append(f"{task['name']}: {variables.get('labelops_project')} v{variables.get('dataset_version')}")
+            self.decided.append(f"{task['name']!r}: {variables['labelops_project']} v{variables['dataset_version']}")
             done += 1
         return done
 
