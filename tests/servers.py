@@ -30,6 +30,15 @@ START_SECONDS = 60
 ENGINES = ("sqlite", "postgresql", "mariadb")
 
 
+def pytest_report_header() -> str:
+    """Say which database servers the tests can start; the tests of a missing one are skipped."""
+    found = {"PostgreSQL": _binary("initdb"), "MariaDB": _binary("mariadbd")}
+    missing = [name for name, place in found.items() if place is None]
+    return "database servers: " + ", ".join(
+        f"{name} ({'missing, its tests are skipped' if name in missing else 'found'})" for name in found
+    )
+
+
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A PostgreSQL server of its own; the URL's account owns it."""

@@ -133,7 +133,7 @@ class HttpCaller:
             return response
         finally:
             milliseconds = round((time.monotonic() - started) * 1000)
-            log.info("%s: %s: %s in %d ms (request %d)", self.system, where, outcome, milliseconds, self.requests_made)
+            log.debug("%s: %s: %s in %d ms (request %d)", self.system, where, outcome, milliseconds, self.requests_made)
 
     def _lost(self, where: str, error: Exception, attempt: int, *, again: bool) -> None:
         if not again:
