@@ -314,6 +314,9 @@ def _quiet() -> Iterator[None]:
     logger = logging.getLogger("great_expectations")
     level = logger.level
     logger.setLevel(logging.ERROR)
+    # This one module sets a level of its own when it is imported, so a filter has to hold its lines back.
+    talker = logging.getLogger("great_expectations.data_context.types.base")
+    talker.addFilter(_only_errors)
     try:
         with warnings.catch_warnings():
             for module in (r"great_expectations(\.|$)", r"marshmallow(\.|$)", r"altair(\.|$)", r"sre_\w+$"):
@@ -322,3 +325,8 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+        talker.removeFilter(_only_errors)
+
+
+def _only_errors(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR

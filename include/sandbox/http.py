@@ -110,8 +110,8 @@ class Fault:
     """Something that goes wrong for the requests that match.
 
     :param match: whether this request is hit.
-    :param kind: ``status`` (answer ``reply`` instead of working), ``reset_before`` and ``reset_after`` (the connection is
-        reset before, or after, the work was done), ``truncate`` (half of the reply), ``garbage``, ``delay``
+    :param kind: ``status`` (answer ``reply`` instead of working), ``reset_before`` and ``reset_after`` (the connection
+        is reset before, or after, the work was done), ``truncate`` (half of the reply), ``garbage``, ``delay``
         (``seconds``), ``hold`` (wait before the work until ``release`` is set; ``reached`` is set on arrival),
         ``hold_after`` (the same, after it).
     :param times: how many requests it hits; None is all.
