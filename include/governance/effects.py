@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from include.base.canonical import digest_of
 from include.base.errors import Fenced, InvalidInput
 from include.governance import tables
-from include.governance.records import NewEvent, time_text
+from include.governance.records import SERVICE, NewEvent, time_text
 
 if TYPE_CHECKING:
     from include.governance.ledger import Ledger, Transaction
@@ -121,7 +121,7 @@ class Claim:
         if not changed and not (known is None and self.interrupted):
             return False
         event = NewEvent(
-            actor=self.use_case,
+            actor=SERVICE,
             action="effect.done",
             project=self.project,
             subject=self.subject,

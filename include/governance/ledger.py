@@ -36,6 +36,7 @@ from include.governance import tables
 from include.governance.records import (
     GRADES,
     OUTCOMES,
+    SERVICE,
     Decision,
     Event,
     Head,
@@ -501,7 +502,7 @@ class Transaction:
         event = self._append_with_row(
             row,
             NewEvent(
-                actor=version.requested_by or version.run or "labelops",
+                actor=version.requested_by or SERVICE,
                 action="version.frozen",
                 project=version.project,
                 subject=f"version:{version.digest}",

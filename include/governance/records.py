@@ -12,6 +12,7 @@ from include.base.errors import InvalidInput
 __all__ = [
     "GRADES",
     "OUTCOMES",
+    "SERVICE",
     "Decision",
     "Event",
     "Grade",
@@ -23,6 +24,9 @@ __all__ = [
     "read_time",
     "time_text",
 ]
+
+SERVICE = "labelops"
+"""The actor of everything that no person did."""
 
 Outcome = Literal["approve", "reject", "rework", "undecided", "expired", "cancelled", "resubmit", "close", "withdraw"]
 Grade = Literal["attested", "asserted"]

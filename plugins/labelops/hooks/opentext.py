@@ -534,7 +534,7 @@ class OpenTextWorkflowHook(BaseHook):
             if comment.id not in once or once[comment.id].task_id is None:
                 once[comment.id] = comment
         start = datetime.min.replace(tzinfo=UTC)
-        return sorted(once.values(), key=lambda comment: (comment.time or start, comment.id))
+        return sorted(once.values(), key=lambda comment: comment.time or start)
 
     def _process_comments(self, process_id: str) -> Iterator[dict[str, Any]]:
         try:
