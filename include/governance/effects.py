@@ -128,7 +128,7 @@ class Claim:
             digest_after=digest,
             reason=detail,
             run=self.run,
-            body={"effect": self.key, "reference": reference, "created": created, "updated": updated,
+            body={"effect": self.key, "use_case": self.use_case, "reference": reference, "created": created, "updated": updated,
                   "recovered": not changed},
         )  # fmt: skip
         # The first completion is named by the effect; a later one, which changed the outside again, by its token too.

@@ -36,7 +36,7 @@ def test_an_effect_is_claimed_made_and_recorded_once(ledger: Ledger) -> None:
     assert ledger.done(claim.key) is None
     assert claim.done("page-1", created=1, updated=0, digest=digest(5)) is True
     [event] = ledger.events(actions=["effect.done"])
-    assert (event.actor, event.subject, event.digest_after) == ("guideline_sync", claim.subject, digest(5))
+    assert (event.actor, event.subject, event.digest_after) == ("labelops", claim.subject, digest(5))
     assert event.body == {
         "effect": claim.key, "reference": "page-1", "created": 1, "updated": 0, "recovered": False,
     }  # fmt: skip
