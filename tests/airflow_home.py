@@ -1,0 +1,77 @@
+"""The one Airflow that the whole test session sees, in a folder of its own; set before anything imports Airflow.
+
+Airflow reads its environment once, at import. So this module changes the environment when pytest loads it, as the
+first of the plugins in ``tests/conftest.py``, and no test may set these variables again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from airflow.dag_processing.dagbag import DagBag
+
+ROOT = Path(__file__).resolve().parent.parent
+DAGS = ROOT / "dags"
+PLUGINS = ROOT / "plugins"
+POOLS = ("labelops_confluence", "labelops_prodigy", "labelops_opentext")
+
+if "airflow" in sys.modules:
+    raise RuntimeError("Airflow was imported before tests/airflow_home.py could say where its home is")
+
+HOME = Path(tempfile.mkdtemp(prefix="labelops-airflow-"))
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Return the variables of an Airflow below a folder, on SQLite, with this project's DAGs and plugins."""
+    return {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PLUGINS),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=30",
+        "AIRFLOW__DAG_PROCESSOR__DAG_VERSION_INFLATION_CHECK_LEVEL": "error",
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        # Parsing must not depend on the machine: no schedule file, no projects but those of the repository.
+        "LABELOPS_RETRY_SECONDS": "0",
+    }
+
+
+for _name in [one for one in os.environ if one.startswith(("AIRFLOW_", "LABELOPS_"))]:
+    del os.environ[_name]
+os.environ.update(environment(HOME))
+
+
+def pytest_unconfigure() -> None:
+    """Remove the folder."""
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def airflow_database() -> None:
+    """Make the metadata database and the pools, once a session."""
+    from airflow.models.pool import Pool
+    from airflow.utils.db import initdb
+    from airflow.utils.session import create_session
+
+    initdb()
+    with create_session() as session:
+        for name in POOLS:
+            Pool.create_or_update_pool(name, 4, "Requests of one connection", False, session=session)
+
+
+@pytest.fixture(scope="session")
+def dag_bag(airflow_database: None) -> Iterator[DagBag]:
+    """Parse the DAG folder, once a session."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    yield DagBag(str(DAGS))
