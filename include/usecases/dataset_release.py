@@ -218,6 +218,7 @@ def hand_over(
     decided = release_decision(desk, project, version, opentext, mappings)
     if decided is not None:
         desk.findings(project.name, subject, (("release", one) for one in decided.findings))
+        desk.log.info("%s", decided.sentence)
         if decided.state == "waiting":
             return _result(project, version, "waiting", decided.sentence, created, 0, False, opentext, desk)
         record_decisions(desk, decided.decisions)

@@ -106,7 +106,7 @@ class Desk:
             use_case=use_case,
             project=project,
             subject=subject,
-            run=f"{self.run.dag_id}/{self.run.run_id}",
+            run=f"{self.run.dag_id}/{self.run.run_id}/{self.run.task_id}/{self.run.map_index}",
             try_number=self.run.try_number,
         )
 

@@ -54,6 +54,7 @@ def get_provider_info() -> dict[str, Any]:
                         enum=["basic", "bearer"],
                         default="basic",
                     ),
+                    "path": _text("API path", "Below the site address.", default="/wiki"),
                     "cloud_id": _text("Cloud id", "Set it for a scoped token: calls go through Atlassian's gateway."),
                     "verify": _VERIFY,
                     "timeout": _TIMEOUT,
@@ -72,7 +73,7 @@ def get_provider_info() -> dict[str, Any]:
                     "engine": _text(
                         "Engine",
                         "The database that Prodigy writes to.",
-                        enum=["sqlite", "postgresql", "mysql"],
+                        enum=["sqlite", "postgresql", "mysql", "mariadb"],
                         default="sqlite",
                     ),
                     "path": _text("SQLite file", "Absolute path of prodigy.db; for SQLite only."),
@@ -94,6 +95,12 @@ def get_provider_info() -> dict[str, Any]:
                         "How the client credentials are sent; `json` is OpenText's own form.",
                         enum=["json", "form", "basic"],
                         default="json",
+                    ),
+                    "completer_field": _text(
+                        "Completer field", "Field of a historic task that names who completed it."
+                    ),
+                    "process_page": _text(
+                        "Process page", "Address that shows a process to a person; {id} is filled in."
                     ),
                     "workflow_path": _text("Workflow path", "Below the host.", default="/workflow/v1"),
                     "history_path": _text("History path", "Below the host.", default="/workflow-history/v1"),
