@@ -1,0 +1,657 @@
+"""A house for the tests of a real Airflow: its outside systems, ways to hold and kill it, and a life that nothing disturbs.
+
+The local Confluence and OpenText are served from the test's own process, so that a test can hold a task at one exact
+request while it kills what runs it. Airflow's four components are processes of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+from include.annotation.served import Served, labels_digest
+from include.base.canonical import sha256_hex
+from include.bpmn.mapping import load_mapping
+from include.governance.ledger import Ledger
+from include.projects.load import load_project
+from include.sandbox import world
+from include.sandbox.airflow import COMPONENTS, AirflowClient, LocalAirflow
+from include.sandbox.confluence import ConfluenceStandIn, SandboxUser
+from include.sandbox.http import App, Fault, Request, Server
+from include.sandbox.opentext import OpenTextStandIn
+from include.sandbox.opentext.person import Person
+from include.sandbox.people.annotators import ticket_topics
+from include.sandbox.people.approvers import Approver
+from include.sandbox.processes import Processes, free_port, wait_until
+from include.sandbox.prodigy_schema import create_schema, import_jsonl
+from include.settings import ROOT
+
+PROJECT = "ticket_topics"
+CLIENT = {"id": "labelops-service", "secret": "sandbox-secret-of-labelops"}
+DAGS = (
+    "guideline_sync",
+    "raw_data_ingestion",
+    "labeling_approval",
+    "decision_wait",
+    "dataset_release",
+    "lineage_report",
+)
+QUICK = {
+    "LABELOPS_RETRY_SECONDS": "1",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "12",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "4",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "4",
+    "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
+    "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
+}
+"""Failures are noticed in seconds instead of minutes."""
+
+FIRST_ANSWER = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for a while."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+class Systems:
+    """The outside systems of one home, seeded with the sample world; the project is ``ticket_topics``."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        for name in ("confluence", "opentext", "prodigy", "projects"):
+            (home / name).mkdir(parents=True, exist_ok=True)
+        sample = ROOT / "include" / "projects" / "definitions" / f"{PROJECT}.yaml"
+        (home / "projects" / sample.name).write_bytes(sample.read_bytes())
+        self.confluence = ConfluenceStandIn(
+            home / "confluence", [SandboxUser(**user) for user in world.confluence_users()]
+        )
+        self.opentext = OpenTextStandIn(home / "opentext", users=world.opentext_users(), clients=[CLIENT])
+        self._servers = [Server(self.confluence.app).start(), Server(self.opentext.app).start()]
+        self.confluence_url, self.opentext_url = (server.url for server in self._servers)
+        self.prodigy_file = home / "prodigy" / "prodigy.db"
+        self.ledger_file = home / "ledger.db"
+        self._held: list[Fault] = []
+
+    def seed(self) -> None:
+        """Put in what the systems hold before anybody works with them."""
+        world.seed_confluence(self.confluence_url)
+        world.seed_sources(self.home / "sources")
+        create_schema(f"sqlite:///{self.prodigy_file}")
+        Ledger(f"sqlite:///{self.ledger_file}").migrate()
+        (self.home / "schedules.yaml").write_text(
+            "cron: {}\nanswers_probe_seconds: 2\ndecision_poll_seconds: 1\n", "utf-8"
+        )
+        with environment(self.environment()):
+            from labelops.hooks.opentext import OpenTextWorkflowHook
+
+            for key in ("labeling_approval", "dataset_release"):
+                OpenTextWorkflowHook().deploy(key, (ROOT / "include" / "bpmn" / f"{key}.bpmn").read_text("utf-8"))
+
+    def connections(self) -> dict[str, dict[str, Any]]:
+        """Return the three connections as Airflow's API takes them."""
+        return {
+            "confluence_default": {
+                "conn_type": "confluence",
+                "host": self.confluence_url,
+                "login": "labelops@people.example",
+                "password": f"{world.TOKEN}labelops",
+                "extra": {"timeout": 120},
+            },
+            "prodigy_default": {
+                "conn_type": "prodigy",
+                "extra": {"engine": "sqlite", "path": str(self.prodigy_file)},
+            },
+            "opentext_default": {
+                "conn_type": "opentext",
+                "host": self.opentext_url,
+                "login": CLIENT["id"],
+                "password": CLIENT["secret"],
+                "extra": {"tenant_id": "sandbox", "timeout": 120},
+            },
+        }
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment that makes Labelops work in this home."""
+        return {
+            "LABELOPS_HOME": str(self.home),
+            "LABELOPS_PROJECTS": str(self.home / "projects"),
+            "LABELOPS_SCHEDULES": "off",
+            "LABELOPS_SCHEDULE_FILE": str(self.home / "schedules.yaml"),
+            **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(parts) for name, parts in self.connections().items()},
+        }
+
+    def approver(self, name: str) -> Approver:
+        """Return one approver at their desk."""
+        person = Person(self.opentext_url, f"{name}@people.example", f"{world.PASSWORD}{name}", CLIENT)
+        return Approver(person, load_mapping("default"))
+
+    def decide(self, *names: str) -> None:
+        """Let each of these people decide exactly one task that waits for them."""
+        for name in names:
+            assert self.approver(name).work() == 1, f"{name} was asked for nothing"
+
+    def answer_all(self) -> int:
+        """Let anna and ben answer every task of the inbox at fixed times, as the kit's recipe would save it."""
+        pointer = json.loads(
+            (self.home / "store" / "publications" / PROJECT / "guidelines" / "current.json").read_bytes()
+        )
+        project = load_project(self.home / "projects", PROJECT)
+        stamp = Served(pointer["digest"], pointer["number"], labels_digest(project.annotation.labels), 1).as_json()
+        rows = []
+        for person in ("anna", "ben"):
+            decide = ticket_topics(person)
+            for place, task in enumerate(self.examples(project.inbox)):
+                moment = FIRST_ANSWER + timedelta(minutes=place)
+                session = f"{project.answers}-{person}"
+                labelops = {**task["labelops"], "served": stamp}
+                rows.append(
+                    {
+                        **task, "labelops": labelops, **decide(task), "_timestamp": int(moment.timestamp()),
+                        "_annotator_id": session, "_session_id": session,
+                    }  # fmt: skip
+                )
+        return import_jsonl(f"sqlite:///{self.prodigy_file}", project.answers, rows)
+
+    def examples(self, dataset: str) -> list[dict[str, Any]]:
+        """Return the contents of a Prodigy dataset in the order of their links."""
+        rows = self.read(
+            self.prodigy_file,
+            "SELECT e.content FROM link l JOIN example e ON e.id = l.example_id JOIN dataset d ON d.id = l.dataset_id "
+            "WHERE d.name = ? ORDER BY l.id",
+            dataset,
+        )
+        return [json.loads(content) for (content,) in rows]
+
+    def read(self, file: Path, query: str, *values: Any) -> list[Any]:
+        """Ask one of the SQLite files, read-only."""
+        connection = sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=20)
+        try:
+            return connection.execute(query, values).fetchall()
+        finally:
+            connection.close()
+
+    def ledger(self) -> Ledger:
+        """Open the ledger."""
+        return Ledger(f"sqlite:///{self.ledger_file}")
+
+    def actions(self) -> Counter[str]:
+        """Return how often each action is on the ledger."""
+        rows = self.read(self.ledger_file, "SELECT action FROM event")
+        return Counter(action for (action,) in rows)
+
+    @contextmanager
+    def hold(self, app: App, kind: str, method: str, path: str) -> Iterator[Fault]:
+        """Hold the first request that matches, before (``hold``) or after (``hold_after``) it is worked on."""
+        pattern = re.compile(path)
+
+        def match(request: Request) -> bool:
+            return request.method == method and pattern.fullmatch(request.path) is not None
+
+        fault = app.fault(kind, match)
+        self._held.append(fault)
+        try:
+            yield fault
+        finally:
+            fault.release.set()
+            app.faults.remove(fault)
+
+    def close(self) -> None:
+        """Let go of what is held and stop serving."""
+        for fault in self._held:
+            fault.release.set()
+        for server in self._servers:
+            server.stop()
+        self.confluence.close()
+        self.opentext.close()
+
+    # --- what there is ---------------------------------------------------------------------------------------------
+
+    def effects(self) -> dict[str, Any]:
+        """Return everything Labelops made outside itself and on its ledger, in a form that two homes can share.
+
+        Times and random ids are left out; names, numbers, versions and digests stay.
+        """
+        ledger = self.ledger()
+        events = list(ledger.events())
+        verified = ledger.verify()
+        versions = [(one.project, one.number, one.digest, one.row_count) for one in ledger.versions(PROJECT)]
+        decisions = sorted(
+            (one.role, one.person or "", one.outcome, one.grade, one.counts, one.attempt)
+            for version in ledger.versions(PROJECT)
+            for one in ledger.decisions(version.digest)
+        )
+        ledger.close()
+        return {
+            "ledger holds": verified.ok,
+            "events": Counter(
+                (event.action, event.subject) for event in events if event.action not in ("effect.done", "release.refused")
+            ),
+            "effects": Counter((event.actor, event.subject) for event in events if event.action == "effect.done"),
+            "versions": versions,
+            "decisions": decisions,
+            **self._confluence_effects(),
+            **self._opentext_effects(),
+            **self._prodigy_effects(),
+            "files": self._files(),
+        }
+
+    def _confluence_effects(self) -> dict[str, Any]:
+        rows = self.confluence.database.rows
+        titles = {row["id"]: row["title"] for row in rows("select id, title from pages")}
+        return {
+            "pages": Counter((row["title"], row["version"]) for row in rows("select title, version from pages")),
+            "attachments": Counter(
+                (titles[row["page_id"]], row["title"], row["version"])
+                for row in rows("select page_id, title, version from attachments")
+            ),
+            "properties": Counter(
+                (titles[row["page_id"]], row["key"], row["version"])
+                for row in rows("select page_id, key, version from properties")
+            ),
+        }
+
+    def _opentext_effects(self) -> dict[str, Any]:
+        from labelops.hooks.opentext import OpenTextWorkflowHook
+
+        found: Counter[Any] = Counter()
+        comments: Counter[Any] = Counter()
+        with environment(self.environment()):
+            hook = OpenTextWorkflowHook()
+            for process_id in hook.ended_since(datetime(2026, 1, 1, tzinfo=UTC)):
+                history = hook.history(process_id)
+                found[history.business_key] += 1
+                comments.update(
+                    (history.business_key, re.sub(r"https?://\S+", "", one.message).split("\n")[0])
+                    for one in hook.comments(process_id)
+                )
+        running = requests.get(f"{self.opentext_url}/_sandbox/snapshot", timeout=30).json()
+        return {"processes": found, "comments": comments, "counts of OpenText": running}
+
+    def _prodigy_effects(self) -> dict[str, Any]:
+        datasets = [name for (name,) in self.read(self.prodigy_file, "SELECT name FROM dataset ORDER BY name")]
+        return {
+            "datasets": {
+                name: [sha256_hex(json.dumps(one, sort_keys=True).encode()) for one in self.examples(name)]
+                for name in datasets
+            },
+            "examples": self.read(self.prodigy_file, "SELECT count(*) FROM example"),
+        }
+
+    def _files(self) -> list[str]:
+        """Return the names below the store; of the objects, which may hold times, only how many there are."""
+        store = self.home / "store"
+        kept = ("publications", "versions", "releases", "quarantine")
+        names = [str(path.relative_to(store)) for part in kept for path in (store / part).rglob("*") if path.is_file()]
+        return [*sorted(names), f"{sum(path.is_file() for path in (store / 'objects').rglob('*'))} objects"]
+
+
+# --- a life that nothing disturbs ----------------------------------------------------------------------------------
+
+
+class Undisturbed:
+    """The steps of the five DAGs in one process, one after the other: what every disturbed life must come to."""
+
+    def __init__(self, systems: Systems) -> None:
+        self._systems = systems
+        self._count = 0
+
+    def live(self) -> dict[str, Any]:
+        """Go through the whole life of a dataset and return what came of it."""
+        with environment(self._systems.environment()):
+            self._sync()
+            self._ingest()
+            assert self._systems.answer_all() > 0
+            self._approve()
+            self._release()
+            self._systems.decide("rita")
+            self._release()
+            self._report()
+        return self._systems.effects()
+
+    def _do(self, dag_id: str, operator: Any, params: Mapping[str, Any] | None = None) -> Any:
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        self._count += 1
+        context = {
+            "ti": SimpleNamespace(
+                dag_id=dag_id, run_id=f"calm-{self._count}", task_id=operator.task_id, map_index=0, try_number=1
+            ),
+            "dag_run": SimpleNamespace(triggering_user_name=None, conf={}),
+            "params": {"project": None, **(params or {})},
+            "dag": SimpleNamespace(params={"project": None}),
+        }
+        try:
+            return operator.execute(context)
+        except AirflowSkipException:
+            return None
+
+    def _gate(self, dag_id: str, item: Any, staged: Any, suite: str) -> Any:
+        from labelops.operators.gate import GateOperator
+
+        return self._do(dag_id, GateOperator(task_id="gate", project=item, staged=staged, suite=suite))
+
+    def _sync(self) -> None:
+        from labelops.operators import guideline_sync as steps
+
+        dag = "guideline_sync"
+        [item] = self._do(dag, steps.ListGuidelinesOperator(task_id="list_work", default_subject="guideline"))
+        given = self._do(dag, steps.CollectGuidelinesOperator(task_id="collect", item=item))
+        gate = self._gate(dag, item, given, "guideline_pages")
+        self._do(dag, steps.PublishGuidelinesOperator(task_id="publish", item=item, given=given, gate=gate))
+
+    def _ingest(self) -> None:
+        from labelops.operators import raw_data_ingestion as steps
+
+        dag = "raw_data_ingestion"
+        [item] = self._do(dag, steps.ListSourcesOperator(task_id="list_work", default_subject="source"))
+        given = self._do(dag, steps.ReadSourcesOperator(task_id="read", item=item))
+        gate = self._gate(dag, item, given, "raw_tasks")
+        self._do(dag, steps.LoadTasksOperator(task_id="load", item=item, given=given, gate=gate))
+
+    def _approve(self) -> None:
+        from labelops.operators import labeling_approval as steps
+
+        dag = "labeling_approval"
+        [item] = self._do(dag, steps.ListApprovalsOperator(task_id="list_work", default_subject="batch"))
+        given = self._do(dag, steps.FreezeVersionOperator(task_id="freeze", item=item))
+        gate = self._gate(dag, item, given, "version_rows")
+        asked = self._do(dag, steps.RequestApprovalOperator(task_id="request", item=item, given=given, gate=gate))
+        self._systems.decide("quentin", "dana")
+        result = self._do(dag, steps.CaptureDecisionsOperator(task_id="capture", item=item, given=asked))
+        assert result["state"] == "approved", result["sentence"]
+
+    def _release(self) -> None:
+        from labelops.operators import dataset_release as steps
+
+        dag = "dataset_release"
+        [item] = self._do(dag, steps.ListReleasesOperator(task_id="list_work", default_subject="version"),
+                          {"version": None})  # fmt: skip
+        given = self._do(dag, steps.CheckReleaseOperator(task_id="check", item=item))
+        gate = self._gate(dag, item, given, "release_rows")
+        self._do(dag, steps.HandOverOperator(task_id="hand_over", item=item, given=given, gate=gate))
+
+    def _report(self) -> None:
+        from labelops.operators import lineage_report as steps
+
+        dag = "lineage_report"
+        [item] = self._do(dag, steps.ListReportsOperator(task_id="list_work", default_subject="report"))
+        given = self._do(dag, steps.BuildReportOperator(task_id="build", item=item))
+        gate = self._gate(dag, item, given, "report")
+        published = self._do(dag, steps.PublishReportOperator(task_id="publish", item=item, given=given, gate=gate))
+        self._do(dag, steps.CommentReportOperator(task_id="comment", item=item, given=published))
+
+
+# --- Airflow, and what happens to it -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A running try of a task: its own process, and the supervisor that started it and speaks for it to Airflow."""
+
+    pid: int
+    supervisor: int
+    try_number: int
+
+
+@dataclass
+class House:
+    """A real Airflow on its systems."""
+
+    systems: Systems
+    processes: Processes = field(init=False)
+    airflow: LocalAirflow = field(init=False)
+    leaders: set[int] = field(default_factory=set)
+    began: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.processes = Processes(self.systems.home)
+        self.airflow = LocalAirflow(
+            home=self.systems.home / "airflow",
+            port=free_port(),
+            processes=self.processes,
+            users={"admin": "admin", "olga": "op", "dana": "viewer"},
+            extra={**self.systems.environment(), **QUICK},
+        )
+
+    def start(self) -> None:
+        """Start the four components."""
+        self.airflow.prepare(os.environ)
+        self._start(COMPONENTS)
+
+    def ready(self) -> None:
+        """Wait for health, make the pools, switch the DAGs on."""
+        self.airflow.wait_healthy()
+        admin = self.airflow.client("admin")
+        admin.pools()
+        wait_until(lambda: set(DAGS) <= set(admin.dags()), 90, "the parsing of the DAGs", 0.5)
+        for dag_id in DAGS:
+            admin.unpause(dag_id)
+
+    def _start(self, components: tuple[str, ...]) -> None:
+        self.airflow.start(os.environ, components)
+        self.leaders.update(self.processes.running().values())
+
+    def close(self) -> None:
+        """Stop Airflow, and what a killed component left behind."""
+        for pid, session in _sessions():
+            if session in self.leaders:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+        self.processes.stop_all(COMPONENTS)
+        for pid, session in _sessions():
+            if session in self.leaders:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    # --- asking Airflow --------------------------------------------------------------------------------------------
+
+    def client(self, user: str = "olga") -> AirflowClient:
+        """Return a client; one for each thread."""
+        return self.airflow.client(user)
+
+    def headers(self, user: str) -> dict[str, str]:
+        """Return the header of a signed-in user, for what the client does not call."""
+        reply = requests.post(
+            f"{self.airflow.url}/auth/token",
+            json={"username": user, "password": self.airflow.passwords()[user]},
+            timeout=30,
+        )
+        return {"Authorization": f"Bearer {reply.json()['access_token']}"}
+
+    def task(self, dag_id: str, run_id: str, task_id: str, index: int = 0) -> dict[str, Any]:
+        """Return one task instance; an empty one while there is none."""
+        return self.client().call("GET", _instance(dag_id, run_id, task_id, index), missing={})
+
+    def mark_success(self, dag_id: str, run_id: str, task_id: str, index: int = 0) -> None:
+        """Mark a task instance successful by hand, as the button in the UI does."""
+        self.client().call("PATCH", _instance(dag_id, run_id, task_id, index), {"new_state": "success"})
+
+    def first_run(self, dag_id: str, seconds: float = 60, after: int = 0) -> str:
+        """Wait for a DAG's run number ``after`` (from 0) and return its id."""
+        client = self.client()
+        wait_until(lambda: len(client.runs(dag_id)) > after, seconds, f"run {after + 1} of {dag_id}", 0.5)
+        return str(client.runs(dag_id)[after]["dag_run_id"])
+
+    def end_of(self, dag_id: str, run_id: str, seconds: float = 120) -> str:
+        """Wait for the end of a run and return its state."""
+        client = self.client()
+        path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}"
+        state = ""
+
+        def ended() -> bool:
+            nonlocal state
+            state = client.call("GET", path)["state"]
+            return state in ("success", "failed")
+
+        wait_until(ended, seconds, f"the end of {dag_id} {run_id}", 0.5)
+        return state
+
+    def wait_task(self, dag_id: str, run_id: str, task_id: str, *states: str, seconds: float = 90) -> dict[str, Any]:
+        """Wait until a task instance is in one of these states."""
+        client = self.client()
+        found: dict[str, Any] = {}
+
+        def reached() -> bool:
+            nonlocal found
+            found = client.call("GET", _instance(dag_id, run_id, task_id, 0), missing={})
+            return found.get("state") in states
+
+        try:
+            wait_until(reached, seconds, f"{task_id} of {dag_id} being {' or '.join(states)}", 0.3)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; it is {found.get('state')}, try {found.get('try_number')}") from None
+        return found
+
+    # --- disturbing it ---------------------------------------------------------------------------------------------
+
+    def victim(self, dag_id: str, run_id: str, task_id: str, try_number: int, seconds: float = 60) -> Victim:
+        """Wait until a try of a task runs and return its processes."""
+        client = self.client()
+        found: dict[str, Any] = {}
+
+        def running() -> bool:
+            nonlocal found
+            found = client.call("GET", _instance(dag_id, run_id, task_id, 0), missing={})
+            return found.get("state") == "running" and found["try_number"] == try_number and bool(found["pid"])
+
+        try:
+            wait_until(running, seconds, f"try {try_number} of {task_id}", 0.1)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; it is {found.get('state')}, try {found.get('try_number')}") from None
+        return Victim(found["pid"], _parent(found["pid"]), try_number)
+
+    def kill(self, pid: int, number: int = signal.SIGKILL) -> None:
+        """Send a signal to a process of this house; any other is refused."""
+        session = dict(_sessions()).get(pid)
+        if session not in self.leaders:
+            raise AssertionError(f"process {pid} is none of ours, or has ended before it could be hit")
+        os.kill(pid, number)
+
+    def orphan(self, victim: Victim) -> None:
+        """Kill a task's supervisor and freeze the task: Airflow will think that the task is dead, and it is not.
+
+        In this order, and while a lock holds the task: the kernel hangs up a process that is stopped when it is orphaned.
+        """
+        self.kill(victim.supervisor)
+        wait_until(lambda: victim.supervisor not in dict(_sessions()), 10, "the end of the supervisor", 0.01)
+        self.kill(victim.pid, signal.SIGSTOP)
+
+    def wake(self, victim: Victim) -> None:
+        """Let a frozen task go on, and wait until it has ended by itself."""
+        self.kill(victim.pid, signal.SIGCONT)
+        self.wait_gone(victim)
+
+    def wait_gone(self, victim: Victim, seconds: float = 60) -> None:
+        """Wait until a task's process has ended."""
+        wait_until(lambda: victim.pid not in dict(_sessions()), seconds, f"the end of the orphan {victim.pid}", 0.1)
+
+    def kill_component(self, name: str) -> None:
+        """Kill one of Airflow's components, and nothing that it started."""
+        pid = self.processes.running()[name]
+        self.kill(pid)
+        with suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+
+    def restart(self, name: str) -> None:
+        """Start a component that was killed."""
+        self._start((name,))
+
+    @contextmanager
+    def locked(self, file: Path) -> Iterator[None]:
+        """Keep every other writer out of a SQLite file."""
+        connection = sqlite3.connect(file, timeout=20, isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            connection.rollback()
+            connection.close()
+
+    def wait_claim(self, use_case: str, try_number: int, seconds: float = 90) -> None:
+        """Wait until a try has claimed the effect of a use case; looks every millisecond."""
+        connection = sqlite3.connect(f"file:{self.systems.ledger_file}?mode=ro", uri=True, timeout=20)
+        query = "SELECT count(*) FROM effect_claim WHERE use_case = ? AND try_number = ?"
+        try:
+            wait_until(
+                lambda: connection.execute(query, (use_case, try_number)).fetchone()[0] > 0,
+                seconds,
+                f"the claim of {use_case} by try {try_number}",
+                0.001,
+            )
+        finally:
+            connection.close()
+
+
+def reached(fault: Fault, seconds: float = 90) -> None:
+    """Wait until a request is held."""
+    assert fault.reached.wait(seconds), "the request that was to be held never came"
+
+
+def together(*stories: Callable[[], None]) -> None:
+    """Let several stories happen at the same time; raise the first one's trouble."""
+    trouble: list[BaseException] = []
+
+    def tell(story: Callable[[], None]) -> None:
+        try:
+            story()
+        except BaseException as error:  # raised again below, in the test's own thread
+            trouble.append(error)
+
+    threads = [threading.Thread(target=tell, args=(story,), daemon=True) for story in stories]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if trouble:
+        raise trouble[0]
+
+
+def _instance(dag_id: str, run_id: str, task_id: str, index: int) -> str:
+    place = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}"
+    return place if index < 0 else f"{place}/{index}"
+
+
+def _sessions() -> list[tuple[int, int]]:
+    """Return pid and session of every living process."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                if fields[0] != "Z":
+                    found.append((int(entry.name), int(fields[3])))
+    return found
+
+
+def _parent(pid: int) -> int:
+    return int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
