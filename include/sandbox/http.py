@@ -76,7 +76,7 @@ class Request:
                 name=str(part.get_param("name", "", header="content-disposition")),
                 filename=part.get_filename(),
                 content_type=str(part.get("content-type", "")),
-                content=bytes(part.get_payload(decode=True) or b""),  # type: ignore[arg-type]
+                content=bytes(part.get_payload(decode=True) or b""),
             )
             for part in message.iter_parts()
         ]
