@@ -7,6 +7,9 @@ worker slot: one poll in the triggerer serves all waits. When the process ends i
 **Runs** only when another DAG starts it. Losing a run costs time and nothing else: the hourly `labeling_approval` looks at every
 open approval by itself.
 
+**Reads** the process and its history in OpenText, whatever woke it. **Writes** decisions, reminders and ends to the ledger, reminders
+and escalations as comments on the process.
+
 **When it fails.** The poll failed more often than the task may be retried: mend the connection, then clear the task.
 """
 
