@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from include.base.canonical import canonical_json, digest_of, effect_key, sha256_hex
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def shuffled(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: shuffled(value[key]) for key in reversed(list(value))}
+    if isinstance(value, list):
+        return [shuffled(inner) for inner in value]
+    return value
+
+
+@given(VALUES)
+def test_equal_values_have_equal_bytes_whatever_the_order_of_keys(value: object) -> None:
+    assert canonical_json(value) == canonical_json(shuffled(value))
+    assert json.loads(canonical_json(value)) == value
+
+
+def test_known_bytes() -> None:
+    assert canonical_json({"b": [1, None, True], "a": "é\n"}) == '{"a":"é\\n","b":[1,null,true]}'.encode()
+    assert digest_of({}) == hashlib.sha256(b"{}").hexdigest()
+    assert sha256_hex(iter([b"a", b"bc"])) == sha256_hex(b"abc") == hashlib.sha256(b"abc").hexdigest()
+
+
+@pytest.mark.parametrize("value", [1.0, {"a": [1.5]}, [float("nan")], {1: "a"}, {"a": {2: 3}}])
+def test_what_has_no_one_spelling_is_refused(value: object) -> None:
+    with pytest.raises(TypeError):
+        canonical_json(value)
+
+
+def test_an_effect_key_depends_on_every_part() -> None:
+    parts = ("labeling_approval", "tickets", "version:1", "ab", 1)
+    keys = {effect_key(*parts)}
+    for place in range(4):
+        keys.add(effect_key(*(f"{part}x" if number == place else part for number, part in enumerate(parts))))  # type: ignore[arg-type]
+    keys.add(effect_key(*parts[:4], 2))  # type: ignore[arg-type]
+    assert len(keys) == 6
+    assert effect_key("a", "bc", "d", "e") != effect_key("ab", "c", "d", "e")
