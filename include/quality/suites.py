@@ -178,6 +178,16 @@ def _version_rows(name: str) -> Callable[[Project | None, Mapping[str, Any]], Su
                 Check("matches", "task_id", "a task id is a SHA-256", {"regex": DIGEST}),
                 Check("unique", "task_id", "one label for each task"),
                 Check("not_null", "value", "every row has a label"),
+                Check(
+                    "in_set",
+                    "value",
+                    "every label is an accepted or a rejected answer",
+                    {"value_set": ("accept", "reject")},
+                ),
+                Check("not_null", "labels_unknown", "every row's labels were compared with the project's"),
+                Check("between", "labels_unknown", "every label is the project's", {"max_value": 0}),
+                Check("not_null", "persons", "every row says who labelled it"),
+                Check("between", "persons", "every row was labelled by somebody", {"min_value": 1}),
             ),
             id_column="task_id",
         )

@@ -68,7 +68,15 @@ def test_two_hundred_thousand_staged_rows_in_bounded_memory(tmp_path):
     with staged.open("w") as out:
         for number in range(200_000):
             out.write(
-                json.dumps({"task_id": f"{number % 199_999:064x}", "value": {"answer": "accept"}, "x": "y" * 300})
+                json.dumps(
+                    {
+                        "task_id": f"{number % 199_999:064x}",
+                        "value": "accept",
+                        "labels_unknown": 0,
+                        "persons": 1,
+                        "x": "y" * 300,
+                    }
+                )
             )
             out.write("\n")
     run_suite([], suite_for("version_rows"))
