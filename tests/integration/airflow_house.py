@@ -1,4 +1,4 @@
-"""A house for the tests of a real Airflow: its outside systems, ways to hold and kill it, and a life that nothing disturbs.
+"""A house for the tests of a real Airflow: its outside systems, ways to hold and kill it, and an undisturbed life.
 
 The local Confluence and OpenText are served from the test's own process, so that a test can hold a task at one exact
 request while it kills what runs it. Airflow's four components are processes of their own.
@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -176,9 +176,13 @@ class Systems:
                 labelops = {**task["labelops"], "served": stamp}
                 rows.append(
                     {
-                        **task, "labelops": labelops, **decide(task), "_timestamp": int(moment.timestamp()),
-                        "_annotator_id": session, "_session_id": session,
-                    }  # fmt: skip
+                        **task,
+                        "labelops": labelops,
+                        **decide(task),
+                        "_timestamp": int(moment.timestamp()),
+                        "_annotator_id": session,
+                        "_session_id": session,
+                    }
                 )
         return import_jsonl(f"sqlite:///{self.prodigy_file}", project.answers, rows)
 
@@ -254,7 +258,9 @@ class Systems:
         return {
             "ledger holds": verified.ok,
             "events": Counter(
-                (event.action, event.subject) for event in events if event.action not in ("effect.done", "release.refused")
+                (event.action, event.subject)
+                for event in events
+                if event.action not in ("effect.done", "release.refused")
             ),
             "effects": Counter((event.actor, event.subject) for event in events if event.action == "effect.done"),
             "versions": versions,
@@ -560,7 +566,7 @@ class House:
     def orphan(self, victim: Victim) -> None:
         """Kill a task's supervisor and freeze the task: Airflow will think that the task is dead, and it is not.
 
-        In this order, and while a lock holds the task: the kernel hangs up a process that is stopped when it is orphaned.
+        In this order, while a lock holds the task: the kernel hangs up a process that is stopped when it is orphaned.
         """
         self.kill(victim.supervisor)
         wait_until(lambda: victim.supervisor not in dict(_sessions()), 10, "the end of the supervisor", 0.01)
@@ -586,16 +592,26 @@ class House:
         """Start a component that was killed."""
         self._start((name,))
 
+    def lock(self, file: Path) -> AbstractContextManager[None]:
+        """Keep every other writer out of a SQLite file from now on, until the end of the ``with`` that takes this."""
+        connection = sqlite3.connect(file, timeout=20, isolation_level=None, check_same_thread=False)
+        connection.execute("BEGIN IMMEDIATE")
+
+        @contextmanager
+        def held() -> Iterator[None]:
+            try:
+                yield
+            finally:
+                connection.rollback()
+                connection.close()
+
+        return held()
+
     @contextmanager
     def locked(self, file: Path) -> Iterator[None]:
-        """Keep every other writer out of a SQLite file."""
-        connection = sqlite3.connect(file, timeout=20, isolation_level=None)
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        """Keep every other writer out of a SQLite file for a while."""
+        with self.lock(file):
             yield
-        finally:
-            connection.rollback()
-            connection.close()
 
     def wait_claim(self, use_case: str, try_number: int, seconds: float = 90) -> None:
         """Wait until a try has claimed the effect of a use case; looks every millisecond."""
