@@ -150,7 +150,7 @@ class ProdigyHook(BaseHook):
     conn_name_attr = "prodigy_conn_id"
     default_conn_name = "prodigy_default"
     conn_type = "prodigy"
-    hook_name = "Prodigy"
+    hook_name = "Prodigy database"
 
     def __init__(self, prodigy_conn_id: str = default_conn_name) -> None:
         super().__init__()
