@@ -17,7 +17,6 @@ def main() -> int:
     parser.add_argument("command", choices=["demo", "up", "down"])
     parser.add_argument("--quiet", action="store_true", help="say nothing when there is nothing to stop")
     chosen = parser.parse_args()
-    sys.path.insert(0, str(ROOT / "plugins"))
     demo = Demo(Path(os.environ.get("LABELOPS_HOME") or ROOT / ".labelops"), say=lambda line: print(line, flush=True))
     if chosen.command == "down":
         stopped = demo.down()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import subprocess
 import sys
 import threading
 import time
@@ -192,9 +193,9 @@ class Demo:
             database.parent.mkdir(exist_ok=True)
             create_schema(f"sqlite:///{database}")
         Ledger(f"sqlite:///{self.home / 'ledger.db'}").migrate()
-        self._deploy()
         self.say("Starting Airflow: api-server, scheduler, dag-processor, triggerer …")
         self.airflow.prepare(os.environ)
+        self._deploy()
         self.airflow.start(os.environ)
         self.airflow.wait_healthy()
         client = self.airflow.client("admin")
@@ -208,12 +209,16 @@ class Demo:
 
     def _deploy(self) -> None:
         """Deploy our process models, as only the sandbox does; a customer's modeller deploys elsewhere."""
-        os.environ.update(self._environment())
-        from labelops.hooks.opentext import OpenTextWorkflowHook
-
-        hook = OpenTextWorkflowHook()
-        for key in ("labeling_approval", "dataset_release"):
-            hook.deploy(key, (ROOT / "include" / "bpmn" / f"{key}.bpmn").read_text("utf-8"))
+        done = subprocess.run(
+            [sys.executable, "-m", "include.sandbox.deploy"],
+            env=self.airflow.environment(os.environ),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise LabelopsError(f"the process models could not be deployed:\n{done.stderr[-2000:]}")
 
     # --- the play --------------------------------------------------------------------------------------------------
 
@@ -449,11 +454,16 @@ class _Watch:
                     "created": summary.get("created", 0),
                     "updated": summary.get("updated", 0),
                     "effects": "; ".join(_words(one) for one in results) or "nothing changed",
-                    "where": next((one["where"] for one in results if one["where"]), "")
-                    or f"{self._client.url}/dags/{run['dag_id']}/runs/{run['dag_run_id']}",
+                    "where": _where(results) or f"{self._client.url}/dags/{run['dag_id']}/runs/{run['dag_run_id']}",
                 }
             )
         return rows
+
+
+def _where(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return where a person can see the first result that changed something, else the first that is anywhere."""
+    seen = sorted((one for one in results if one["where"]), key=lambda one: not (one["created"] or one["updated"]))
+    return str(seen[0]["where"]) if seen else ""
 
 
 def _words(result: Mapping[str, Any]) -> str:
