@@ -268,14 +268,9 @@ def _pinned_policy(manifest: Manifest) -> Policy:
     """
     if digest_of(manifest.policy) != manifest.policy_digest:
         raise InvalidInput("manifest: policy: its digest is not policy_digest")
-    value = dict(manifest.policy)
-    for name in ("due_hours", "reminder_hours", "grace_hours"):
-        seconds = value.pop(name.replace("_hours", "_seconds"), None)
-        if seconds is not None:
-            value[name] = seconds / 3600
     try:
-        return Policy.model_validate(value)
-    except ValueError as error:
+        return Policy.from_pinned(manifest.policy)
+    except (KeyError, ValueError) as error:
         raise InvalidInput(f"manifest: policy: {error}") from error
 
 

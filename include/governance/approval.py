@@ -766,10 +766,9 @@ def _ended_state(
     if end != "approved":
         void = next((decision for decision in decisions if not decision.counts and decision.outcome == wanted), None)
         if counted:
-            said = f": {counted[0].comment.splitlines()[0][:200]}" if counted[0].comment else ""
             return (
                 ("rejected" if end == "rejected" else "rework"),
-                f"by {_who(counted[0])} as {counted[0].role}{said}",
+                f"by {_who(counted[0])} as {counted[0].role}",
                 (),
             )
         if void is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -27,6 +28,7 @@ __all__ = [
     "SourceRoute",
 ]
 
+_HOURS = ("due_hours", "reminder_hours", "grace_hours")
 NAME = re.compile(r"[a-z][a-z0-9_]{1,48}\Z")
 
 
@@ -191,10 +193,20 @@ class Policy(_Strict):
     def pinned(self) -> dict[str, object]:
         """Return the policy as it goes into a manifest: no floats, hours as whole seconds."""
         value: dict[str, object] = self.model_dump(mode="json")
-        for name in ("due_hours", "reminder_hours", "grace_hours"):
+        for name in _HOURS:
             value[name.replace("_hours", "_seconds")] = round(getattr(self, name) * 3600)
             del value[name]
         return value
+
+    @classmethod
+    def from_pinned(cls, value: Mapping[str, object]) -> Policy:
+        """Return the policy that :meth:`pinned` wrote down.
+
+        :raises ValueError: when it is not a policy.
+        """
+        hours = {name: value[name.replace("_hours", "_seconds")] for name in _HOURS}
+        kept = {name: one for name, one in value.items() if not name.endswith("_seconds")}
+        return cls.model_validate({**kept, **{name: int(str(seconds)) / 3600 for name, seconds in hours.items()}})
 
     @property
     def due(self) -> timedelta:

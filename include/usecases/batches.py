@@ -5,30 +5,38 @@ The ledger is the only memory: which batches there are, which are frozen, and ho
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
 from include.annotation.answers import read_answer
 from include.annotation.seen import SeenNames
-from include.base.canonical import canonical_json
+from include.base.canonical import sha256_hex
 from include.base.errors import InvalidInput
 from include.datasets import batches
 from include.governance.records import Event
 from include.projects.model import Project
-from include.systems.prodigy import ProdigyGateway
+from include.systems.prodigy import ProdigyGateway, Row
 from include.usecases.desk import Desk, short
 
-__all__ = ["OpenBatch", "adopt", "assign", "open_batches", "task_ids"]
+__all__ = ["OpenBatch", "adopt", "assign", "malformed", "open_batches", "task_ids"]
 
 
 @dataclass(frozen=True)
 class OpenBatch:
-    """A batch that is not frozen yet. ``closed_by`` is the person who closed it unfinished, if somebody did."""
+    """A batch that is not frozen yet, or not since its tasks were answered again.
+
+    :param times_frozen: how often it was frozen before.
+    :param closed_by: the person who closed it unfinished, if somebody did.
+    """
 
     digest: str
     size: int
+    times_frozen: int = 0
     closed_by: str | None = None
     closing_reason: str = ""
 
@@ -37,20 +45,27 @@ def assign(desk: Desk, project: Project, prodigy: ProdigyGateway) -> int:
     """Cut what is new in the inbox into batches of the project's size, in order of arrival; return how many.
 
     How far the inbox was cut is the highest row that a batch on the ledger covers, so a run that was killed between two
-    batches goes on where it stopped.
+    batches goes on where it stopped. A row that is no task of ours becomes a finding.
     """
     covered = max(
         (event.body["last_link"] for event in _assigned(desk, project) if event.body["kind"] == "inbox"), default=0
     )
     made = 0
-    ids: list[str] = []
+    ids: dict[str, None] = {}
     last = covered
     for row in prodigy.rows(project.inbox, after=covered):
-        ids.append(row.content["labelops"]["task_id"])
         last = row.link_id
+        task_id = _task_id(row)
+        if task_id is None:
+            desk.finding(
+                project.name, f"dataset:{project.inbox}", "malformed task",
+                f"row {row.link_id} has no task id: it was not put there by ingestion, and belongs to no batch",
+            )  # fmt: skip
+            continue
+        ids[task_id] = None
         if len(ids) == project.annotation.batch_size:
             made += _record(desk, project, ids, "inbox", last)
-            ids = []
+            ids = {}
     if ids:
         made += _record(desk, project, ids, "inbox", last)
     return made
@@ -60,28 +75,26 @@ def adopt(desk: Desk, project: Project, prodigy: ProdigyGateway) -> int:
     """Make batches of answers that belong to none, and of late ones; return how many.
 
     Answers that another recipe or an import brought have no batch; an answer saved after its batch was frozen is late.
-    Both wait for the project's quiet time, so that a session in progress is not cut in two.
+    Both wait for the project's quiet time, so that a session in progress is not cut in two. The digest of the rows seen
+    goes on the ledger, and what was seen before is held against it.
     """
     mark = prodigy.watermark(project.answers)
     scope = f"adopted:{project.name}"
     if not mark.count or desk.ledger.sync_state(scope) == vars(mark):
         return 0
-    frozen = {
-        event.subject.removeprefix("batch:"): event.body["last_link"]
-        for event in desk.ledger.events(project=project.name, actions=["batch.frozen"])
-    }
     strangers: set[str] = set()
     after_freeze: dict[str, int] = {}
     newest = None
+    frozen = _frozen(desk, project)
+    earliest = min((event.body["last_link"] for events in frozen.values() for event in events), default=None)
     with SeenNames() as known:
         for event in _assigned(desk, project):
             known.update(task_ids(desk, event.subject.removeprefix("batch:")))
-        earliest = min(frozen.values(), default=None)
-        for row in prodigy.rows(project.answers):
+        for row in _watched(desk, project, prodigy.rows(project.answers)):
             try:
                 answer = read_answer(row, project)
             except InvalidInput as error:
-                desk.finding(project.name, f"dataset:{project.answers}", "malformed answer", str(error))
+                malformed(desk, project, row, error)
                 continue
             if answer.time and (newest is None or answer.time > newest):
                 newest = answer.time
@@ -89,12 +102,7 @@ def adopt(desk: Desk, project: Project, prodigy: ProdigyGateway) -> int:
                 strangers.add(answer.task_id)
             elif earliest is not None and row.link_id > earliest:
                 after_freeze[answer.task_id] = row.link_id
-    late = {
-        task_id
-        for digest, last_link in frozen.items()
-        for task_id in task_ids(desk, digest)
-        if after_freeze.get(task_id, 0) > last_link
-    }
+    late = _late(desk, project, frozen, after_freeze)
     if (strangers or late) and newest and desk.now() - newest < timedelta(minutes=project.annotation.quiet_minutes):
         desk.log.info("%s: answers outside every batch wait for the quiet time.", project.name)
         return 0
@@ -112,19 +120,38 @@ def adopt(desk: Desk, project: Project, prodigy: ProdigyGateway) -> int:
 
 
 def open_batches(desk: Desk, project: Project, prodigy: ProdigyGateway) -> Iterator[OpenBatch]:
-    """Yield the batches that are not frozen, oldest first, after adopting what belongs to none."""
+    """Yield the batches that are not frozen, oldest first, after adopting what belongs to none.
+
+    The same tasks may be labelled again after they were frozen: their batch is then assigned, and frozen, once more.
+    """
     adopt(desk, project, prodigy)
-    ended = {event.subject for event in desk.ledger.events(project=project.name, actions=["batch.frozen"])}
-    closed = {event.subject: event for event in desk.ledger.events(project=project.name, actions=["batch.closed"])}
+    frozen = _frozen(desk, project)
+    assigned: dict[str, list[Event]] = {}
     for event in _assigned(desk, project):
-        if event.subject not in ended:
-            by = closed.get(event.subject)
-            yield OpenBatch(
-                digest=event.subject.removeprefix("batch:"),
-                size=event.body["size"],
-                closed_by=by.actor if by else None,
-                closing_reason=by.reason if by else "",
-            )
+        assigned.setdefault(event.subject, []).append(event)
+    closed = {event.subject: event for event in desk.ledger.events(project=project.name, actions=["batch.closed"])}
+    for subject, events in assigned.items():
+        rounds = len(frozen.get(subject, ()))
+        if len(events) <= rounds:
+            continue
+        by = closed.get(subject)
+        if by is not None and by.body["times_frozen"] != rounds:
+            by = None
+        yield OpenBatch(
+            digest=subject.removeprefix("batch:"),
+            size=events[-1].body["size"],
+            times_frozen=rounds,
+            closed_by=by.actor if by else None,
+            closing_reason=by.reason if by else "",
+        )
+
+
+def malformed(desk: Desk, project: Project, row: Row, error: InvalidInput) -> None:
+    """Make a finding of an answer that cannot be read: the place and the field, never what it holds."""
+    place = re.split(r": (?:found|set aside)", str(error))[0]
+    desk.finding(
+        project.name, f"dataset:{project.answers}", "malformed answer", f"{place}: malformed", example=row.example_id
+    )
 
 
 def task_ids(desk: Desk, digest: str) -> list[str]:
@@ -136,19 +163,89 @@ def _assigned(desk: Desk, project: Project) -> Iterator[Event]:
     return desk.ledger.events(project=project.name, actions=["batch.assigned"])
 
 
-def _record(desk: Desk, project: Project, ids: list[str], kind: str, last_link: int) -> int:
+def _frozen(desk: Desk, project: Project) -> dict[str, list[Event]]:
+    """Return the times that each batch was frozen, by subject."""
+    found: dict[str, list[Event]] = {}
+    for event in desk.ledger.events(project=project.name, actions=["batch.frozen"]):
+        found.setdefault(event.subject, []).append(event)
+    return found
+
+
+def _late(desk: Desk, project: Project, frozen: dict[str, list[Event]], after_freeze: dict[str, int]) -> set[str]:
+    """Return the tasks answered after every batch that holds them was frozen."""
+    if not after_freeze:
+        return set()
+    times = Counter(event.subject for event in _assigned(desk, project))
+    taken: dict[str, int] = {}
+    waiting: set[str] = set()
+    for subject, count in times.items():
+        freezes = frozen.get(subject, [])
+        for task_id in task_ids(desk, subject.removeprefix("batch:")):
+            if task_id not in after_freeze:
+                continue
+            if count > len(freezes):
+                waiting.add(task_id)
+            else:
+                taken[task_id] = max(taken.get(task_id, 0), freezes[-1].body["last_link"])
+    return {one for one, link in after_freeze.items() if one not in waiting and link > taken.get(one, link)}
+
+
+def _watched(desk: Desk, project: Project, rows: Iterator[Row]) -> Iterator[Row]:
+    """Pass rows on; at their end put their digest on the ledger, and hold the rows seen before against theirs."""
+    subject = f"dataset:{project.answers}"
+    last: Event | None = None
+    for event in desk.ledger.events(subject=subject, actions=["answers.seen"]):
+        last = event
+    state = hashlib.sha256()
+    count = seen_before = link = 0
+    earlier = state.hexdigest()
+    for row in rows:
+        state.update(f"{row.link_id}:{sha256_hex(row.raw)}\n".encode())
+        count, link = count + 1, row.link_id
+        if last is not None and link <= last.body["last_link"]:
+            seen_before, earlier = count, state.hexdigest()
+        yield row
+    if last is not None and earlier != last.digest_after:
+        desk.finding(
+            project.name, subject, "answer changed",
+            f"the {last.body['rows']} answers seen up to row {last.body['last_link']} are not as they were: "
+            f"{seen_before} are there now, with digest {short(earlier)} instead of {short(last.digest_after or '')}",
+        )  # fmt: skip
+    if last is None or state.hexdigest() != last.digest_after:
+        desk.note(
+            "answers.seen",
+            project.name,
+            subject,
+            key=[last.seq if last else 0, state.hexdigest()],
+            before=last.digest_after if last else None,
+            after=state.hexdigest(),
+            body={"rows": count, "last_link": link},
+        )
+
+
+def _task_id(row: Row) -> str | None:
+    labelops = row.content.get("labelops") if isinstance(row.content, dict) else None
+    found = labelops.get("task_id") if isinstance(labelops, dict) else None
+    return found if isinstance(found, str) and len(found) == 64 else None
+
+
+def _record(desk: Desk, project: Project, ids: Iterable[str], kind: str, last_link: int) -> int:
+    """Put a batch on the ledger: anew where the same tasks were frozen before, once for each time."""
     batch = batches.form(ids)
-    digest = desk.store.put_object(canonical_json(sorted(set(ids))))
-    if digest != batch.digest:
+    subject = f"batch:{batch.digest}"
+    if desk.store.put_object(batch.content) != batch.digest:
         raise AssertionError("a batch is named by the bytes of its object")
+    assigned = list(desk.ledger.events(subject=subject, actions=["batch.assigned"]))
+    frozen = sum(1 for _ in desk.ledger.events(subject=subject, actions=["batch.frozen"]))
+    if len(assigned) > frozen:
+        return 0
     new = desk.note(
         "batch.assigned",
         project.name,
-        f"batch:{digest}",
-        key="assigned",
-        after=digest,
+        subject,
+        key=["assigned", frozen],
+        after=batch.digest,
         body={"kind": kind, "size": batch.size, "last_link": last_link},
     )
-    if new:
-        desk.log.info("Batch %s of %s: %d tasks (%s).", short(digest), project.name, batch.size, kind)
+    desk.log.info("Batch %s of %s: %d tasks (%s).", short(batch.digest), project.name, batch.size, kind)
     return int(new)

@@ -12,7 +12,7 @@ from include.bpmn.mapping import ProcessMappings, start_variables
 from include.datasets import freeze as freezing
 from include.datasets import release as releasing
 from include.governance import approval
-from include.governance.records import Event, VersionRecord
+from include.governance.records import Decision, Event, VersionRecord
 from include.projects.model import Project
 from include.systems.opentext import OpenTextGateway
 from include.systems.prodigy import ProdigyGateway
@@ -21,6 +21,7 @@ from include.usecases.gates import require_gate
 from include.usecases.labeling_approval import (
     ApprovalState,
     approval_state,
+    approval_states,
     check_deployed,
     evaluate,
     record_decisions,
@@ -74,9 +75,10 @@ def pending(desk: Desk, project: Project, chosen: str | None) -> Iterator[WorkIt
             )
         versions = found
     released = {event.subject for event in desk.ledger.events(project=project.name, actions=["release.done"])}
+    states = approval_states(desk, project)
     for version in versions:
         subject = f"version:{version.digest}"
-        if chosen is None and (subject in released or approval_state(desk, version.digest).state != "approved"):
+        if chosen is None and (subject in released or states[version.digest].state != "approved"):
             continue
         yield WorkItem(project.name, subject, {"number": version.number, "chosen": chosen is not None})
 
@@ -98,7 +100,7 @@ def check(
     problems = [f"the frozen files: {one}" for one in freezing.verify_version(desk.store, project.name, digest)]
     if not problems:
         manifest = freezing.read_manifest(desk.store, project.name, digest)
-        problems += releasing.policy_problems(project, manifest, desk.ledger.decisions(digest))
+        problems += releasing.policy_problems(project, manifest, _standing(desk, digest, where))
         problems += _source_problems(desk, project, digest, prodigy)
     if where.state != "approved":
         problems.append(f"the ledger says of its approval: {where.state}, attempt {where.attempt}")
@@ -119,6 +121,12 @@ def refused_before(desk: Desk, checked: Checked) -> bool:
         event.body["evidence"] == checked.evidence
         for event in desk.ledger.events(subject=f"version:{checked.version.digest}", actions=["release.refused"])
     )
+
+
+def _standing(desk: Desk, digest: str, where: ApprovalState) -> list[Decision]:
+    """Return the decisions of the current attempt; what was refused before a resubmission forbids nothing any more."""
+    asked = where.requested.body["process_id"] if where.requested else ""
+    return [one for one in desk.ledger.decisions(digest) if one.process_id == asked]
 
 
 def refuse(desk: Desk, project: Project, checked: Checked) -> None:
@@ -152,10 +160,20 @@ def ask_release(
     version, mapping = checked.version, mappings.dataset_release
     subject = f"version:{version.digest}"
     known = _requested(desk, version.digest)
-    if known is not None and (known.body["passed"] or checked.problems):
+    # A new process for a new approval, and once what was missing is there; else the one that runs or has decided.
+    stands = known is not None and known.body["approval_attempt"] == checked.where.attempt
+    if known is not None and stands and (known.body["passed"] or checked.problems):
+        desk.log.info("The release process %s was started before.", known.body["process_id"])
         return {"process_id": known.body["process_id"], "created": 0}
     check_deployed(desk, project, opentext, mapping)
     attempt = 1 if known is None else known.body["attempt"] + 1
+    requester = desk.requester()
+    if requester is not None:
+        # Before the process is started: if this run is killed, the next one still knows who asked.
+        desk.note(
+            "release.asked", project.name, subject, key=["asked", attempt, requester], actor=requester,
+            after=version.digest, body={"attempt": attempt, "requesters": [requester]},
+        )  # fmt: skip
     key = effect_key(USE_CASE, project.name, subject, version.digest, attempt)
     effect = desk.claim(USE_CASE, project.name, subject, version.digest, attempt)
     effect.check()
@@ -171,24 +189,33 @@ def ask_release(
             "dataset_rows": version.row_count,
             "checks_passed": not checked.problems,
             "check_problems": len(checked.problems),
-            "evidence_hint": f"Comment with {short(version.digest)} before you complete, so that your decision is attested.",
+            "evidence_hint": f"Comment with {short(version.digest)} before you complete: that attests your decision.",
         },
     )
-    desk.note(
-        "release.requested",
-        project.name,
-        subject,
-        key=["requested", attempt],
-        after=version.digest,
-        body={
-            "process_id": process_id,
-            "business_key": key,
-            "attempt": attempt,
-            "passed": not checked.problems,
-            "requesters": sorted({one for one in (desk.requester(),) if one}),
-        },
+    desk.finish(
+        effect,
+        desk.event(
+            "release.requested",
+            project.name,
+            subject,
+            after=version.digest,
+            body={
+                "process_id": process_id,
+                "business_key": key,
+                "attempt": attempt,
+                "approval_attempt": checked.where.attempt,
+                "passed": not checked.problems,
+            },
+        ),
+        ["requested", attempt],
+        process_id,
+        created=int(created),
+        detail=f"attempt {attempt}",
     )
-    effect.done(process_id, created=int(created), updated=0, detail=f"attempt {attempt}")
+    desk.log.info(
+        "%s the release process %s (attempt %d), reporting %d problem(s).",
+        "Started" if created else "Found", process_id, attempt, len(checked.problems),
+    )  # fmt: skip
     return {"process_id": process_id, "created": int(created)}
 
 
@@ -215,15 +242,23 @@ def hand_over(
     if checked.problems:
         refuse(desk, project, checked)
     require_gate(desk, project, subject, "release_rows", gate, version.rows_digest)
+    before = next(iter(desk.ledger.events(subject=subject, actions=["release.done"])), None)
+    if before is not None:
+        sentence = f"Version {version.number} ({short(version.digest)}) was released before"
+        desk.log.info("%s, in %s.", sentence, before.body["path"])
+        return _result(project, version, "released", sentence, created, False, opentext, desk, before.body["path"])
     decided = release_decision(desk, project, version, opentext, mappings)
     if decided is not None:
         desk.findings(project.name, subject, (("release", one) for one in decided.findings))
         desk.log.info("%s", decided.sentence)
         if decided.state == "waiting":
-            return _result(project, version, "waiting", decided.sentence, created, 0, False, opentext, desk)
+            return _result(project, version, "waiting", decided.sentence, created, False, opentext, desk)
         record_decisions(desk, decided.decisions)
         if decided.state != "released":
-            refuse(desk, project, Checked(version, checked.where, (decided.sentence,), digest_of(decided.sentence)))
+            refusal = Checked(version, checked.where, (decided.sentence,), digest_of(decided.sentence))
+            if not item.detail.get("chosen") and refused_before(desk, refusal):
+                return _result(project, version, decided.state, decided.sentence, created, False, opentext, desk)
+            refuse(desk, project, refusal)
     return _write(desk, project, checked, prodigy, opentext, webhook, created)
 
 
@@ -249,7 +284,11 @@ def release_decision(
         policy=project.policy,
         attempt=known.body["attempt"],
         manifest_persons=freezing.annotators(manifest),
-        requesters=known.body["requesters"],
+        requesters={
+            person
+            for event in desk.ledger.events(subject=f"version:{version.digest}", actions=["release.asked"])
+            for person in event.body["requesters"]
+        },
         role=ROLE,
         business_key=known.body["business_key"],
     )
@@ -269,13 +308,15 @@ def _write(
     effect = desk.claim(f"{USE_CASE}.files", project.name, subject, version.digest)
     effect.check()
     number = version.number or 0
+    asked = _requested(desk, version.digest)
+    processes = {event.body["process_id"] for event in (checked.where.requested, asked) if event is not None}
     written = releasing.write_release(
         desk.store,
         project,
         version.digest,
         number,
         freezing.read_manifest(desk.store, project, version.digest),
-        [asdict(one) for one in desk.ledger.decisions(version.digest)],
+        [asdict(one) for one in desk.ledger.decisions(version.digest) if one.process_id in processes],
     )
     effect.check()
     dataset = project.version_dataset(number)
@@ -291,30 +332,36 @@ def _write(
         "rows": version.row_count,
         "location": str(written.path),
     }
-    if webhook is not None and effect.previous is None:
+    if webhook is not None:
         effect.check()
         webhook(payload, effect.key)
-    new = desk.note(
-        "release.done",
-        project.name,
-        subject,
-        key="done",
-        after=version.digest,
-        body={
-            "number": version.number,
-            "path": f"releases/{project.name}/{written.path.name}",
-            "dataset": dataset,
-            "files": dict(written.files),
-            "webhook": webhook is not None,
-        },
-    )
     made = int(written.created) + int(bool(linked))
-    effect.done(str(written.path), created=made, updated=0, detail=f"version {version.number}")
+    new = desk.finish(
+        effect,
+        desk.event(
+            "release.done",
+            project.name,
+            subject,
+            after=version.digest,
+            body={
+                "number": version.number,
+                "path": f"releases/{project.name}/{written.path.name}",
+                "dataset": dataset,
+                "files": dict(written.files),
+                "webhook": webhook is not None,
+            },
+        ),
+        "done",
+        str(written.path),
+        created=made,
+        detail=f"version {version.number}",
+    )
+    desk.ledger.write_checkpoint(desk.store)
     sentence = (
         f"Version {version.number} ({short(version.digest)}) is released: {version.row_count} rows, dataset {dataset}"
     )
     desk.log.info("%s, in %s.", sentence, written.path)
-    return _result(project, version, "released", sentence, created + made, 0, new, opentext, desk, str(written.path))
+    return _result(project, version, "released", sentence, created + made, new, opentext, desk, str(written.path))
 
 
 def _evidence_problems(
@@ -331,11 +378,7 @@ def _evidence_problems(
     if found.state != "approved":
         problems.append(f"OpenText shows its approval as {found.state}: {found.sentence}")
     at_source = {one.decision_id: (one.outcome, one.counts, one.person) for one in found.decisions}
-    on_ledger = {
-        one.decision_id: (one.outcome, one.counts, one.person)
-        for one in desk.ledger.decisions(digest)
-        if one.attempt == where.attempt and one.process_id in {task.process_id for task in found.decisions}
-    }
+    on_ledger = {one.decision_id: (one.outcome, one.counts, one.person) for one in _standing(desk, digest, where)}
     if on_ledger != at_source:
         problems.append("the decisions on the ledger are not those that OpenText shows now")
     return problems
@@ -359,7 +402,7 @@ def source_drift(desk: Desk, project: Project, digest: str, prodigy: ProdigyGate
     if recorded is not None and sha256_hex(bytes(listing.read_bytes())) != recorded.body["sources_digest"]:
         return [f"{listing.name} of version {short(digest)} is not the list of rows that the ledger recorded"]
     return [
-        f"example {one.example_id} was {one.kind} (expected {short(one.expected)}, found {short(one.found or 'nothing')})"
+        f"example {one.example_id} was {one.kind} (expected {short(one.expected)}, found {short(one.found or '')})"
         for one in freezing.compare_sources(seen, prodigy.example_digests([example for example, _ in seen]))
     ]
 
@@ -385,7 +428,6 @@ def _result(
     state: str,
     sentence: str,
     created: int,
-    updated: int,
     changed: bool,
     opentext: OpenTextGateway,
     desk: Desk,
@@ -399,7 +441,6 @@ def _result(
         state=state,
         sentence=sentence,
         created=created,
-        updated=updated,
         changed=changed,
         where=where or (opentext.process_url(process_id) if process_id else ""),
         detail={"digest": version.digest, "number": version.number, "process_id": process_id},

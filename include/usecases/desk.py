@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -11,20 +12,22 @@ from typing import Any
 from include.base.canonical import SHORT, digest_of, effect_key
 from include.base.errors import Refused
 from include.base.store import Store, StorePath
-from include.governance.effects import Claim, claim
+from include.governance.effects import Claim, Done, claim
 from include.governance.ledger import Ledger
-from include.governance.records import NewEvent
+from include.governance.records import SERVICE, NewEvent
 from include.governance.register import Register
 
-__all__ = ["SERVICE", "Desk", "ItemResult", "RunRef", "WorkItem", "short"]
-
-SERVICE = "labelops"
-"""The actor of everything that no person did."""
+__all__ = ["Desk", "ItemResult", "RunRef", "WorkItem", "event_key", "short"]
 
 
 def short(digest: str) -> str:
     """Return as much of a digest as people read and repeat."""
     return digest[:SHORT]
+
+
+def event_key(action: str, project: str, subject: str, key: object) -> str:
+    """Return the name under which an event is on the ledger once."""
+    return digest_of([action, project, subject, key])
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class ItemResult:
 class Desk:
     """Everything a step needs but the outside systems.
 
-    :param staging: this try's own folder; nothing else writes there.
+    :param staging: this try's own folder, made when it is first needed; nothing else writes there.
     :param now: the clock, in UTC.
     """
 
@@ -97,6 +100,14 @@ class Desk:
     staging: StorePath
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("labelops"))
     now: Callable[[], datetime] = field(default_factory=lambda: lambda: datetime.now(UTC))
+
+    @contextmanager
+    def open(self) -> Iterator[Desk]:
+        """Close the ledger's connections at the end, however it ends."""
+        try:
+            yield self
+        finally:
+            self.ledger.close()
 
     def claim(self, use_case: str, project: str, subject: str, digest: str, attempt: int = 1) -> Claim:
         """Claim one effect for this try; an older try that is still running is refused from now on."""
@@ -109,6 +120,69 @@ class Desk:
             run=f"{self.run.dag_id}/{self.run.run_id}/{self.run.task_id}/{self.run.map_index}",
             try_number=self.run.try_number,
         )
+
+    def done(self, use_case: str, project: str, subject: str, digest: str, attempt: int = 1) -> Done | None:
+        """Return how an effect was completed; asked first, so that a run with nothing to do claims nothing."""
+        return self.ledger.done(effect_key(use_case, project, subject, digest, attempt))
+
+    def staged(self, name: str) -> StorePath:
+        """Return where to stage a file of this try. The folder is made only now: a quiet run leaves none."""
+        self.staging.mkdir(parents=True, exist_ok=True)
+        return self.staging / name
+
+    def event(
+        self,
+        action: str,
+        project: str,
+        subject: str,
+        *,
+        actor: str = SERVICE,
+        before: str | None = None,
+        after: str | None = None,
+        reason: str = "",
+        body: Mapping[str, Any] | None = None,
+    ) -> NewEvent:
+        """Return an event of this run, for a transaction that holds more than this event."""
+        return NewEvent(
+            actor=actor,
+            action=action,
+            project=project,
+            subject=subject,
+            digest_before=before,
+            digest_after=after,
+            reason=reason,
+            run=self.run.text,
+            body=dict(body or {}),
+        )
+
+    def finish(
+        self,
+        effect: Claim,
+        event: NewEvent,
+        key: object,
+        reference: str,
+        *,
+        created: int = 0,
+        updated: int = 0,
+        detail: str = "",
+        states: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> bool:
+        """Put an effect, its event and what the sync has seen on the ledger, all or nothing.
+
+        Killed before, the next run finds the effect in the world and comes here again; killed after, nothing is open.
+
+        :param key: what makes the event one and the same among those of its action and subject.
+        :param states: sync states by scope.
+        :return: whether the event was new.
+        :raises Fenced: when a newer try has taken over.
+        """
+        with self.ledger.transaction() as transaction:
+            transaction.check(effect)
+            _, new = transaction.append(event, key=event_key(event.action, event.project, event.subject, key))
+            for scope, value in (states or {}).items():
+                transaction.save_sync_state(scope, value)
+            effect.done_in(transaction, reference, created=created, updated=updated, detail=detail)
+        return new
 
     def note(
         self,
@@ -124,30 +198,42 @@ class Desk:
         body: Mapping[str, Any] | None = None,
     ) -> bool:
         """Put an event on the ledger; with a ``key``, once only. Return whether it was new."""
-        _, created = self.ledger.append(
-            NewEvent(
-                actor=actor,
-                action=action,
-                project=project,
-                subject=subject,
-                digest_before=before,
-                digest_after=after,
-                reason=reason,
-                run=self.run.text,
-                body=dict(body or {}),
-            ),
-            key=None if key is None else digest_of([action, project, subject, key]),
-        )
+        event = self.event(action, project, subject, actor=actor, before=before, after=after, reason=reason, body=body)
+        named = None if key is None else event_key(action, project, subject, key)
+        _, created = self.ledger.append(event, key=named)
         return created
 
     def finding(self, project: str, subject: str, kind: str, detail: str, **body: Any) -> bool:
         """Record something a person must look at, once for each distinct finding."""
         self.log.warning("Finding (%s) on %s of %s: %s", kind, subject, project, detail)
+        if self.ledger.find(event_key("finding", project, subject, [kind, detail])) is not None:
+            return False  # on most nights nothing is new, and nobody has to wait for the right to write
         return self.note("finding", project, subject, key=[kind, detail], reason=detail, body={"kind": kind, **body})
 
     def findings(self, project: str, subject: str, found: Iterable[tuple[str, str]]) -> int:
         """Record several findings of ``(kind, detail)``; return how many were new."""
         return sum(self.finding(project, subject, kind, detail) for kind, detail in found)
+
+    def note_in_force(self, kind: str, project: str, digest: str) -> bool:
+        """Put on the ledger under which register or policy work goes on, each time that it changed.
+
+        :param kind: ``register`` or ``policy``.
+        """
+        subject = f"{kind}:{project}" if project else kind
+        before = None
+        for event in self.ledger.events(subject=subject, actions=[f"{kind}.in_force"]):
+            before = event
+        if before is not None and before.digest_after == digest:
+            return False
+        self.log.info("The %s in force%s is now %s.", kind, f" for {project}" if project else "", short(digest))
+        return self.note(
+            f"{kind}.in_force",
+            project,
+            subject,
+            key=[before.seq if before else 0, digest],
+            before=before.digest_after if before else None,
+            after=digest,
+        )
 
     def requester(self) -> str | None:
         """Return the person who triggered the run, None when the scheduler did.

@@ -7,30 +7,48 @@ harvests what is decided; nothing here waits.
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from include.annotation.answers import Answer, read_answer
-from include.base.canonical import digest_of, effect_key, sha256_hex
-from include.base.errors import InvalidInput, Refused
+from include.base.canonical import canonical_json, digest_of, effect_key, sha256_hex
+from include.base.errors import InvalidInput, Refused, Unavailable
 from include.bpmn.check import check_model
 from include.bpmn.mapping import ProcessMapping, start_variables
 from include.datasets import freeze as freezing
 from include.datasets.batches import BatchTally, Progress
 from include.governance import approval
 from include.governance.records import Event, VersionRecord
-from include.projects.model import Project
+from include.projects.model import Policy, Project
 from include.systems.opentext import OpenTextGateway
 from include.systems.prodigy import ProdigyGateway
-from include.usecases.batches import OpenBatch, open_batches, task_ids
-from include.usecases.desk import Desk, ItemResult, WorkItem, short
+from include.usecases.batches import OpenBatch, malformed, open_batches, task_ids
+from include.usecases.desk import Desk, ItemResult, WorkItem, event_key, short
 from include.usecases.gates import require_gate, stage_version
 
-__all__ = ["capture", "close_batch", "freeze", "pending", "request", "resubmit", "snapshot"]
+__all__ = [
+    "ApprovalState",
+    "approval_state",
+    "approval_states",
+    "capture",
+    "check_deployed",
+    "close_batch",
+    "evaluate",
+    "freeze",
+    "next_look",
+    "pending",
+    "record_decisions",
+    "request",
+    "resubmit",
+    "snapshot",
+]
 
 USE_CASE = "labeling_approval"
+SUITE = "version_rows"
 TERMINAL = ("approved", "rejected", "rework", "undecided", "void", "expired", "cancelled", "stale")
 """The stated results of an approval; each ends the attempt."""
 
@@ -41,38 +59,63 @@ class ApprovalState:
 
     :param state: ``frozen`` (nobody was asked yet), ``requested``, or one of :data:`TERMINAL`.
     :param requested: the request of the current attempt.
+    :param ending: our decision to end the current attempt's process, from when on nothing else counts.
     :param requesters: every person who asked, resubmitted or closed the batch: none of them may approve.
+    :param gate_passed: whether the version's own gate passed.
     """
 
-    state: str
-    attempt: int
-    requested: Event | None
-    requesters: frozenset[str]
-    gate_passed: bool
+    state: str = "frozen"
+    attempt: int = 1
+    requested: Event | None = None
+    ending: Event | None = None
+    requesters: frozenset[str] = frozenset()
+    gate_passed: bool = False
+
+    def after(self, event: Event) -> ApprovalState:
+        """Return where the version stands after one more event about it."""
+        name = event.action.removeprefix("approval.")
+        if event.action == "gate.passed":
+            return replace(self, gate_passed=self.gate_passed or event.body["suite"] == SUITE)
+        now = replace(self, requesters=self.requesters | set(event.body.get("requesters", [])))
+        if name == "requested":
+            return replace(now, state="requested", requested=event)
+        if name == "ending":
+            return replace(now, ending=event)
+        if name == "resubmitted":
+            return replace(now, state="frozen", attempt=now.attempt + 1, requested=None, ending=None)
+        return replace(now, state=name) if name in TERMINAL else now
+
+
+_TELLING = (
+    "version.ready", "gate.passed", "approval.asked", "approval.requested", "approval.ending", "approval.resubmitted",
+    *(f"approval.{state}" for state in TERMINAL),
+)  # fmt: skip
+"""What an approval's state is made of. Who asked for a release did not ask for the approval."""
 
 
 def approval_state(desk: Desk, digest: str) -> ApprovalState:
     """Work out from the ledger where a version stands."""
-    state, attempt, requested, gate_passed = "frozen", 1, None, False
-    requesters: set[str] = set()
-    for event in desk.ledger.events(subject=f"version:{digest}"):
-        if event.action == "approval.requested":
-            state, requested = "requested", event
-        elif event.action == "approval.resubmitted":
-            state, attempt, requested = "frozen", attempt + 1, None
-        elif event.action == "gate.passed":
-            gate_passed = True
-        elif event.action.startswith("approval.") and event.action.removeprefix("approval.") in TERMINAL:
-            state = event.action.removeprefix("approval.")
-        requesters.update(event.body.get("requesters", []))
-    return ApprovalState(state, attempt, requested, frozenset(requesters), gate_passed)
+    state = ApprovalState()
+    for event in desk.ledger.events(subject=f"version:{digest}", actions=_TELLING):
+        state = state.after(event)
+    return state
+
+
+def approval_states(desk: Desk, project: Project) -> defaultdict[str, ApprovalState]:
+    """Work out where all versions of a project stand, by digest, in one pass over the ledger."""
+    states: defaultdict[str, ApprovalState] = defaultdict(ApprovalState)
+    for event in desk.ledger.events(project=project.name, actions=_TELLING):
+        digest = event.subject.removeprefix("version:")
+        if digest != event.subject:
+            states[digest] = states[digest].after(event)
+    return states
 
 
 def pending(desk: Desk, project: Project, prodigy: ProdigyGateway) -> Iterator[WorkItem]:
     """Yield the versions whose approval is open, then the batches that are finished and not yet frozen."""
+    states = approval_states(desk, project)
     for version in desk.ledger.versions(project.name):
-        where = approval_state(desk, version.digest)
-        if where.state not in TERMINAL:
+        if states[version.digest].state not in TERMINAL:
             yield WorkItem(project.name, f"version:{version.digest}", {"kind": "version", "number": version.number})
     batches = list(open_batches(desk, project, prodigy))
     if not batches:
@@ -80,7 +123,7 @@ def pending(desk: Desk, project: Project, prodigy: ProdigyGateway) -> Iterator[W
     for batch, progress in _progress(desk, project, prodigy, batches):
         desk.log.info("Batch %s of %s: %s", short(batch.digest), project.name, progress.why)
         if progress.finished or batch.closed_by:
-            yield WorkItem(project.name, f"batch:{batch.digest}", {"kind": "batch"})
+            yield WorkItem(project.name, f"batch:{batch.digest}", {"kind": "batch", "times_frozen": batch.times_frozen})
 
 
 def freeze(desk: Desk, project: Project, item: WorkItem, prodigy: ProdigyGateway) -> dict[str, Any]:
@@ -90,79 +133,102 @@ def freeze(desk: Desk, project: Project, item: WorkItem, prodigy: ProdigyGateway
     :raises Refused: when the batch is not finished after all.
     """
     kind, _, digest = item.subject.partition(":")
-    if kind == "version":
-        version = _version(desk, project, digest)
-        desk.log.info("Version %d (%s) of %s was frozen before.", version.number, short(digest), project.name)
-        staged = None if approval_state(desk, digest).gate_passed else stage_version(desk, project, digest)
-        return {"digest": digest, "number": version.number, "staged": staged, "created": 0}
+    if kind == "batch":
+        # A try that was killed may have frozen it: then this one goes on with that version.
+        before = list(desk.ledger.events(subject=item.subject, actions=["batch.frozen"]))
+        if len(before) <= item.detail.get("times_frozen", 0):
+            return _freeze(desk, project, digest, prodigy)
+        digest = before[-1].digest_after or ""
+    version = _version(desk, project, digest)
+    passed = approval_state(desk, digest).gate_passed
+    desk.log.info(
+        "Version %d (%s) of %s was frozen before; its gate %s.",
+        version.number, short(digest), project.name, "passed" if passed else "has not passed yet",
+    )  # fmt: skip
+    staged = None if passed else stage_version(desk, project, digest)
+    return {"digest": digest, "number": version.number, "staged": staged, "created": 0}
+
+
+def _freeze(desk: Desk, project: Project, digest: str, prodigy: ProdigyGateway) -> dict[str, Any]:
     batch = next((one for one in open_batches(desk, project, prodigy) if one.digest == digest), None)
     if batch is None:
-        raise Refused(
-            f"batch {short(digest)} of {project.name} is not open: it was frozen meanwhile, or never assigned"
-        )
+        raise Refused(f"batch {short(digest)} of {project.name} is not open: it was never assigned")
     [(_, progress)] = _progress(desk, project, prodigy, [batch])
     if not (progress.finished or batch.closed_by):
         raise Refused(f"batch {short(digest)} of {project.name} is not finished: {progress.why}")
-    effect = desk.claim(USE_CASE, project.name, item.subject, digest)
+    subject = f"batch:{digest}"
+    requester = desk.requester()
+    effect = desk.claim(USE_CASE, project.name, subject, digest, batch.times_frozen + 1)
     members = set(task_ids(desk, digest))
     watermark = prodigy.watermark(project.answers)
-    answers = [answer for answer in _answers(desk, project, prodigy) if answer.task_id in members]
+    answers = [
+        answer
+        for answer in _answers(desk, project, prodigy)
+        # What is saved from now on is late: it goes into the next batch.
+        if answer.task_id in members and answer.link_id <= watermark.last_link
+    ]
     effect.check()
     frozen = freezing.freeze(
         desk.store,
         project,
-        batch.digest,
+        digest,
         sorted(members),
         answers,
         register=desk.register,
         closed_by=batch.closed_by,
         closing_reason=batch.closing_reason,
     )
-    effect.check()
-    record = desk.ledger.record_version(
-        VersionRecord(
-            project=project.name,
-            digest=frozen.digest,
-            rows_digest=frozen.manifest.rows.sha256,
-            batch=batch.digest,
-            policy_digest=project.policy.digest,
-            path=f"versions/{project.name}/{frozen.digest}",
-            row_count=frozen.row_count,
-            requested_by=desk.requester() or "",
-            run=desk.run.text,
+    sources = sha256_hex(bytes((frozen.path / "sources.jsonl").read_bytes()))
+    # One transaction: there is never a version without its batch, or a batch frozen into nothing.
+    with desk.ledger.transaction() as transaction:
+        transaction.check(effect)
+        record = transaction.record_version(
+            VersionRecord(
+                project=project.name,
+                digest=frozen.digest,
+                rows_digest=frozen.manifest.rows.sha256,
+                batch=digest,
+                policy_digest=project.policy.digest,
+                path=f"versions/{project.name}/{frozen.digest}",
+                row_count=frozen.row_count,
+                requested_by=requester or "",
+                run=desk.run.text,
+            )
         )
-    )
-    created = desk.note(
-        "batch.frozen",
-        project.name,
-        f"batch:{batch.digest}",
-        key="frozen",
-        after=frozen.digest,
-        body={"answers": len(answers), "last_link": watermark.last_link, "version": record.number},
-    )
-    requesters = sorted({name for name in (desk.requester(), batch.closed_by) if name})
-    desk.note(
-        "version.ready",
-        project.name,
-        f"version:{frozen.digest}",
-        key="ready",
-        after=frozen.digest,
-        body={
-            "batch": batch.digest,
-            "requesters": requesters,
-            "sources_digest": sha256_hex(bytes((frozen.path / "sources.jsonl").read_bytes())),
-        },
-    )
-    effect.done(f"version:{frozen.digest}", created=int(created), updated=0, detail=f"version {record.number}")
+        transaction.append(
+            desk.event(
+                "batch.frozen",
+                project.name,
+                subject,
+                after=frozen.digest,
+                body={"answers": len(answers), "last_link": watermark.last_link, "version": record.number},
+            ),
+            key=event_key("batch.frozen", project.name, subject, ["frozen", batch.times_frozen]),
+        )
+        transaction.append(
+            desk.event(
+                "version.ready",
+                project.name,
+                f"version:{frozen.digest}",
+                after=frozen.digest,
+                body={
+                    "batch": digest,
+                    "requesters": sorted({name for name in (requester, batch.closed_by) if name}),
+                    "sources_digest": sources,
+                },
+            ),
+            key=event_key("version.ready", project.name, f"version:{frozen.digest}", ["ready", batch.times_frozen]),
+        )
+        effect.done_in(transaction, f"version:{frozen.digest}", created=1, updated=0, detail=f"version {record.number}")
     desk.log.info(
         "Froze batch %s of %s into version %d: %d answers, %d rows, digest %s.",
-        short(batch.digest), project.name, record.number, len(answers), frozen.row_count, frozen.digest,
+        short(digest), project.name, record.number, len(answers), frozen.row_count, frozen.digest,
     )  # fmt: skip
     return {
         "digest": frozen.digest,
         "number": record.number,
         "staged": stage_version(desk, project, frozen.digest),
-        "created": int(created),
+        "created": 1,
     }
 
 
@@ -186,12 +252,24 @@ def request(
         )
     digest, subject = frozen["digest"], f"version:{frozen['digest']}"
     version = _version(desk, project, digest)
-    require_gate(desk, project, subject, "version_rows", gate, version.rows_digest)
+    require_gate(desk, project, subject, SUITE, gate, version.rows_digest)
     where = approval_state(desk, digest)
     if where.state != "frozen":
+        desk.log.info(
+            "Version %d of %s was put before its approvers already (attempt %d).",
+            version.number, project.name, where.attempt,
+        )  # fmt: skip
         return {"digest": digest, "number": version.number, "created": frozen["created"]}
     check_deployed(desk, project, opentext, mapping)
     key = effect_key(USE_CASE, project.name, subject, digest, where.attempt)
+    requester = desk.requester()
+    if requester is not None:
+        # Before the process is started: if this run is killed, the next one still knows who asked.
+        desk.note(
+            "approval.asked", project.name, subject, key=["asked", where.attempt, requester], actor=requester,
+            after=digest, body={"attempt": where.attempt, "requesters": [requester]},
+        )  # fmt: skip
+    policy = desk.store.put_object(canonical_json(project.policy.pinned()))
     effect = desk.claim(USE_CASE, project.name, subject, digest, where.attempt)
     now = desk.now()
     effect.check()
@@ -208,23 +286,23 @@ def request(
             "policy_digest": project.policy.digest,
             "attempt": where.attempt,
             "due_at": (now + project.policy.due).astimezone(UTC).isoformat(),
-            "evidence_hint": f"Comment with {short(digest)} before you complete, so that your decision is attested.",
+            "evidence_hint": f"Comment with {short(digest)} before you complete: that attests your decision.",
         },
     )
-    desk.note(
-        "approval.requested",
-        project.name,
-        subject,
-        key=["requested", where.attempt],
-        after=digest,
-        body={
-            "process_id": process_id,
-            "business_key": key,
-            "attempt": where.attempt,
-            "requesters": sorted({one for one in (desk.requester(),) if one}),
-        },
+    desk.finish(
+        effect,
+        desk.event(
+            "approval.requested",
+            project.name,
+            subject,
+            after=digest,
+            body={"process_id": process_id, "business_key": key, "attempt": where.attempt, "policy": policy},
+        ),
+        ["requested", where.attempt],
+        process_id,
+        created=int(created),
+        detail=f"attempt {where.attempt}",
     )
-    effect.done(process_id, created=int(created), updated=0, detail=f"attempt {where.attempt}")
     desk.log.info(
         "%s the approval process %s for version %d of %s (attempt %d); approvers have until %s.",
         "Started" if created else "Found", process_id, version.number, project.name, where.attempt,
@@ -250,32 +328,81 @@ def capture(
     subject = f"version:{digest}"
     where = approval_state(desk, digest)
     if where.state in TERMINAL or where.requested is None:
+        desk.log.info("Version %d of %s is %s: nothing is open.", version.number, project.name, where.state)
         return _result(project, version, where.state, "nothing is open", created, 0, False, opentext, where), None
+    if where.ending is not None:
+        return _end(desk, project, version, where, where.ending, created, opentext), None
     found = evaluate(desk, project, digest, where, opentext, mapping)
     # While the process runs, a lagging history may still change a decision's grade: it goes on record when it is final.
     fresh = record_decisions(desk, found.decisions) if found.state in TERMINAL else 0
     for finding in found.findings:
         desk.finding(project.name, subject, "approval", finding)
-    updated = _act_on_deadline(desk, project, version, where, found, opentext)
-    changed = False
-    if found.state in TERMINAL:
-        if found.state in ("void", "undecided") and opentext.process(where.requested.body["process_id"]):
-            opentext.terminate(where.requested.body["process_id"], f"{found.state}: {found.sentence}"[:250])
-            updated += 1
-        changed = desk.note(
-            f"approval.{found.state}",
-            project.name,
-            subject,
-            key=[found.state, where.attempt],
-            after=digest,
-            reason=found.sentence,
-            body={"attempt": where.attempt, "process_id": where.requested.body["process_id"]},
-        )
     desk.log.info(
-        "Version %d of %s (%s): %s; %d new decision(s) on the ledger.",
+        "Version %d of %s (%s): %s %d new decision(s) on the ledger.",
         version.number, project.name, short(digest), found.sentence, fresh,
     )  # fmt: skip
+    if found.state in ("void", "undecided", "stale", "expired"):
+        # Decided here, and not by the process: what we decided is on the ledger before its process is ended, or a run
+        # that is killed in between would find it "ended from outside".
+        desk.note(
+            "approval.ending", project.name, subject, key=["ending", where.attempt], after=digest,
+            reason=found.sentence, body={"attempt": where.attempt, "state": found.state},
+        )  # fmt: skip
+        ending = approval_state(desk, digest).ending
+        if ending is None:
+            raise AssertionError("the ledger holds what was just put on it")
+        return _end(desk, project, version, where, ending, created, opentext), found
+    updated = _act_on_deadline(desk, project, version, where, found, opentext)
+    changed = found.state in TERMINAL and desk.note(
+        f"approval.{found.state}",
+        project.name,
+        subject,
+        key=[found.state, where.attempt],
+        after=digest,
+        reason=found.sentence,
+        body={"attempt": where.attempt, "process_id": where.requested.body["process_id"]},
+    )
     return _result(project, version, found.state, found.sentence, created, updated, changed, opentext, where), found
+
+
+def _end(
+    desk: Desk,
+    project: Project,
+    version: VersionRecord,
+    where: ApprovalState,
+    ending: Event,
+    created: int,
+    opentext: OpenTextGateway,
+) -> ItemResult:
+    """End the process of an attempt that came to nothing, unless it has ended, and put the result on the ledger."""
+    if where.requested is None:
+        raise AssertionError("an attempt that ends was requested")
+    state, subject, process_id = ending.body["state"], ending.subject, where.requested.body["process_id"]
+    effect = desk.claim(f"{USE_CASE}.end", project.name, subject, version.digest, where.attempt)
+    running = opentext.process(process_id) is not None
+    if running:
+        effect.check()
+        opentext.terminate(process_id, f"{state}: {ending.reason}"[:250])
+    new = desk.finish(
+        effect,
+        desk.event(
+            f"approval.{state}",
+            project.name,
+            subject,
+            after=version.digest,
+            reason=ending.reason,
+            body={"attempt": where.attempt, "process_id": process_id},
+        ),
+        [state, where.attempt],
+        process_id,
+        updated=int(running),
+        detail=state,
+    )
+    desk.log.info(
+        "Version %d of %s is %s; its process %s %s.",
+        version.number, project.name, state, process_id, "was ended" if running else "had ended",
+    )  # fmt: skip
+    return _result(project, version, state, ending.reason, created, int(running), new, opentext, where)
 
 
 def evaluate(
@@ -286,7 +413,10 @@ def evaluate(
     opentext: OpenTextGateway,
     mapping: ProcessMapping,
 ) -> approval.Evaluation:
-    """Read the process of a version at its source and judge it, writing nothing but the assignees seen."""
+    """Read the process of a version at its source and judge it, writing nothing but the assignees seen.
+
+    The policy is the one that was in force when the approvers were asked, whatever the project's file says since.
+    """
     if where.requested is None:
         raise Refused(f"version {short(digest)} of {project.name} was never put before approvers")
     manifest = freezing.read_manifest(desk.store, project.name, digest)
@@ -299,7 +429,7 @@ def evaluate(
         requesters=where.requesters,
         mapping=mapping,
         register=desk.register,
-        policy=project.policy,
+        policy=Policy.from_pinned(json.loads(desk.store.get_object(where.requested.body["policy"]))),
         attempt=where.attempt,
         started_at=where.requested.time,
         now=desk.now(),
@@ -307,21 +437,32 @@ def evaluate(
 
 
 def snapshot(desk: Desk, process_id: str, opentext: OpenTextGateway) -> approval.ProcessSnapshot:
-    """Read all that a process shows about who did what, and remember the assignees seen at this poll."""
+    """Read all that a process shows about who did what, and remember the assignees seen at this poll.
+
+    It takes several requests, and people go on meanwhile. So a running process is read again after its tasks: a task
+    completed in between would be seen without the variables that hold its outcome.
+
+    :raises Unavailable: when the process never stood still.
+    """
     history = opentext.history(process_id)
-    tasks = list(opentext.historic_tasks(process_id))
-    waiting = [] if history.ended_at else list(opentext.tasks(process_id=process_id))
+    for _ in range(5):
+        tasks = list(opentext.historic_tasks(process_id))
+        waiting = [] if history.ended_at else list(opentext.tasks(process_id=process_id))
+        comments = opentext.comments(process_id)
+        before, history = history, history if history.ended_at else opentext.history(process_id)
+        if before == history:
+            break
+    else:
+        raise Unavailable(
+            f"process {process_id} changed each time it was read; it is read again later", system="opentext"
+        )
     scope = f"observed:{process_id}"
     earlier = desk.ledger.sync_state(scope) or {}
     observed = approval.observe(earlier, waiting)
     if observed != earlier:
         desk.ledger.save_sync_state(scope, observed)
     return approval.ProcessSnapshot(
-        history=history,
-        tasks=tasks,
-        open_tasks=waiting,
-        comments=opentext.comments(process_id),
-        observed=observed,
+        history=history, tasks=tasks, open_tasks=waiting, comments=comments, observed=observed
     )
 
 
@@ -337,51 +478,69 @@ def close_batch(desk: Desk, project: Project, prefix: str, reason: str, prodigy:
     :raises InvalidInput: for an unknown batch or an empty reason.
     """
     person = _person(desk, "closing a batch")
-    _reason(reason, "close")
+    _checked(prefix, reason, "close")
+    if _said_in_this_run(desk, project, "batch.closed", "batch:", prefix):
+        return
     batches = [one for one in open_batches(desk, project, prodigy) if one.digest.startswith(prefix)]
     if len(batches) != 1:
-        raise InvalidInput(f"close: {prefix!r} names {len(batches)} open batches of {project.name}")
+        raise InvalidInput(f"close: {prefix!r} names {len(batches)} open batches of {project.name}; allowed: one")
     [(batch, progress)] = _progress(desk, project, prodigy, batches)
+    if batch.closed_by is not None:
+        raise Refused(f"batch {prefix} of {project.name} was closed by {batch.closed_by} already")
+    missing = progress.expected - progress.done
     desk.note(
         "batch.closed",
         project.name,
         f"batch:{batch.digest}",
-        key="closed",
+        key=["closed", batch.times_frozen],
         actor=person,
         reason=reason,
-        body={"missing": progress.expected - progress.done, "requesters": [person]},
+        body={
+            "missing": missing,
+            "requesters": [person],
+            "run_id": desk.run.run_id,
+            "times_frozen": batch.times_frozen,
+        },
     )
+    desk.log.info("%s closed batch %s of %s: %d answer(s) are missing.", person, prefix, project.name, missing)
 
 
 def resubmit(desk: Desk, project: Project, prefix: str, reason: str) -> None:
     """Record the decision to put a version before its approvers again, as a new attempt.
 
-    :raises Refused: when nobody in the register triggered the run, or an approval is still open.
+    :raises Refused: when nobody in the register triggered the run, an approval is still open, or it was released.
     :raises InvalidInput: for an unknown version or an empty reason.
     """
     person = _person(desk, "resubmitting a version")
-    _reason(reason, "resubmit")
+    _checked(prefix, reason, "resubmit")
+    if _said_in_this_run(desk, project, "approval.resubmitted", "version:", prefix):
+        return
     versions = [one for one in desk.ledger.versions(project.name) if one.digest.startswith(prefix)]
     if len(versions) != 1:
-        raise InvalidInput(f"resubmit: {prefix!r} names {len(versions)} versions of {project.name}")
+        raise InvalidInput(f"resubmit: {prefix!r} names {len(versions)} versions of {project.name}; allowed: one")
+    subject = f"version:{versions[0].digest}"
     where = approval_state(desk, versions[0].digest)
-    already = [
-        event
-        for event in desk.ledger.events(subject=f"version:{versions[0].digest}", actions=["approval.resubmitted"])
-        if event.body.get("run_id") == desk.run.run_id
-    ]
-    if already:
-        return
-    if where.state not in TERMINAL or where.state == "approved":
+    if where.state not in TERMINAL:
         raise Refused(f"version {prefix} of {project.name} is {where.state}: only a decided one can be resubmitted")
+    if any(desk.ledger.events(subject=subject, actions=["release.done"], limit=1)):
+        raise Refused(f"version {prefix} of {project.name} is released: its approval stands")
     desk.note(
         "approval.resubmitted",
         project.name,
-        f"version:{versions[0].digest}",
+        subject,
         key=["resubmitted", where.attempt + 1],
         actor=person,
         reason=reason,
         body={"attempt": where.attempt + 1, "requesters": [person], "run_id": desk.run.run_id},
+    )
+    desk.log.info("%s resubmitted version %s of %s as attempt %d.", person, prefix, project.name, where.attempt + 1)
+
+
+def _said_in_this_run(desk: Desk, project: Project, action: str, kind: str, prefix: str) -> bool:
+    """Tell whether an earlier try of this very run has recorded a person's word already."""
+    return any(
+        event.body["run_id"] == desk.run.run_id and event.subject.startswith(f"{kind}{prefix}")
+        for event in desk.ledger.events(project=project.name, actions=[action])
     )
 
 
@@ -417,34 +576,41 @@ def _act_on_deadline(
     found: approval.Evaluation,
     opentext: OpenTextGateway,
 ) -> int:
-    """Remind, escalate or end an approval that is late, each once an attempt; return the number of effects."""
-    if found.next_step is None or where.requested is None:
+    """Remind or escalate an approval that is late, each once an attempt; return the number of effects."""
+    step = found.next_step
+    if step not in ("remind", "escalate") or where.requested is None:
+        return 0
+    subject, use_case = f"version:{version.digest}", f"{USE_CASE}.{step}"
+    if desk.done(use_case, project.name, subject, version.digest, where.attempt) is not None:
         return 0
     process_id = where.requested.body["process_id"]
-    subject = f"version:{version.digest}"
-    effect = desk.claim(f"{USE_CASE}.{found.next_step}", project.name, subject, version.digest, where.attempt)
-    if effect.previous:
-        return 0
-    effect.check()
-    open_tasks = ", ".join(sorted(task.name for task in opentext.tasks(process_id=process_id))) or "none"
-    if found.next_step == "expire":
-        opentext.terminate(process_id, f"expired: not decided by {found.expires_at:%Y-%m-%d %H:%M} UTC")
-    else:
-        text = {
-            "remind": f"Reminder: version {version.number} of {project.title} ({short(version.digest)}) waits for a "
-            f"decision until {found.due:%Y-%m-%d %H:%M} UTC. Open: {open_tasks}.",
-            "escalate": f"Escalated to {project.policy.escalation_role or project.owner}: version {version.number} of "
-            f"{project.title} ({short(version.digest)}) was due at {found.due:%Y-%m-%d %H:%M} UTC. Open: {open_tasks}. "
-            f"Without a decision it expires at {found.expires_at:%Y-%m-%d %H:%M} UTC.",
-        }[found.next_step]
-        if not any(comment.message == text for comment in opentext.comments(process_id)):
-            opentext.add_comment(process_id, text)
-        if found.next_step == "escalate":
-            for task in opentext.tasks(process_id=process_id):
-                opentext.update_task(task.id, priority=100)
-    done = {"remind": "reminded", "escalate": "escalated", "expire": "timed_out"}[found.next_step]
-    desk.note(f"approval.{done}", project.name, subject, key=[done, where.attempt], body={"process_id": process_id})
-    effect.done(process_id, created=0, updated=1, detail=found.next_step)
+    effect = desk.claim(use_case, project.name, subject, version.digest, where.attempt)
+    tasks = list(opentext.tasks(process_id=process_id))
+    due = f"{found.due:%Y-%m-%d %H:%M} UTC"
+    text = {
+        "remind": f"Reminder: version {version.number} of {project.title} ({short(version.digest)}) waits for a "
+        f"decision until {due}.",
+        "escalate": f"Escalated to {project.policy.escalation_role or project.owner}: version {version.number} of "
+        f"{project.title} ({short(version.digest)}) was due at {due}. "
+        f"Without a decision it expires at {found.expires_at:%Y-%m-%d %H:%M} UTC.",
+    }[step]
+    if not any(comment.message.startswith(text) for comment in opentext.comments(process_id)):
+        effect.check()
+        opentext.add_comment(process_id, f"{text} Open: {', '.join(sorted(one.name for one in tasks)) or 'none'}.")
+    if step == "escalate":
+        for task in tasks:
+            effect.check()
+            opentext.update_task(task.id, priority=100)
+    done = {"remind": "reminded", "escalate": "escalated"}[step]
+    desk.finish(
+        effect,
+        desk.event(f"approval.{done}", project.name, subject, body={"process_id": process_id}),
+        [done, where.attempt],
+        process_id,
+        updated=1,
+        detail=step,
+    )
+    desk.log.info("Version %d of %s was due at %s: %s.", version.number, project.name, due, done)
     return 1
 
 
@@ -463,9 +629,7 @@ def _answers(desk: Desk, project: Project, prodigy: ProdigyGateway) -> Iterator[
         try:
             yield read_answer(row, project)
         except InvalidInput as error:
-            desk.finding(
-                project.name, f"dataset:{project.answers}", "malformed answer", str(error), example=row.example_id
-            )
+            malformed(desk, project, row, error)
 
 
 def _version(desk: Desk, project: Project, digest: str) -> VersionRecord:
@@ -507,7 +671,9 @@ def _person(desk: Desk, what: str) -> str:
     return person
 
 
-def _reason(reason: str, parameter: str) -> None:
+def _checked(prefix: str, reason: str, parameter: str) -> None:
+    if len(prefix) < 6:
+        raise InvalidInput(f"{parameter}: found {prefix!r}; allowed: at least six characters of a digest")
     if not reason.strip():
         raise InvalidInput(f"reason: `{parameter}` needs one, in words, for the ledger")
 
