@@ -11,7 +11,7 @@ they differ), a comment on the process of each released version.
 
 **Gate** `report`.
 
-**When it fails.** *Conflict: somebody edited the page*: move their text to a page of their own and restore ours from its history.
+**When it fails.** *somebody edited the page*: move their text to a page of their own and restore ours from its history.
 *is not ours*: a page of that title existed before; rename it.
 """
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from include.base.errors import InvalidInput
+from include.base.errors import InvalidInput, NotFound
 from include.guidelines import storage
 from include.guidelines.html import Finding
 from include.projects.model import ApprovalMark
@@ -44,6 +44,9 @@ STATE_TOLERANCE = timedelta(seconds=5)
 HISTORY_LIMIT = 200
 """How many versions back the rows of page properties are followed."""
 
+AUTHOR_LIMIT = 10
+"""How many versions back the author of an approved text is looked for."""
+
 VERSION_PLACEHOLDER = "{version}"
 
 
@@ -57,6 +60,7 @@ class Approved:
     :param when: time of the approval (UTC, ISO 8601), or None where the mark does not say.
     :param how: the mark: ``state Verified``, ``label approved``, ``property Status=Approved``.
     :param rows: for properties, the digest of the rows that hold the approval.
+    :param author: account id of who wrote the approved text, None where that was not looked up.
     """
 
     version: int
@@ -65,11 +69,13 @@ class Approved:
     when: str | None
     how: str
     rows: str | None = None
+    author: str | None = None
 
     def value(self) -> dict[str, Any]:
         """Return the approval as JSON."""
         return {
             "approver": self.approver,
+            "author": self.author,
             "digest": self.digest,
             "how": self.how,
             "rows": self.rows,
@@ -181,7 +187,12 @@ def by_state(mark: ApprovalMark, state: ContentState | None, history: History, k
     if version is None:
         detail = "its state is set, but no version matches the time of the state: set the state again"
         return _not_approved(history, known, detail, kind="approval_time_unknown", cleared=False)
-    approved = Approved(version.number, history.digest(version.number), version.author_id, _iso(version.created), how)
+    digest = history.digest(version.number)
+    if known is not None and (known.version, known.digest) == (version.number, digest):
+        author = known.author
+    else:
+        author = _author(history, version, digest)
+    approved = Approved(version.number, digest, version.author_id, _iso(version.created), how, author=author)
     return _compare(history, approved)
 
 
@@ -239,6 +250,24 @@ def by_property(mark: ApprovalMark, history: History, known: Approved | None) ->
         )
         findings.append(Finding("history_too_long", history.current.id, detail))
     return Verdict(approved, tuple(findings))
+
+
+def _author(history: History, approved: PageVersion, digest: str) -> str | None:
+    """Return who wrote the text that a version carries: setting a state makes a version that changes no text."""
+    author = approved.author_id
+    for version in history.versions():
+        if version.number >= approved.number:
+            continue
+        try:
+            same = history.digest(version.number) == digest
+        except (InvalidInput, NotFound):
+            same = False
+        if not same:
+            return author
+        author = version.author_id
+        if approved.number - version.number >= AUTHOR_LIMIT:
+            return None
+    return author
 
 
 def _row_says(mark: ApprovalMark, history: History) -> str:

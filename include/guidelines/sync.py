@@ -64,6 +64,7 @@ class CollectedPage:
     :param version: the approved version, whose text is published.
     :param current_version: the newest version.
     :param approver: Confluence account id, None where the mark does not say.
+    :param author: account id of who wrote the approved text, None where the mark does not say.
     :param approved_at: UTC, ISO 8601, None where the mark does not say.
     :param mark: how it was approved, such as ``state Verified``.
     :param canonical_digest: SHA-256 of the approved text's canonical form.
@@ -77,6 +78,7 @@ class CollectedPage:
     version: int
     current_version: int
     approver: str | None
+    author: str | None
     approved_at: str | None
     mark: str
     canonical_digest: str
@@ -505,6 +507,7 @@ class _Run:
             version=entry.approved.version,
             current_version=page.version.number,
             approver=entry.approved.approver,
+            author=entry.approved.author,
             approved_at=entry.approved.when,
             mark=entry.approved.how,
             canonical_digest=entry.approved.digest,

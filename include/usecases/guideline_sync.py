@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from include.base.canonical import canonical_json
 from include.base.errors import Refused
+from include.governance.records import Event
 from include.guidelines import release, sync
 from include.projects.model import Project
 from include.systems.confluence import ConfluenceGateway
@@ -30,9 +33,16 @@ def collect(desk: Desk, project: Project, confluence: ConfluenceGateway) -> dict
     :return: ``staged``, the gate's rows; ``collected``, the pages; ``digest``, of the release they would make.
     """
     state = desk.ledger.sync_state(_scope(project)) or {}
-    collected = sync.collect(project, confluence, desk.store, state.get("seen"))
+    collected = sync.collect(
+        project,
+        confluence,
+        desk.store,
+        state.get("seen"),
+        resolve_user=lambda account: _name(desk, account),
+    )
     digest = release.release_digest(project, collected)
     current = release.current(desk.store, project.name)
+    told = _published(desk, project)
     subject = f"guideline:{project.name}"
     fresh = desk.findings(
         project.name, subject, ((one.kind, f"page {one.page_id}: {one.detail}") for one in collected.findings)
@@ -42,7 +52,8 @@ def collect(desk: Desk, project: Project, confluence: ConfluenceGateway) -> dict
         len(collected.order), project.confluence.guideline.root, len(collected.pages), len(collected.left_out),
         len(collected.read), fresh,
     )  # fmt: skip
-    if current is not None and current.digest == digest:
+    # A run that was killed between the pointer and the ledger has published what nobody has heard of yet.
+    if current is not None and current.digest == digest and told is not None and told.digest_after == digest:
         if state.get("seen") != collected.seen:
             desk.ledger.save_sync_state(_scope(project), {"seen": collected.seen})
         desk.log.info(
@@ -50,9 +61,9 @@ def collect(desk: Desk, project: Project, confluence: ConfluenceGateway) -> dict
             current.number, short(digest), project.name,
         )  # fmt: skip
         return None
-    staged = desk.staging / "pages.jsonl"
+    staged = desk.staged("pages.jsonl")
     staged.write_bytes(b"".join(canonical_json(row) + b"\n" for row in sync.rows(collected)))
-    kept = desk.staging / "collected.json"
+    kept = desk.staged("collected.json")
     kept.write_bytes(TypeAdapter(sync.Collected).dump_json(collected))
     return {"staged": str(staged), "collected": str(kept), "digest": digest, "pages": len(collected.pages)}
 
@@ -70,35 +81,41 @@ def publish(
     subject = f"guideline:{project.name}"
     require_gate(desk, project, subject, "guideline_pages", gate, given["digest"])
     collected = TypeAdapter(sync.Collected).validate_python(json.loads(open_path(given["collected"]).read_bytes()))
-    before = release.current(desk.store, project.name)
+    told = _published(desk, project)
     effect = desk.claim(USE_CASE, project.name, subject, given["digest"])
     effect.check()
-    published = release.publish(desk.store, project, collected)
-    if published.digest != given["digest"]:
+    if release.release_digest(project, collected) != given["digest"]:
         raise Refused(f"{subject}: the pages that passed the gate ({short(given['digest'])}) are not those staged now")
-    new = desk.note(
-        "guideline.published",
-        project.name,
-        subject,
-        key=["published", published.number, published.digest],
-        before=before.digest if before and before.digest != published.digest else None,
-        after=published.digest,
-        body={
-            "number": published.number,
-            "path": str(published.path),
-            "pages": [
-                {
-                    "id": page.page_id,
-                    "version": page.version,
-                    "digest": page.canonical_digest,
-                    "approver": page.approver,
-                }
-                for page in collected.pages
-            ][:100],
-        },
-    )
-    desk.ledger.save_sync_state(_scope(project), {"seen": collected.seen})
-    effect.done(str(published.path), created=int(new), updated=0, detail=f"release {published.number}")
+    published = release.publish(desk.store, project, collected)
+    new = False
+    if told is None or told.digest_after != published.digest:
+        desk.findings(project.name, subject, _doubts(desk, collected.pages))
+        new = desk.finish(
+            effect,
+            desk.event(
+                "guideline.published",
+                project.name,
+                subject,
+                before=told.digest_after if told else None,
+                after=published.digest,
+                body={
+                    "number": published.number,
+                    "path": f"publications/{project.name}/guidelines/{published.path.name}",
+                    "page_count": len(collected.pages),
+                    "pages": [_page_facts(desk, page) for page in collected.pages][:60],
+                },
+            ),
+            # An earlier release may be published again: what it follows tells the two apart.
+            ["published", told.seq if told else 0, published.digest],
+            str(published.path),
+            created=1,
+            detail=f"release {published.number}",
+            states={_scope(project): {"seen": collected.seen}},
+        )
+    desk.log.info(
+        "Release %d (%s) of %s is current: %d page(s), %d of them changed.",
+        published.number, short(published.digest), project.name, len(collected.pages), len(published.changed_pages),
+    )  # fmt: skip
     return ItemResult(
         project=project.name,
         subject=subject,
@@ -109,3 +126,52 @@ def publish(
         where=str(published.path),
         detail={"number": published.number, "digest": published.digest},
     )
+
+
+def _published(desk: Desk, project: Project) -> Event | None:
+    """Return the last publication that the ledger knows of."""
+    last = None
+    for event in desk.ledger.events(subject=f"guideline:{project.name}", actions=["guideline.published"]):
+        last = event
+    return last
+
+
+def _name(desk: Desk, account: str) -> str | None:
+    """Return the name of the person behind a Confluence account, None where the register knows nobody."""
+    person = desk.register.resolve("confluence", account, desk.now())
+    return person.name if person else None
+
+
+def _approver(desk: Desk, page: sync.CollectedPage) -> str | None:
+    """Return the id of the person who approved a page, None where nobody can be named."""
+    when = datetime.fromisoformat(page.approved_at) if page.approved_at else None
+    person = desk.register.resolve("confluence", page.approver, when) if page.approver else None
+    return person.id if person else None
+
+
+def _page_facts(desk: Desk, page: sync.CollectedPage) -> dict[str, Any]:
+    return {
+        "id": page.page_id,
+        "version": page.version,
+        "digest": page.canonical_digest,
+        "approver": _approver(desk, page),
+        "account": page.approver,
+    }
+
+
+def _doubts(desk: Desk, pages: Iterable[sync.CollectedPage]) -> Iterator[tuple[str, str]]:
+    """Yield a finding for each page of which nobody can say that a second person approved it."""
+    for page in pages:
+        name = f"page {page.page_id}, version {page.version}"
+        if page.approver is None:
+            yield "approver unknown", f"{name}: a {page.mark.split()[0]} says that it is approved, but not by whom"
+        elif _approver(desk, page) is None:
+            yield "approver unknown", f"{name}: account {page.approver} is no person in the register at that time"
+        elif page.author is not None and _wrote_it(desk, page):
+            yield "approved by its author", f"{name}: {_approver(desk, page)} wrote and approved it"
+
+
+def _wrote_it(desk: Desk, page: sync.CollectedPage) -> bool:
+    """Tell whether the approver is the author, under whatever account."""
+    author = desk.register.resolve("confluence", page.author, desk.now())
+    return page.author == page.approver or (author is not None and author.id == _approver(desk, page))

@@ -6,11 +6,12 @@ import base64
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import Any
 
 from include.base.canonical import canonical_json, sha256_hex
-from include.base.errors import Conflict, LabelopsError, NotFound, Refused, Unsupported
+from include.base.errors import LabelopsError, NotFound, Refused, Unsupported
 from include.datasets import freeze as freezing
 from include.governance.records import Event
 from include.guidelines import storage
@@ -22,7 +23,7 @@ from include.systems.prodigy import ProdigyGateway
 from include.usecases.dataset_release import source_drift
 from include.usecases.desk import Desk, ItemResult, WorkItem, short
 from include.usecases.gates import require_gate
-from include.usecases.labeling_approval import approval_state
+from include.usecases.labeling_approval import approval_states
 
 __all__ = ["build", "comment", "facts", "pending", "publish"]
 
@@ -42,10 +43,11 @@ def facts(desk: Desk, project: Project) -> lineage.LineageFacts:
     events = list(desk.ledger.events(project=project.name))
     released = {event.subject: event for event in events if event.action == "release.done"}
     processes = {event.subject: event.body["process_id"] for event in events if event.action == "approval.requested"}
+    states = approval_states(desk, project)
     versions, decisions, days = [], [], Counter[date]()
     for record in desk.ledger.versions(project.name):
         manifest = freezing.read_manifest(desk.store, project.name, record.digest)
-        state = approval_state(desk, record.digest).state
+        state = states[record.digest].state
         subject = f"version:{record.digest}"
         versions.append(
             lineage.VersionFacts(
@@ -88,7 +90,7 @@ def facts(desk: Desk, project: Project) -> lineage.LineageFacts:
         versions=versions,
         decisions=decisions,
         guidelines=[
-            lineage.GuidelineFacts(event.body["number"], event.digest_after or "", event.time, len(event.body["pages"]))
+            lineage.GuidelineFacts(event.body["number"], event.digest_after or "", event.time, event.body["page_count"])
             for event in events
             if event.action == "guideline.published"
         ],
@@ -123,13 +125,13 @@ def build(desk: Desk, project: Project, prodigy: ProdigyGateway) -> dict[str, An
             desk.finding(project.name, f"version:{record.digest}", "answer changed", drift)
     known = facts(desk, project)
     page = lineage.build(known, exposure=project.policy.confluence_exposure)
-    kept = desk.staging / "page.json"
+    kept = desk.staged("page.json")
     kept.write_bytes(
         canonical_json(
             {
                 "title": page.title,
                 "body": page.body_storage,
-                "summary": page.summary_text,
+                "summary": lineage.summary_text(known, exposure=project.policy.opentext_exposure),
                 "charts": [
                     {"name": one.name, "media_type": one.media_type, "content": base64.b64encode(one.content).decode()}
                     for one in page.charts
@@ -137,7 +139,7 @@ def build(desk: Desk, project: Project, prodigy: ProdigyGateway) -> dict[str, An
             }
         )
     )
-    staged = desk.staging / "report.jsonl"
+    staged = desk.staged("report.jsonl")
     staged.write_bytes(
         b"".join(
             canonical_json(
@@ -173,8 +175,9 @@ def publish(
 ) -> ItemResult:
     """Write the page if its canonical storage or a chart differs, and only a page that we created.
 
-    :raises Refused: when the build or the gate left no result, or a page of that title is somebody else's.
-    :raises Conflict: when somebody edited our page since we wrote it: their text is never overwritten.
+    :raises Refused: when the build or the gate left no result, a page of that title is somebody else's, or somebody
+        edited our page since we wrote it: their text is never overwritten.
+    :raises Conflict: when somebody edits the page while we do.
     """
     if not given:
         raise Refused(f"report of {project.name}: nothing was built, so nothing is published")
@@ -183,31 +186,41 @@ def publish(
     report = json.loads(open_path(given["page"]).read_bytes())
     charts = [(one["name"], one["media_type"], base64.b64decode(one["content"])) for one in report["charts"]]
     digest = sha256_hex(canonical_json([given["digest"], [sha256_hex(content) for _, _, content in charts]]))
-    state = desk.ledger.sync_state(f"{USE_CASE}:{project.name}") or {}
-    page, created, updated = _page(desk, project, subject, digest, report, state, confluence)
-    effect = desk.claim(USE_CASE, project.name, subject, digest) if state.get("digest") != digest else None
-    for name, media_type, content in charts:
-        if effect is None:
-            break
+    scope = f"{USE_CASE}:{project.name}"
+    state = desk.ledger.sync_state(scope) or {}
+    page = _find(project, report["title"], state, confluence)
+    created = updated = 0
+    same = page is not None and storage.equal(page.body or "", report["body"])
+    if page is None or not same or state.get("digest") != digest:
+        effect = desk.claim(USE_CASE, project.name, subject, digest)
         effect.check()
-        attached, sent = confluence.upload(page.id, name, content, media_type)
-        created += int(sent and attached.version == 1)
-        updated += int(sent and attached.version > 1)
-    if effect is not None:
-        desk.ledger.save_sync_state(
-            f"{USE_CASE}:{project.name}",
-            {"digest": digest, "page": page.id, "version": page.version.number, "body": given["digest"]},
+        if page is None:
+            page, created = _create(project, report, confluence), 1
+        elif not same:
+            page, updated = _update(page, report, confluence), 1
+        for name, media_type, content in charts:
+            effect.check()
+            attached, sent = confluence.upload(page.id, name, content, media_type)
+            created += int(sent and attached.version == 1)
+            updated += int(sent and attached.version > 1)
+        desk.finish(
+            effect,
+            desk.event(
+                "report.published",
+                project.name,
+                subject,
+                before=state.get("digest"),
+                after=digest,
+                body={"page": page.id, "version": page.version.number},
+            ),
+            # Somebody may restore an older text in Confluence: writing ours again is a new version of the page.
+            [digest, page.id, page.version.number],
+            page.id,
+            created=created,
+            updated=updated,
+            detail=f"page version {page.version.number}",
+            states={scope: {"digest": digest, "page": page.id, "version": page.version.number}},
         )
-        desk.note(
-            "report.published",
-            project.name,
-            subject,
-            key=[digest],
-            before=state.get("digest"),
-            after=digest,
-            body={"page": page.id},
-        )
-        effect.done(page.id, created=created, updated=updated, detail=f"page version {page.version.number}")
     url = confluence.page_url(page)
     sentence = (
         f"The page is at version {page.version.number}" if created or updated else "The page says so already, unchanged"
@@ -229,7 +242,9 @@ def publish(
 def comment(desk: Desk, project: Project, result: ItemResult, opentext: OpenTextGateway) -> ItemResult:
     """Put the report's summary on the process of each released version, once; some tenants refuse it once it ended."""
     for event in desk.ledger.events(project=project.name, actions=["release.done"]):
-        digest = event.digest_after or ""
+        digest, effect_name = event.digest_after or "", f"{USE_CASE}.comment"
+        if desk.done(effect_name, project.name, event.subject, digest) is not None:
+            continue
         requested = [
             one
             for action in ("approval.requested", "release.requested")
@@ -238,9 +253,6 @@ def comment(desk: Desk, project: Project, result: ItemResult, opentext: OpenText
         if not requested:
             continue
         process_id = requested[-1].body["process_id"]
-        effect_name = f"{USE_CASE}.comment"
-        if desk.ledger.sync_state(f"{effect_name}:{digest}"):
-            continue
         effect = desk.claim(effect_name, project.name, event.subject, digest)
         effect.check()
         sent = 0
@@ -251,42 +263,46 @@ def comment(desk: Desk, project: Project, result: ItemResult, opentext: OpenText
                 sent = 1
         except (Unsupported, NotFound) as error:
             desk.finding(project.name, event.subject, "no comment on an ended process", str(error))
-        desk.ledger.save_sync_state(f"{effect_name}:{digest}", {"process": process_id})
         effect.done(process_id, created=sent, updated=0, detail="comment")
+        desk.log.info(
+            "%s on process %s.", "Put a summary" if sent else "There is a summary, or can be none,", process_id
+        )
         result.created += sent
     return result
 
 
-def _page(
-    desk: Desk,
-    project: Project,
-    subject: str,
-    digest: str,
-    report: dict[str, Any],
-    state: dict[str, Any],
-    confluence: ConfluenceGateway,
-) -> tuple[Page, int, int]:
-    space = confluence.space(project.confluence.space)
-    page = confluence.page(state["page"]) if state.get("page") else confluence.find_page(space.id, report["title"])
+def _find(project: Project, title: str, state: dict[str, Any], confluence: ConfluenceGateway) -> Page | None:
+    """Return our page, by the id we remember or by its title; None where there is none, or it was removed.
+
+    :raises Refused: when a page of that title is somebody else's.
+    """
+    page = None
+    if state.get("page"):
+        with suppress(NotFound):
+            page = confluence.page(state["page"])
     if page is None or page.status != "current":
-        effect = desk.claim(USE_CASE, project.name, subject, digest)
-        effect.check()
-        parent = _parent(project, space.id, confluence)
-        page = confluence.create_page(space.id, report["title"], report["body"], parent_id=parent)
-        confluence.set_property(page.id, PROPERTY, _mark(project), None)
-        return page, 1, 0
+        page = confluence.find_page(confluence.space(project.confluence.space).id, title)
+    if page is None or page.status != "current":
+        return None
     _require_ours(project, page, confluence)
-    if storage.equal(page.body or "", report["body"]):
-        return page, 0, 0
+    return page
+
+
+def _create(project: Project, report: dict[str, Any], confluence: ConfluenceGateway) -> Page:
+    space = confluence.space(project.confluence.space)
+    parent = _parent(project, space.id, confluence)
+    page = confluence.create_page(space.id, report["title"], report["body"], parent_id=parent)
+    confluence.set_property(page.id, PROPERTY, _mark(project), None)
+    return page
+
+
+def _update(page: Page, report: dict[str, Any], confluence: ConfluenceGateway) -> Page:
     if page.version.author_id != confluence.current_user().account_id:
-        raise Conflict(
+        raise Refused(
             f"somebody edited the page {page.title!r} ({page.id}) since we wrote it: move their text to a page of "
-            "their own and restore ours from its history",
-            system="confluence",
+            "their own and restore ours from its history"
         )
-    effect = desk.claim(USE_CASE, project.name, subject, digest)
-    effect.check()
-    return confluence.update_page(page, body=report["body"], message="Labelops lineage report"), 0, 1
+    return confluence.update_page(page, body=report["body"], message="Labelops lineage report")
 
 
 def _require_ours(project: Project, page: Page, confluence: ConfluenceGateway) -> None:
@@ -312,7 +328,7 @@ def _parent(project: Project, space_id: str, confluence: ConfluenceGateway) -> s
     parent = confluence.find_page(space_id, project.confluence.report_parent)
     if parent is None:
         raise LabelopsError(
-            f"confluence.report_parent: no page {project.confluence.report_parent!r} in space {project.confluence.space}"
+            f"confluence.report_parent: no page {project.confluence.report_parent!r} in {project.confluence.space}"
         )
     return parent.id
 

@@ -15,7 +15,7 @@ from include.ingestion.scan import scan
 from include.projects.model import Project
 from include.systems.prodigy import ProdigyGateway
 from include.usecases.batches import assign
-from include.usecases.desk import Desk, ItemResult, short
+from include.usecases.desk import Desk, ItemResult, event_key, short
 from include.usecases.gates import require_gate
 
 __all__ = ["load", "read"]
@@ -37,7 +37,7 @@ def read(desk: Desk, project: Project, location: StorePath) -> dict[str, Any] | 
     subject = f"source:{project.name}"
     desk.findings(project.name, subject, (("unreadable file", f"{path}: {why}") for path, why in found.errors))
     desk.log.info(
-        "Looked at %s: %d file(s) new or changed, %d unchanged, %d skipped by the routes, %d gone, %d not readable now.",
+        "Looked at %s: %d file(s) new or changed, %d unchanged, %d skipped by routes, %d gone, %d not readable now.",
         location, len(found.new_or_changed), found.unchanged, len(found.skipped), len(found.gone), len(found.errors),
     )  # fmt: skip
     if not found.new_or_changed:
@@ -47,7 +47,7 @@ def read(desk: Desk, project: Project, location: StorePath) -> dict[str, Any] | 
     taken = ingest(project, found.new_or_changed, known=None, staging=desk.staging)
     desk.findings(project.name, subject, taken.findings)
     seen = {path: mark for path, mark in found.seen.items() if path not in taken.failed}
-    kept = desk.staging / "seen.json"
+    kept = desk.staged("seen.json")
     kept.write_bytes(canonical_json({"seen": seen}))
     desk.log.info(
         "Read %d file(s): %d good record(s) make %d task(s), %d say what another says; %d set aside as malformed.",
@@ -78,6 +78,11 @@ def load(
     """
     subject = f"source:{project.name}"
     counts = given["counts"]
+    key = [given["digest"], desk.run.run_id]
+    told = desk.ledger.find(event_key("source.read", project.name, subject, key))
+    if told is not None:
+        # An earlier try of this run did it all and was killed before it could say so.
+        return _result(desk, project, told.body)
     effect = desk.claim(USE_CASE, project.name, subject, given["digest"])
     created = 0
     if counts["bad"]:
@@ -103,27 +108,37 @@ def load(
             ),
         )
     batches = assign(desk, project, prodigy)
-    desk.note(
-        "source.read", project.name, subject, key=[given["digest"], desk.run.run_id], after=given["digest"],
-        body={**counts, "inserted": inserted, "present": present, "batches": batches},
-    )  # fmt: skip
-    desk.ledger.save_sync_state(_scope(project), read_json(open_path(given["seen"])))
     created += inserted + batches
-    effect.done(f"dataset:{project.inbox}", created=created, updated=0, detail=f"{inserted} tasks, {batches} batches")
+    body = {**counts, "inserted": inserted, "present": present, "batches": batches, "created": created}
+    desk.finish(
+        effect,
+        desk.event("source.read", project.name, subject, after=given["digest"], body=body),
+        key,
+        f"dataset:{project.inbox}",
+        created=created,
+        detail=f"{inserted} tasks, {batches} batches",
+        states={_scope(project): read_json(open_path(given["seen"]))},
+    )
+    desk.log.info("Content %s of %s is in.", short(given["digest"]), subject)
+    return _result(desk, project, body)
+
+
+def _result(desk: Desk, project: Project, body: Mapping[str, int]) -> ItemResult:
+    inserted, present, batches = body["inserted"], body["present"], body["batches"]
     sentence = (
-        f"{inserted} task(s) added to {project.inbox}, {present} there already, {counts['bad']} in quarantine, "
+        f"{inserted} task(s) added to {project.inbox}, {present} there already, {body['bad']} in quarantine, "
         f"{batches} new batch(es)"
     )
-    desk.log.info("%s (content %s).", sentence, short(given["digest"]))
+    desk.log.info("%s.", sentence)
     return ItemResult(
         project=project.name,
-        subject=subject,
+        subject=f"source:{project.name}",
         state="loaded",
         sentence=sentence,
-        created=created,
+        created=body["created"],
         changed=bool(inserted),
         where=f"dataset {project.inbox}",
-        detail={"inserted": inserted, "present": present, "quarantined": counts["bad"], "batches": batches},
+        detail={"inserted": inserted, "present": present, "quarantined": body["bad"], "batches": batches},
     )
 
 

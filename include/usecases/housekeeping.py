@@ -1,0 +1,72 @@
+"""What every run does last: keep the ledger's head outside its database, and remove staged content that is old."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from include.base.store import StorePath
+from include.usecases.desk import Desk
+
+__all__ = ["keep_checkpoint", "remove_old_staging"]
+
+
+def keep_checkpoint(desk: Desk) -> bool:
+    """Write the ledger's head into the store, unless nothing was added since the last time."""
+    written = desk.ledger.write_checkpoint(desk.store)
+    head = desk.ledger.head()
+    desk.log.info(
+        "The ledger has %d event(s), head %s: %s.",
+        head.size, head.hash[:12], "checkpoint written" if written else "as at the last checkpoint",
+    )  # fmt: skip
+    return written
+
+
+def remove_old_staging(desk: Desk, days: int) -> int:
+    """Remove what this DAG staged in runs that ended long ago, for it holds label content; return how many files.
+
+    A run's folder goes when the newest file in it is older than that. The running one is never touched.
+    """
+    folder = desk.store.at("staging", desk.run.dag_id)
+    if not folder.exists():
+        return 0
+    oldest = (desk.now() - timedelta(days=days)).timestamp()
+    running = desk.staging.parent.parent.parent.name  # staging/<dag>/<run>/<task>/<map index>/<try>
+    removed = runs = 0
+    for run in list(folder.iterdir()):
+        files = list(_files(run))
+        if run.name == running or any(_modified(file) >= oldest for file in files):
+            continue
+        if not files and _modified(run) >= oldest:
+            continue
+        for file in files:
+            file.unlink()
+        _remove_folders(run)
+        removed, runs = removed + len(files), runs + 1
+    if runs:
+        desk.log.info("Removed %d staged file(s) of %d run(s) older than %d days.", removed, runs, days)
+    return removed
+
+
+def _modified(path: StorePath) -> float:
+    """Return when something was last written, in seconds since 1970; a store that does not say keeps everything."""
+    found = path.stat().st_mtime
+    if isinstance(found, datetime):
+        return found.timestamp()
+    return float(found) or float("inf")
+
+
+def _files(folder: StorePath) -> Iterator[StorePath]:
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from _files(path)
+        else:
+            yield path
+
+
+def _remove_folders(folder: StorePath) -> None:
+    if not folder.exists():
+        return  # a cloud store has no folder without a file in it
+    for path in list(folder.iterdir()):
+        _remove_folders(path)
+    folder.rmdir()
