@@ -76,7 +76,6 @@ def desk(context: Context | dict[str, Any]) -> Desk:
         "staging",
         *map(name_in_store, (run.dag_id, run.run_id, run.task_id, run.map_index, run.try_number)),
     )
-    staging.mkdir(parents=True, exist_ok=True)
     return Desk(
         store=store,
         ledger=ledger,

@@ -60,6 +60,11 @@ class GateOperator(BaseOperator):
     def __init__(
         self, *, suite: str, staged: Any, project: Any, parameters: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> None:
+        kwargs.setdefault(
+            "map_index_template",
+            "{% if task.project is mapping %}{{ task.project['project'] }} · {{ task.project['subject'] }}"
+            "{% else %}{{ task.project }}{% endif %}",
+        )
         super().__init__(**kwargs)
         self.suite = suite
         self.staged = staged

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
+from include.base.errors import InvalidInput
 from labelops.operators.work import ItemOperator, ListWorkOperator, refuse_unknown_parameters
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ class ListApprovalsOperator(ListWorkOperator):
     def __init__(self, *, prodigy_conn_id: str = "prodigy_default", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.prodigy_conn_id = prodigy_conn_id
+
+    def check_parameters(self, context: Context, projects: int) -> None:
+        """Refuse a decision that does not say which project it is about."""
+        params = context["params"]
+        if projects != 1 and (params.get("close") or params.get("resubmit")):
+            raise InvalidInput(f"project: `close` and `resubmit` need exactly one project; found {projects}")
 
     def pending(self, desk: Desk, project: Project, context: Context) -> Iterator[WorkItem]:
         """Yield the project's items, after recording what a person decided about them."""
@@ -185,28 +192,22 @@ class WaitForDecisionOperator(BaseOperator):
         """Return the result where the process has ended, else wait."""
         from include.projects.load import load_project
         from include.settings import settings
-        from include.usecases.labeling_approval import next_look
+        from include.usecases.housekeeping import keep_checkpoint
         from labelops.runtime import desk
         from labelops.triggers.process import ProcessEndTrigger
 
         refuse_unknown_parameters(context)
         params = context["params"]
-        at = desk(context)
-        project = load_project(settings().projects, params["project_name"])
-        pause: timedelta | None = None
-        if params["use_case"] == "labeling_approval":
-            result, found = capture(at, project, params["digest"], self.opentext_conn_id, 0)
-            if result.state != "waiting":
+        with desk(context).open() as at:
+            project = load_project(settings().projects, params["project_name"])
+            result, pause = self._look(at, project, params)
+            if result is not None:
+                keep_checkpoint(at)
                 return ended(context, result)
-            pause = next_look(found, at.now())
-        else:
-            released = release_ended(at, project, params["digest"], self.opentext_conn_id)
-            if released is not None:
-                return ended(context, released)
-        at.log.info(
-            "Process %s goes on: polled every %.0f s, next deadline in %s.",
-            params["process_id"], self.poll_seconds, pause or "no time set",
-        )  # fmt: skip
+            at.log.info(
+                "Process %s goes on: polled every %.0f s, next deadline in %s.",
+                params["process_id"], self.poll_seconds, pause or "no time set",
+            )  # fmt: skip
         self.defer(
             trigger=ProcessEndTrigger(
                 opentext_conn_id=self.opentext_conn_id,
@@ -217,6 +218,17 @@ class WaitForDecisionOperator(BaseOperator):
             method_name="resume",
             timeout=self.longest,
         )
+
+    def _look(
+        self, at: Desk, project: Project, params: Mapping[str, Any]
+    ) -> tuple[ItemResult | None, timedelta | None]:
+        """Return the result where the process has ended, else None and how long until a deadline."""
+        from include.usecases.labeling_approval import next_look
+
+        if params["use_case"] != "labeling_approval":
+            return release_ended(at, project, params["digest"], self.opentext_conn_id), None
+        result, found = capture(at, project, params["digest"], self.opentext_conn_id, 0)
+        return (None, next_look(found, at.now())) if result.state == "waiting" else (result, None)
 
     def resume(self, context: Context, event: dict[str, Any]) -> Any:
         """Look again, whatever the trigger said: only what the source shows counts.
@@ -254,7 +266,7 @@ def capture(desk: Desk, project: Project, digest: str, opentext_conn_id: str, cr
 
 
 def release_ended(desk: Desk, project: Project, digest: str, opentext_conn_id: str) -> ItemResult | None:
-    """Return the result of a release process that ended, None while it goes on. The release itself is not written here."""
+    """Return the result of a release process that ended, None while it goes on. Nothing is released here."""
     from include.base.errors import Refused
     from include.bpmn.mapping import load_mapping
     from include.usecases import dataset_release

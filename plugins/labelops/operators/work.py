@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
-from include.base.errors import InvalidInput, LabelopsError
+from include.base.errors import Fenced, InvalidInput, LedgerBehind, Refused
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
+    from include.projects.load import BadProject
     from include.projects.model import Project
     from include.usecases.desk import Desk, WorkItem
 
 __all__ = ["AnnounceOperator", "ConcludeOperator", "ItemFailed", "ItemOperator", "ListWorkOperator"]
 
 
-class ItemFailed(LabelopsError):
-    """At least one work item failed; the message names each."""
+class ItemFailed(Refused):
+    """At least one work item failed; the message names each. Concluding again would find the same."""
 
 
 class ListWorkOperator(BaseOperator):
-    """List the pending work items of the chosen projects, flat, oldest first.
+    """List the pending work items of the chosen projects, flat, oldest first, the projects in turns.
 
     A project whose file or listing is bad becomes one item that fails alone. At most ``items_per_run`` of the
     schedule file are taken; the rest is counted and taken next time.
@@ -43,38 +45,54 @@ class ListWorkOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Return the items as dictionaries, ready to be mapped over."""
-        from include.projects.load import BadProject, load_projects
+        from include.projects.load import load_projects
         from include.settings import schedules, settings
-        from include.usecases.desk import WorkItem
         from labelops.runtime import desk
 
         refuse_unknown_parameters(context)
         cap = schedules().items_per_run
-        at = desk(context)
-        items: list[WorkItem] = []
         projects = load_projects(settings().projects, context["params"].get("project"))
-        for project in projects:
-            if isinstance(project, BadProject):
-                items.append(WorkItem(project.name, f"{self.default_subject}:{project.name}", error=project.reason))
-                continue
-            try:
-                items.extend(self.pending(at, project, context))
-            except LabelopsError as error:
-                items.append(
-                    WorkItem(
-                        project.name,
-                        f"{self.default_subject}:{project.name}",
-                        error=f"its work could not be listed: {type(error).__name__}: {error}",
-                    )
-                )
-        at.log.info(
-            "Looked at %d project(s) and found %d work item(s); this run takes %d, %d wait for the next.",
-            len(projects),
-            len(items),
-            min(cap, len(items)),
-            max(0, len(items) - cap),
-        )
-        return [item.as_dict() for item in items[:cap]]
+        self.check_parameters(context, len(projects))
+        with desk(context).open() as at:
+            at.note_in_force("register", "", at.register.digest)
+            items = take_turns([self._items(at, project, context) for project in projects])
+            # Open items stay listed while people decide: where there are too many, each run takes another part.
+            start = int(context["dag_run"].run_after.timestamp()) // 60 * cap % len(items) if len(items) > cap else 0
+            taken = (items[start:] + items[:start])[:cap]
+            at.log.info(
+                "Looked at %d project(s) and found %d work item(s); this run takes %d, %d wait for the next.",
+                len(projects), len(items), len(taken), len(items) - len(taken),
+            )  # fmt: skip
+        return [item.as_dict() for item in taken]
+
+    def check_parameters(self, context: Context, projects: int) -> None:
+        """Refuse run parameters that do not go together.
+
+        :param projects: how many were chosen.
+        :raises InvalidInput: saying what is allowed.
+        """
+
+    def _items(self, at: Desk, project: Project | BadProject, context: Context) -> list[WorkItem]:
+        """Return one project's items; whatever is wrong with it fails as one item and stops no other."""
+        from include.projects.load import BadProject
+        from include.usecases.desk import WorkItem
+
+        if isinstance(project, BadProject):
+            return [WorkItem(project.name, f"{self.default_subject}:{project.name}", error=project.reason)]
+        try:
+            at.note_in_force("policy", project.name, project.policy.digest)
+            return list(self.pending(at, project, context))
+        except (LedgerBehind, Fenced):
+            raise
+        except Exception as error:
+            at.log.exception("The work of %s could not be listed.", project.name)
+            reason = f"its work could not be listed: {type(error).__name__}: {error}"
+            return [WorkItem(project.name, f"{self.default_subject}:{project.name}", error=reason)]
+
+
+def take_turns(lists: Sequence[Sequence[WorkItem]]) -> list[WorkItem]:
+    """Return the items of all projects in turns: the oldest of each, then the next of each."""
+    return [one for row in zip_longest(*lists) for one in row if one is not None]
 
 
 def refuse_unknown_parameters(context: Context) -> None:
@@ -119,8 +137,8 @@ class ItemOperator(BaseOperator):
         item = WorkItem(**self.item)
         if item.error:
             raise InvalidInput(f"{item.subject} of {item.project}: {item.error}")
-        at = desk(context)
-        return self.work(at, load_project(settings().projects, item.project), item, context)
+        with desk(context).open() as at:
+            return self.work(at, load_project(settings().projects, item.project), item, context)
 
 
 class _AfterItems(BaseOperator):
@@ -172,7 +190,10 @@ class AnnounceOperator(_AfterItems):
 
 
 class ConcludeOperator(_AfterItems):
-    """The only leaf: the run is as good as its worst item, and says which that was."""
+    """The only leaf: the run is as good as its worst item, and says which that was.
+
+    First it keeps the ledger's head outside its database and removes what runs of long ago have staged.
+    """
 
     _BAD: ClassVar = ("failed", "upstream_failed")
 
@@ -181,6 +202,13 @@ class ConcludeOperator(_AfterItems):
 
         :raises ItemFailed: naming every item with a failed task, and a listing or an announcement that failed.
         """
+        from include.settings import schedules
+        from include.usecases.housekeeping import keep_checkpoint, remove_old_staging
+        from labelops.runtime import desk
+
+        with desk(context).open() as at:
+            keep_checkpoint(at)
+            remove_old_staging(at, schedules().staging_days)
         task_instance = context["ti"]
         states: dict[str, str] = task_instance.get_task_states(
             dag_id=task_instance.dag_id, run_ids=[task_instance.run_id]
