@@ -128,8 +128,8 @@ class Claim:
             digest_after=digest,
             reason=detail,
             run=self.run,
-            body={"effect": self.key, "use_case": self.use_case, "reference": reference, "created": created, "updated": updated,
-                  "recovered": not changed},
+            body={"effect": self.key, "use_case": self.use_case, "reference": reference, "created": created,
+                  "updated": updated, "recovered": not changed},
         )  # fmt: skip
         # The first completion is named by the effect; a later one, which changed the outside again, by its token too.
         key = f"effect:{self.key}" if known is None else f"effect:{self.key}:{self.token}"
