@@ -117,9 +117,12 @@ class OpenTextGateway(Protocol):
     """What ``OpenTextWorkflowHook`` does. Lists are generators; errors are those of ``include.base.errors``."""
 
     def start_process(
-        self, key: str, *, name: str, business_key: str, variables: Mapping[str, Any]
+        self, key: str, *, name: str, business_key: str, variables: Mapping[str, Any], settle_seconds: float = 0.0
     ) -> tuple[str, bool]:
-        """Start a process unless one with this business key exists; return its id and whether it was started."""
+        """Start a process unless one with this business key exists; return its id and whether it was started.
+
+        :param settle_seconds: how long to look for one that an earlier try may have started and history does not show.
+        """
 
     def find_process(self, business_key: str) -> str | None:
         """Return the id of the running or ended process with this business key, or None."""

@@ -19,6 +19,7 @@ from include.systems.prodigy import ProdigyGateway
 from include.usecases.desk import Desk, ItemResult, WorkItem, short
 from include.usecases.gates import require_gate
 from include.usecases.labeling_approval import (
+    SETTLE_SECONDS,
     ApprovalState,
     approval_state,
     approval_states,
@@ -181,6 +182,7 @@ def ask_release(
         mapping.process_key,
         name=f"{project.title}: release of version {version.number} ({short(version.digest)})",
         business_key=key,
+        settle_seconds=SETTLE_SECONDS if effect.interrupted else 0,
         variables={
             **start_variables(mapping, [ROLE]),
             mapping.digest_variable: version.digest,

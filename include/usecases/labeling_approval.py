@@ -48,6 +48,9 @@ __all__ = [
 ]
 
 USE_CASE = "labeling_approval"
+SETTLE_SECONDS = 10
+"""How long to look for the process that a try which was killed may have started."""
+
 SUITE = "version_rows"
 TERMINAL = ("approved", "rejected", "rework", "undecided", "void", "expired", "cancelled", "stale")
 """The stated results of an approval; each ends the attempt."""
@@ -277,6 +280,7 @@ def request(
         mapping.process_key,
         name=f"{project.title}: version {version.number} ({short(digest)})",
         business_key=key,
+        settle_seconds=SETTLE_SECONDS if effect.interrupted else 0,
         variables={
             **start_variables(mapping, [one.role for one in project.policy.approvals]),
             mapping.digest_variable: digest,
