@@ -195,6 +195,38 @@ def test_what_the_guide_says_of_retries_is_so() -> None:
         assert (decision.action.name == "RETRY") == (retried == "yes"), name
 
 
+def _actions_in_code() -> set[str]:
+    """Return the actions of ledger events that the code spells out."""
+    found = set()
+    for path in [*(ROOT / "include" / "usecases").glob("*.py"), *(ROOT / "include" / "governance").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            named = [keyword.value for keyword in node.keywords if keyword.arg == "action"]
+            if isinstance(node.func, ast.Attribute) and node.func.attr in ("note", "event"):
+                named += node.args[:1]
+            found |= {one.value for one in named if isinstance(one, ast.Constant) and isinstance(one.value, str)}
+    return {one for one in found if "." in one or one == "finding"}  # argparse's `action` is another thing
+
+
+def test_the_auditors_guide_explains_every_action_of_the_ledger() -> None:
+    from include.usecases.labeling_approval import TERMINAL
+
+    guide = (ROOT / "docs" / "auditor.md").read_text("utf-8")
+    rows = "\n".join(re.findall(r"^\| (`[a-z]+(?:\.[a-z_]+)?`.*?) \|", guide, re.M))
+    explained = set(re.findall(r"`([a-z_.]+)`", rows))
+    actions = _actions_in_code() | {f"approval.{state}" for state in TERMINAL}
+    assert {"guideline.published", "decision.recorded", "release.done"} <= actions
+    assert actions <= explained
+
+
+def test_the_dag_table_has_the_schedules_of_the_schedule_file() -> None:
+    text = (ROOT / "dags" / "README.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `([a-z_]+)` \| [^|]+ \|\s*(?:`([^`|]+)`)?\s*\|", text, re.M))
+    planned = yaml.safe_load((ROOT / "include" / "schedules.yaml").read_text("utf-8"))["cron"]
+    assert {dag_id: cron for dag_id, cron in rows.items() if cron} == planned
+
+
 # --- settings files ------------------------------------------------------------------------------------------------
 
 
