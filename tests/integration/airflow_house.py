@@ -56,9 +56,9 @@ QUICK = {
     "LABELOPS_RETRY_SECONDS": "1",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "12",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
-    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "4",
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "4",
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
@@ -262,7 +262,9 @@ class Systems:
                 for event in events
                 if event.action not in ("effect.done", "release.refused")
             ),
-            "effects": Counter((event.actor, event.subject) for event in events if event.action == "effect.done"),
+            "effects": Counter(
+                (event.body["use_case"], event.subject) for event in events if event.action == "effect.done"
+            ),
             "versions": versions,
             "decisions": decisions,
             **self._confluence_effects(),

@@ -8,11 +8,12 @@ does. At the end everything there is must equal what one undisturbed process mak
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -74,6 +75,20 @@ def timed(request: pytest.FixtureRequest, house: House) -> Iterator[None]:
     print(f"{request.node.name}: {time.monotonic() - began:.1f} s")
 
 
+def story(part: Callable[[House], None]) -> Callable[[House], None]:
+    """Mark a part of the story: when one fails, those after it have nothing to stand on and are skipped."""
+
+    @functools.wraps(part)
+    def told(house: House) -> None:
+        if "stopped at" in LIFE:
+            pytest.skip(f"the story stopped at {LIFE['stopped at']}")
+        LIFE["stopped at"] = part.__name__
+        part(house)
+        del LIFE["stopped at"]
+
+    return told
+
+
 def _get(house: House, path: str, user: str | None = "olga") -> requests.Response:
     headers = house.headers(user) if user else {}
     return requests.get(f"{house.airflow.url}{path}", headers=headers, timeout=30, allow_redirects=False)
@@ -108,6 +123,7 @@ def test_connection_types_have_forms_and_a_working_test(house: House) -> None:
 # --- the story -----------------------------------------------------------------------------------------------------
 
 
+@story
 def test_p3_guideline_sync_and_ingestion_survive_kills(house: House) -> None:
     together(lambda: _sync(house), lambda: _ingest(house))
     acts = house.systems.actions()
@@ -168,6 +184,7 @@ def _ingest(house: House) -> None:
     assert house.end_of(dag, run) == "success"
 
 
+@story
 def test_p3_labeling_approval_survives_kills(house: House) -> None:
     systems = house.systems
     dag = "labeling_approval"
@@ -191,6 +208,7 @@ def test_p3_labeling_approval_survives_kills(house: House) -> None:
     assert waiting.startswith(f"labeling_approval__{PROJECT}__v1__")
 
 
+@story
 def test_p1_approval_marked_successful_by_hand_releases_nothing(house: House) -> None:
     systems = house.systems
     _deferred(house, LIFE["decision_wait"])
@@ -221,6 +239,7 @@ def _deferred(house: House, run: str) -> None:
     wait_until(deferred, 60, "the wait being deferred", 0.3)
 
 
+@story
 def test_p3_wait_survives_the_triggerer(house: House) -> None:
     house.systems.decide("quentin", "dana")
     house.restart("triggerer")
@@ -228,6 +247,7 @@ def test_p3_wait_survives_the_triggerer(house: House) -> None:
     assert house.systems.actions()["approval.approved"] == 1
 
 
+@story
 def test_p3_dataset_release_survives_kills(house: House) -> None:
     systems = house.systems
     dag = "dataset_release"
@@ -271,6 +291,7 @@ def test_p3_dataset_release_survives_kills(house: House) -> None:
     assert house.end_of(dag, run) == "success"
 
 
+@story
 def test_p3_lineage_report_survives_kills(house: House) -> None:
     systems = house.systems
     dag = "lineage_report"
@@ -296,6 +317,7 @@ def test_p3_lineage_report_survives_kills(house: House) -> None:
     assert house.end_of(dag, run) == "success"
 
 
+@story
 def test_p3_everything_equals_an_undisturbed_life(house: House) -> None:
     stormy, calm = house.systems.effects(), LIFE["undisturbed"]
     assert stormy["ledger holds"]
@@ -306,6 +328,7 @@ def test_p3_everything_equals_an_undisturbed_life(house: House) -> None:
 # --- gates: pages, links, hands ------------------------------------------------------------------------------------
 
 
+@story
 def test_gate_page_is_guarded_and_linked(house: House) -> None:
     run = LIFE["raw_data_ingestion"]
     link = _link(house, "raw_data_ingestion", run, "source.gate")
@@ -326,6 +349,7 @@ def _link(house: House, dag_id: str, run_id: str, task_id: str) -> str:
     return str(links["Gate result"])
 
 
+@story
 def test_p1_failed_gate_marked_successful_by_hand_publishes_nothing(house: House) -> None:
     systems, dag = house.systems, "guideline_sync"
     _break_guideline(systems)
