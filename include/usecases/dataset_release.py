@@ -177,6 +177,9 @@ def ask_release(
         )  # fmt: skip
     key = effect_key(USE_CASE, project.name, subject, version.digest, attempt)
     effect = desk.claim(USE_CASE, project.name, subject, version.digest, attempt)
+    if known is not None and opentext.process(known.body["process_id"]) is not None:
+        effect.check()
+        opentext.terminate(known.body["process_id"], f"replaced by attempt {attempt}")
     effect.check()
     process_id, created = opentext.start_process(
         mapping.process_key,

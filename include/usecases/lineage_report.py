@@ -131,7 +131,6 @@ def build(desk: Desk, project: Project, prodigy: ProdigyGateway) -> dict[str, An
             {
                 "title": page.title,
                 "body": page.body_storage,
-                "summary": lineage.summary_text(known, exposure=project.policy.opentext_exposure),
                 "charts": [
                     {"name": one.name, "media_type": one.media_type, "content": base64.b64encode(one.content).decode()}
                     for one in page.charts
@@ -235,7 +234,7 @@ def publish(
         updated=updated,
         changed=bool(created or updated),
         where=url,
-        detail={"page": page.id, "digest": digest, "summary": report["summary"]},
+        detail={"page": page.id, "digest": digest},
     )
 
 
@@ -254,12 +253,14 @@ def comment(desk: Desk, project: Project, result: ItemResult, opentext: OpenText
             continue
         process_id = requested[-1].body["process_id"]
         effect = desk.claim(effect_name, project.name, event.subject, digest)
-        effect.check()
+        # Built now: the release may be younger than the page.
+        summary = lineage.summary_text(facts(desk, project), exposure=project.policy.opentext_exposure)
         sent = 0
         mark = f"Lineage of dataset version {event.body['number']} ({short(digest)})"
         try:
             if not any(one.message.startswith(mark) for one in opentext.comments(process_id)):
-                opentext.add_comment(process_id, f"{mark}: {result.where}\n\n{result.detail['summary']}"[:3900])
+                effect.check()
+                opentext.add_comment(process_id, f"{mark}: {result.where}\n\n{summary}"[:3900])
                 sent = 1
         except (Unsupported, NotFound) as error:
             desk.finding(project.name, event.subject, "no comment on an ended process", str(error))

@@ -10,7 +10,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
-from include.base.errors import InvalidInput
+from include.base.errors import InvalidInput, Refused
 from labelops.operators.work import ItemOperator, ListWorkOperator, refuse_unknown_parameters
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ __all__ = [
     "StartWaitOperator",
     "WaitForDecisionOperator",
 ]
+
+LOOK_AGAIN = timedelta(hours=6)
+"""How long a wait trusts the poll, which misses an end that history shows later than the poll looks back."""
 
 
 class ListApprovalsOperator(ListWorkOperator):
@@ -119,7 +122,6 @@ class CaptureDecisionsOperator(_WithOpenText):
 
     def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
         """Return the item's result."""
-        from include.base.errors import Refused
 
         if not self.given:
             raise Refused(f"{item.subject} of {project.name}: the request left no result")
@@ -172,7 +174,7 @@ class WaitForDecisionOperator(BaseOperator):
     Reads the run parameters ``use_case``, ``project_name``, ``digest`` and ``process_id``.
 
     :param poll_seconds: pause between two polls, which serve all waits of the connection.
-    :param longest: after this the wait gives up; the hourly run goes on looking.
+    :param longest: after this the wait gives up; the scheduled runs go on looking.
     """
 
     def __init__(
@@ -204,31 +206,34 @@ class WaitForDecisionOperator(BaseOperator):
             if result is not None:
                 keep_checkpoint(at)
                 return ended(context, result)
+            if at.now() - context["dag_run"].run_after > self.longest:
+                raise Refused(
+                    f"process {params['process_id']} was not decided in {self.longest.days} days, so this wait ends; "
+                    f"{params['use_case']} goes on looking at it by itself"
+                )
             at.log.info(
-                "Process %s goes on: polled every %.0f s, next deadline in %s.",
-                params["process_id"], self.poll_seconds, pause or "no time set",
+                "Process %s goes on: polled every %.0f s, looked at again in %s at the latest.",
+                params["process_id"], self.poll_seconds, pause,
             )  # fmt: skip
         self.defer(
             trigger=ProcessEndTrigger(
                 opentext_conn_id=self.opentext_conn_id,
                 process_id=params["process_id"],
                 poll_seconds=self.poll_seconds,
-                wake_seconds=None if pause is None else max(1.0, pause.total_seconds()),
+                wake_seconds=max(1.0, pause.total_seconds()),
             ),
             method_name="resume",
-            timeout=self.longest,
         )
 
-    def _look(
-        self, at: Desk, project: Project, params: Mapping[str, Any]
-    ) -> tuple[ItemResult | None, timedelta | None]:
-        """Return the result where the process has ended, else None and how long until a deadline."""
+    def _look(self, at: Desk, project: Project, params: Mapping[str, Any]) -> tuple[ItemResult | None, timedelta]:
+        """Return the result where the process has ended, else None; and how long to leave it to the poll alone."""
         from include.usecases.labeling_approval import next_look
 
         if params["use_case"] != "labeling_approval":
-            return release_ended(at, project, params["digest"], self.opentext_conn_id), None
+            return release_ended(at, project, params["digest"], self.opentext_conn_id), LOOK_AGAIN
         result, found = capture(at, project, params["digest"], self.opentext_conn_id, 0)
-        return (None, next_look(found, at.now())) if result.state == "waiting" else (result, None)
+        deadline = next_look(found, at.now())
+        return None if result.state == "waiting" else result, min(deadline or LOOK_AGAIN, LOOK_AGAIN)
 
     def resume(self, context: Context, event: dict[str, Any]) -> Any:
         """Look again, whatever the trigger said: only what the source shows counts.

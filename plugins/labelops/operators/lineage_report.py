@@ -81,8 +81,6 @@ class CommentReportOperator(ItemOperator):
 
         if not self.given:
             raise Refused(f"{item.subject} of {project.name}: the report was not published")
-        result = lineage_report.comment(
+        return lineage_report.comment(
             desk, project, ItemResult(**self.given), OpenTextWorkflowHook(self.opentext_conn_id)
-        )
-        result.detail.pop("summary", None)
-        return result.as_dict()
+        ).as_dict()
