@@ -4,7 +4,7 @@
 `dataset_release`, and writes the release once that process ended released (or at once where a project's `orchestrator` is
 `airflow`).
 
-**Runs** when an approval was decided, and by hand. `version` (a number, or the beginning of a digest) looks at one version
+**Runs** when an approval was decided, hourly in case that news was lost, and by hand. `version` (a number, or the beginning of a digest) looks at one version
 whatever its state, and says what is missing.
 
 **Reads** the evidence at its source: the approval process in OpenText, every answer row in Prodigy, the frozen files. The state

@@ -7,7 +7,8 @@
 waits. `decision_wait` waits, one run for each version.
 
 **Run parameters.** `project`: empty for all. `close`: digest beginnings of batches to close unfinished, in your name.
-`resubmit`: digest beginnings of decided versions to put before approvers again. `reason`: needed for both.
+`resubmit`: digest beginnings of decided, unreleased versions to put before approvers again. Both need a `reason`, exactly
+one project, and at least six characters of each digest; whoever triggers the run has asked, and cannot approve.
 
 **Reads** the project's answers, the process in OpenText. **Writes** `versions/<project>/<digest>/`, the process, decisions
 on the ledger. Announces `labelops/approvals`.

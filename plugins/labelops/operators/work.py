@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
+from include.base.canonical import digest_of
 from include.base.errors import Fenced, InvalidInput, LedgerBehind, Refused
 
 if TYPE_CHECKING:
@@ -56,8 +57,10 @@ class ListWorkOperator(BaseOperator):
         with desk(context).open() as at:
             at.note_in_force("register", "", at.register.digest)
             items = take_turns([self._items(at, project, context) for project in projects])
-            # Open items stay listed while people decide: where there are too many, each run takes another part.
-            start = int(context["dag_run"].run_after.timestamp()) // 60 * cap % len(items) if len(items) > cap else 0
+            # Open items stay listed while people decide: where there are too many, each run begins at another place,
+            # drawn from its time, so that a retry of it takes the same and nobody is left out for ever.
+            drawn = int(digest_of(context["dag_run"].run_after.isoformat())[:12], 16)
+            start = drawn % len(items) if len(items) > cap else 0
             taken = (items[start:] + items[:start])[:cap]
             at.log.info(
                 "Looked at %d project(s) and found %d work item(s); this run takes %d, %d wait for the next.",
