@@ -1,1 +1,1 @@
-pytest_plugins = ["tests.airflow_home", "tests.servers"]
+pytest_plugins = ["tests.airflow_home", "tests.servers", "tests.house"]

@@ -1,0 +1,134 @@
+"""Every stated result of an approval, end to end."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from include.base.errors import InvalidInput, Refused
+
+
+def states(house):
+    return [one["state"] for one in house.approve_run()]
+
+
+@pytest.mark.parametrize(("outcome", "state"), [("rejected", "rejected"), ("rework", "rework")])
+def test_an_approver_may_send_it_back(asked, outcome, state):
+    asked.say("quentin", outcome)
+    assert states(asked) == [state]
+    assert states(asked) == []
+    assert [event.action for event in asked.events(f"approval.{state}")] == [f"approval.{state}"]
+
+
+def test_one_of_two_approvals_is_not_enough(asked):
+    asked.say("quentin", "approved")
+    assert states(asked) == ["waiting"]
+    asked.say("dana", "approved")
+    assert states(asked) == ["approved"]
+    ledger = asked.ledger()
+    decisions = ledger.decisions(asked.version().digest)
+    ledger.close()
+    assert sorted((one.person, one.role, one.grade, one.counts) for one in decisions) == [
+        ("dana", "data_owner", "attested", True),
+        ("quentin", "quality_reviewer", "attested", True),
+    ]
+
+
+def test_an_approver_without_a_comment_does_not_meet_the_policy(asked):
+    asked.say("quentin", "approved", comment=False)
+    asked.say("dana", "approved")
+    assert states(asked) == ["void"]
+
+
+def test_an_approver_whom_the_register_does_not_know_is_void(asked):
+    asked.change_register("dana", accounts={"airflow": ["dana"]})
+    asked.say("quentin", "approved")
+    asked.say("dana", "approved")
+    assert states(asked) == ["void"]
+
+
+def test_an_approver_without_the_role_is_void(asked):
+    asked.change_register("dana", roles=[{"role": "head_of_data"}])
+    asked.say("quentin", "approved")
+    asked.say("dana", "approved")
+    assert states(asked) == ["void"]
+
+
+def test_who_asked_may_not_approve(labelled):
+    [waiting] = labelled.approve_run(by="dana")
+    assert waiting["state"] == "waiting"
+    labelled.say("quentin", "approved")
+    labelled.say("dana", "approved")
+    assert states(labelled) == ["void"]
+
+
+def test_a_late_approval_is_reminded_escalated_once_and_expires(asked):
+    policy = asked.project.policy
+    asked.later = policy.due + timedelta(minutes=5)
+    assert states(asked) == ["waiting"]
+    assert states(asked) == ["waiting"]
+    told = [event.action for event in asked.events("approval.reminded", "approval.escalated")]
+    assert told == sorted(set(told), key=told.index)
+    assert "approval.escalated" in told
+    asked.later = timedelta(days=365)
+    assert states(asked) == ["expired"]
+    assert asked.opentext_hook().process(asked.events("approval.requested")[0].body["process_id"]) is None
+
+
+def test_a_process_ended_from_outside_is_cancelled(asked):
+    asked.opentext_hook().terminate(asked.events("approval.requested")[0].body["process_id"], "no longer wanted")
+    assert states(asked) == ["cancelled"]
+
+
+def test_a_decided_version_is_resubmitted_by_a_named_person_with_a_reason(asked):
+    digest = asked.version().digest
+    asked.say("quentin", "rework")
+    assert states(asked) == ["rework"]
+    with pytest.raises(InvalidInput, match="reason"):
+        one(asked, "resubmit", digest[:12], "", by="olga")
+    with pytest.raises(Refused, match="named person"):
+        one(asked, "resubmit", digest[:12], "explained", by=None)
+    one(asked, "resubmit", digest[:12], "explained to the reviewer", by="olga")
+    [again] = asked.approve_run()
+    assert (again["state"], again["detail"]["attempt"]) == ("waiting", 2)
+    [event] = asked.events("approval.resubmitted")
+    assert (event.actor, event.reason) == ("olga", "explained to the reviewer")
+    assert asked.approve()["state"] == "approved"
+
+
+def test_an_open_approval_is_not_resubmitted(asked):
+    with pytest.raises(Refused, match="only a decided one"):
+        one(asked, "resubmit", asked.version().digest[:12], "again", by="olga")
+
+
+def test_a_batch_is_closed_unfinished_by_a_named_person(house):
+    house.sync_guidelines()
+    house.ingest()
+    assert house.approve_run() == []
+    [batch] = house.events("batch.assigned")
+    digest = batch.subject.removeprefix("batch:")
+    with pytest.raises(Refused, match="named person"):
+        one(house, "close_batch", digest[:12], "the season is over", by=None)
+    one(house, "close_batch", digest[:12], "the season is over", by="olga")
+    [closed] = house.events("batch.closed")
+    assert (closed.actor, closed.body["missing"]) == ("olga", 2 * batch.body["size"])
+
+
+def test_the_gate_of_a_version_marked_successful_puts_nothing_before_approvers(labelled):
+    run = labelled.run_id()
+    [item] = labelled.approvals()
+    frozen = labelled.freeze(item, run)
+    with pytest.raises(Refused, match="no gate"):
+        labelled.request(item, frozen, None, run)
+    assert labelled.events("approval.requested") == []
+
+
+def one(house, name, prefix, reason, *, by):
+    """Let a person do something by a run parameter."""
+    from include.usecases import labeling_approval
+
+    with house.desk("labeling_approval", run_id=house.run_id(), by=by).open() as at:
+        if name == "close_batch":
+            return labeling_approval.close_batch(at, house.project, prefix, reason, house.prodigy())
+        return labeling_approval.resubmit(at, house.project, prefix, reason)
