@@ -224,7 +224,7 @@ def test_the_clock_the_assets_both_or_neither(monkeypatch: pytest.MonkeyPatch) -
     cron, both = wiring.schedule("guideline_sync"), wiring.schedule("labeling_approval", wiring.ANSWERS)
     assert type(cron).__name__ == "CronTriggerTimetable"
     assert type(both).__name__ == "AssetOrTimeSchedule"
-    assert wiring.schedule("dataset_release", wiring.APPROVALS) is wiring.APPROVALS
+    assert wiring.schedule("a_dag_without_a_clock", wiring.APPROVALS) is wiring.APPROVALS
     monkeypatch.setenv("LABELOPS_SCHEDULES", "off")
     assert wiring.schedule("guideline_sync") is None
     assert wiring.schedule("labeling_approval", wiring.ANSWERS) is wiring.ANSWERS

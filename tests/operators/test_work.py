@@ -1,0 +1,412 @@
+"""The frame of every DAG, the start of a wait, the retry policy and the desk, called as Airflow calls them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import Asset
+from airflow.sdk.definitions.retry_policy import RetryAction
+from airflow.sdk.exceptions import AirflowSkipException
+
+from include.base.errors import (
+    AuthError,
+    Conflict,
+    Fenced,
+    InvalidInput,
+    InvalidReply,
+    LabelopsError,
+    LedgerBehind,
+    NotFound,
+    RateLimited,
+    Refused,
+    Unavailable,
+    Unsupported,
+)
+from include.governance.ledger import Ledger
+from include.projects.load import load_project
+from include.settings import ROOT
+from include.usecases.desk import ItemResult, WorkItem
+from labelops import runtime
+from labelops.operators.labeling_approval import StartWaitOperator
+from labelops.operators.work import AnnounceOperator, ConcludeOperator, ItemFailed, ItemOperator, ListWorkOperator
+from labelops.retry import LabelopsRetryPolicy
+
+CAP = 3
+RUN_AFTER = datetime(2026, 11, 2, 9, 7, tzinfo=UTC)
+
+
+class Lister(ListWorkOperator):
+    """Lists what the test says a project has."""
+
+    def __init__(self, *, told: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(task_id="list_work", default_subject="thing", **kwargs)
+        self.told = told
+
+    def pending(self, desk: Any, project: Any, context: Any) -> Iterator[WorkItem]:
+        for one in self.told.get(project.name, []):
+            if isinstance(one, Exception):
+                raise one
+            yield WorkItem(project.name, one)
+
+
+class Step(ItemOperator):
+    """Says which project and subject it was given."""
+
+    def work(self, desk: Any, project: Any, item: WorkItem, context: Any) -> Any:
+        return [project.title, item.subject, desk.run.text]
+
+
+@dataclass
+class TaskInstance:
+    """What the operators use of Airflow's task instance."""
+
+    task_id: str = "list_work"
+    map_index: int | None = None
+    results: Any = None
+    states: dict[str, str] = field(default_factory=dict)
+    pushed: dict[str, Any] = field(default_factory=dict)
+    dag_id: str = "guideline_sync"
+    run_id: str = "manual__2026-11-02T09:07:00+00:00"
+    try_number: int = 1
+
+    def xcom_pull(self, task_ids: str) -> Any:
+        return self.results
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
+
+    def get_task_states(self, dag_id: str, run_ids: list[str]) -> dict[str, dict[str, str]]:
+        assert (dag_id, run_ids) == (self.dag_id, [self.run_id])
+        return {self.run_id: self.states}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    projects = tmp_path / "projects"
+    projects.mkdir()
+    for path in (ROOT / "include" / "projects" / "definitions").glob("*.yaml"):
+        (projects / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "schedules.yaml").write_text(f"cron: {{}}\nitems_per_run: {CAP}\n", "utf-8")
+    monkeypatch.setenv("LABELOPS_HOME", str(tmp_path))
+    monkeypatch.setenv("LABELOPS_PROJECTS", str(projects))
+    monkeypatch.setenv("LABELOPS_SCHEDULE_FILE", str(tmp_path / "schedules.yaml"))
+    Ledger(f"sqlite:///{tmp_path / 'ledger.db'}").migrate()
+    return tmp_path
+
+
+def context(ti: TaskInstance | None = None, *, at: datetime = RUN_AFTER, **conf: Any) -> dict[str, Any]:
+    return {
+        "ti": ti or TaskInstance(),
+        "dag": SimpleNamespace(params={"project": None}),
+        "dag_run": SimpleNamespace(conf=conf, run_after=at, triggering_user_name=None),
+        "params": {"project": None, **conf},
+        "outlet_events": {},
+    }
+
+
+def subjects(items: list[dict[str, Any]]) -> list[str]:
+    return [one["subject"] for one in items]
+
+
+# --- listing --------------------------------------------------------------------------------------------------------
+
+
+def test_items_are_listed_oldest_first_and_the_projects_take_turns(home: Path) -> None:
+    found = Lister(told={"product_names": ["p1"], "ticket_topics": ["t1", "t2"]}).execute(context())
+    assert subjects(found) == ["p1", "t1", "t2"]
+    assert found[0] == {"project": "product_names", "subject": "p1", "detail": {}, "error": None}
+
+
+def test_a_run_takes_no_more_than_the_cap_and_counts_the_rest(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "labelops")
+    found = Lister(told={"product_names": [f"p{n}" for n in range(5)], "ticket_topics": ["t1"]}).execute(context())
+    assert len(found) == len(set(subjects(found))) == CAP
+    assert "found 6 work item(s); this run takes 3, 3 wait for the next" in caplog.text
+
+
+@pytest.mark.parametrize("minutes", [1, 15, 60, 24 * 60], ids=["minute", "quarter", "hour", "day"])
+def test_an_item_that_stays_open_keeps_no_other_from_its_turn(home: Path, minutes: int) -> None:
+    """Nothing is ever decided here, and yet every item is looked at before long."""
+    lister = Lister(told={"product_names": [f"p{n}" for n in range(8)], "ticket_topics": [f"t{n}" for n in range(4)]})
+    seen: set[str] = set()
+    for number in range(60):
+        seen |= set(subjects(lister.execute(context(at=RUN_AFTER + timedelta(minutes=minutes * number)))))
+    assert len(seen) == 12
+
+
+def test_a_retry_of_the_listing_lists_the_same(home: Path) -> None:
+    lister = Lister(told={"product_names": [f"p{n}" for n in range(9)]})
+    assert lister.execute(context()) == lister.execute(context(TaskInstance(try_number=2)))
+
+
+def test_a_bad_file_and_a_bad_listing_are_items_that_fail_alone(home: Path) -> None:
+    (home / "projects" / "broken.yaml").write_text("name: [", "utf-8")
+    lister = Lister(told={"product_names": ["p1", Unavailable("the database is away")], "ticket_topics": ["t1"]})
+    found = {one["project"]: one for one in lister.execute(context())}
+    assert found["broken"]["subject"] == "thing:broken"
+    assert "broken.yaml" in found["broken"]["error"]
+    assert "Unavailable: the database is away" in found["product_names"]["error"]
+    assert found["ticket_topics"]["error"] is None
+
+
+def test_only_the_chosen_projects_are_listed(home: Path) -> None:
+    lister = Lister(told={"product_names": ["p1"], "ticket_topics": ["t1"]})
+    assert subjects(lister.execute(context(project=["ticket_topics"]))) == ["t1"]
+    with pytest.raises(InvalidInput, match="found nobody; allowed: product_names, ticket_topics"):
+        lister.execute(context(project=["nobody"]))
+
+
+def test_a_misspelt_parameter_is_refused(home: Path) -> None:
+    with pytest.raises(InvalidInput, match="found projcet; allowed: project"):
+        Lister(told={}).execute(context(projcet=["ticket_topics"]))
+
+
+# --- one item -------------------------------------------------------------------------------------------------------
+
+
+def item(**parts: Any) -> dict[str, Any]:
+    return WorkItem("ticket_topics", "guideline:ticket_topics", **parts).as_dict()
+
+
+def test_a_step_works_on_its_project_and_knows_its_place(home: Path) -> None:
+    ti = TaskInstance(task_id="group.step", map_index=4, try_number=2)
+    title, subject, run = Step(task_id="step", item=item()).execute(context(ti))
+    assert (title, subject) == (load_project(home / "projects", "ticket_topics").title, "guideline:ticket_topics")
+    assert run == f"guideline_sync/{ti.run_id}/group.step/4/2"
+
+
+def test_a_bad_item_fails_with_its_reason(home: Path) -> None:
+    with pytest.raises(InvalidInput, match="guideline:ticket_topics of ticket_topics: line 3 is wrong"):
+        Step(task_id="step", item=item(error="line 3 is wrong")).execute(context())
+
+
+# --- announcing -----------------------------------------------------------------------------------------------------
+
+
+def result(subject: str, **parts: Any) -> dict[str, Any]:
+    return ItemResult("ticket_topics", subject, "done", "It is done", **parts).as_dict()
+
+
+def announce(ti: TaskInstance, outlets: list[Asset]) -> tuple[Any, dict[Any, Any]]:
+    events = {one: SimpleNamespace(extra=None) for one in outlets}
+    operator = AnnounceOperator(task_id="announce", items=[], group="group", result_task="step", outlets=outlets)
+    return operator.execute({**context(ti), "outlet_events": events}), events
+
+
+def test_one_event_tells_what_changed_and_the_sums_count_everything() -> None:
+    asset = Asset("labelops/some")
+    ti = TaskInstance(
+        results=[
+            result("a", created=2, changed=True),
+            None,
+            result("b", updated=1),
+            result("c", created=3, changed=True),
+        ]
+    )
+    found, events = announce(ti, [asset])
+    assert found == events[asset].extra == {"subjects": ["a", "c"]}
+    summary = ti.pushed["summary"]
+    assert (summary["created"], summary["updated"]) == (5, 1)
+    assert [one["subject"] for one in summary["results"]] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "results", [None, [], [None], [result("a", created=1)]], ids=["none", "no item", "skipped", "kept"]
+)
+def test_nothing_is_announced_when_nothing_changed(results: Any) -> None:
+    ti = TaskInstance(results=results)
+    with pytest.raises(AirflowSkipException, match="Nothing changed"):
+        announce(ti, [Asset("labelops/some")])
+    assert ti.pushed["summary"]["results"] == [one for one in results or [] if one]
+
+
+# --- concluding -----------------------------------------------------------------------------------------------------
+
+ITEMS = [item(), {**item(), "project": "product_names", "subject": "guideline:product_names"}]
+
+
+def conclude(**states: str) -> dict[str, int]:
+    ti = TaskInstance(task_id="conclude", states={name.replace("__", "."): state for name, state in states.items()})
+    return ConcludeOperator(task_id="conclude", items=ITEMS, group="group").execute(context(ti))
+
+
+def test_a_good_run_counts_its_items(home: Path) -> None:
+    done = conclude(list_work="success", group__step_0="success", group__step_1="skipped", announce="skipped")
+    assert done == {"items": 2}
+
+
+def test_the_failed_items_are_named_with_the_step_that_failed(home: Path) -> None:
+    with pytest.raises(ItemFailed) as failed:
+        conclude(
+            list_work="success", group__collect_0="success", group__collect_1="failed", group__gate_0="failed",
+            group__gate_1="upstream_failed", group__publish_0="upstream_failed", group__publish_1="upstream_failed",
+            announce="skipped",
+        )  # fmt: skip
+    assert str(failed.value).removeprefix("failed: ").split("; ") == [
+        "ticket_topics · guideline:ticket_topics (at gate)",
+        "product_names · guideline:product_names (at collect)",
+    ]
+
+
+def test_a_listing_or_announcement_that_failed_is_named_too(home: Path) -> None:
+    with pytest.raises(ItemFailed, match="failed: announce"):
+        conclude(list_work="success", group__step_0="success", group__step_1="success", announce="failed")
+    with pytest.raises(ItemFailed, match="failed: list_work"):
+        conclude(list_work="failed", announce="skipped")
+
+
+# --- starting a wait ------------------------------------------------------------------------------------------------
+
+
+def waiting(**parts: Any) -> dict[str, Any]:
+    detail = {"digest": "ab" * 32, "number": 4, "process_id": "process-1", **parts}
+    return ItemResult("ticket_topics", "version:x", "waiting", "It waits", detail=detail).as_dict()
+
+
+def start(monkeypatch: pytest.MonkeyPatch, given: Any, use_case: str = "labeling_approval") -> Any:
+    """Return the run id and the conf with which Airflow is asked for a run."""
+    asked: list[Any] = []
+    monkeypatch.setattr(
+        TriggerDagRunOperator, "execute", lambda self, context: asked.append((self.trigger_run_id, self.conf))
+    )
+    operator = StartWaitOperator(task_id="start_wait", item=item(), result=given, use_case=use_case)
+    assert operator.trigger_dag_id == "decision_wait"
+    assert operator.skip_when_already_exists is True
+    operator.execute(context())
+    [one] = asked
+    return one
+
+
+def test_the_wait_is_named_by_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id, conf = start(monkeypatch, waiting())
+    assert run_id.startswith("labeling_approval__ticket_topics__v4__")
+    assert conf == {
+        "use_case": "labeling_approval",
+        "project_name": "ticket_topics",
+        "digest": "ab" * 32,
+        "process_id": "process-1",
+    }
+    assert start(monkeypatch, waiting()) == (run_id, conf)
+    others = [
+        start(monkeypatch, waiting(process_id="process-2"))[0],
+        start(monkeypatch, waiting(digest="cd" * 32))[0],
+        start(monkeypatch, waiting(), "dataset_release")[0],
+    ]
+    assert len({run_id, *others}) == 4
+
+
+@pytest.mark.parametrize("given", [None, {**waiting(), "state": "approved"}], ids=["no result", "decided"])
+def test_where_nothing_waits_no_run_is_started(monkeypatch: pytest.MonkeyPatch, given: Any) -> None:
+    with pytest.raises(AirflowSkipException, match="Nothing waits"):
+        start(monkeypatch, given)
+
+
+# --- retrying -------------------------------------------------------------------------------------------------------
+
+
+class Other(LabelopsError):
+    """An error of ours that the policy does not know."""
+
+
+@pytest.mark.parametrize(
+    ("error", "action", "delay"),
+    [
+        (RateLimited("slow down", retry_after=90), RetryAction.RETRY, 90),
+        (RateLimited("slow down", retry_after=100_000), RetryAction.RETRY, 3600),
+        (RateLimited("slow down"), RetryAction.RETRY, None),
+        (Unavailable("away"), RetryAction.RETRY, None),
+        (Conflict("somebody was faster"), RetryAction.RETRY, None),
+        (InvalidReply("half a reply"), RetryAction.RETRY, None),
+        (Other("new"), RetryAction.RETRY, None),
+        (AuthError("refused"), RetryAction.FAIL, None),
+        (NotFound("gone"), RetryAction.FAIL, None),
+        (Unsupported("too old"), RetryAction.FAIL, None),
+        (InvalidInput("line 3"), RetryAction.FAIL, None),
+        (Refused("four eyes"), RetryAction.FAIL, None),
+        (Fenced("a newer try"), RetryAction.FAIL, None),
+        (LedgerBehind("recover it"), RetryAction.FAIL, None),
+        (ItemFailed("failed: x"), RetryAction.FAIL, None),
+        (MemoryError(), RetryAction.DEFAULT, None),
+        (ValueError("a bug"), RetryAction.DEFAULT, None),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+def test_what_is_tried_again(error: BaseException, action: RetryAction, delay: float | None) -> None:
+    decision = LabelopsRetryPolicy().evaluate(error, 1, 5)
+    assert decision.action is action
+    assert decision.retry_delay == (None if delay is None else timedelta(seconds=delay))
+    assert action is RetryAction.DEFAULT or decision.reason
+
+
+def test_the_longest_pause_is_a_setting_that_is_stored() -> None:
+    policy = LabelopsRetryPolicy(longest=60)
+    assert policy.evaluate(RateLimited("x", retry_after=61), 1, 5).retry_delay == timedelta(seconds=60)
+    assert LabelopsRetryPolicy(**policy.serialize()).longest == 60
+
+
+# --- the desk -------------------------------------------------------------------------------------------------------
+
+
+def test_the_desk_knows_its_run_and_has_a_folder_of_its_own(home: Path) -> None:
+    ti = TaskInstance(task_id="group.step", map_index=2, try_number=3)
+    given = context(ti)
+    given["dag_run"].triggering_user_name = "olga"
+    desk = runtime.desk(given)
+    assert desk.run.text == f"guideline_sync/{ti.run_id}/group.step/2/3"
+    assert desk.requester() == "olga"
+    assert str(desk.staging).endswith("/staging/guideline_sync/manual__2026-11-02T09_07_00+00_00/group.step/2/3")
+    assert desk.ledger.head().size >= 0
+
+
+def test_a_stranger_who_triggered_the_run_is_nobody(home: Path) -> None:
+    given = context()
+    given["dag_run"].triggering_user_name = "mallory"
+    with pytest.raises(Refused, match="'mallory' belongs to no person"):
+        runtime.desk(given).requester()
+
+
+def test_an_unmapped_task_has_no_map_index(home: Path) -> None:
+    assert runtime.desk(context(TaskInstance(map_index=None))).run.map_index == -1
+
+
+def test_a_ledger_behind_its_checkpoint_stops_the_task(home: Path) -> None:
+    desk = runtime.desk(context())
+    desk.note("finding", "ticket_topics", "x", reason="first")
+    desk.ledger.write_checkpoint(desk.store)
+    desk.ledger.close()
+    for path in home.glob("ledger.db*"):
+        path.unlink()
+    Ledger(f"sqlite:///{home / 'ledger.db'}").migrate()
+    with pytest.raises(LedgerBehind):
+        runtime.desk(context())
+
+
+@pytest.mark.parametrize("executor", ["CeleryExecutor", "KubernetesExecutor", "LocalExecutor,CeleryExecutor"])
+def test_a_local_store_is_refused_where_workers_have_disks_of_their_own(
+    home: Path, monkeypatch: pytest.MonkeyPatch, executor: str
+) -> None:
+    monkeypatch.setattr(runtime, "conf", SimpleNamespace(get=lambda *key, **other: executor))
+    with pytest.raises(InvalidInput, match=r"LABELOPS_STORE is the local folder .* LABELOPS_STORE_SHARED"):
+        runtime.open_store()
+    monkeypatch.setenv("LABELOPS_STORE_SHARED", "true")
+    assert str(runtime.open_store().root).endswith("store")
+
+
+def test_a_local_store_is_fine_on_one_machine(home: Path) -> None:
+    assert str(runtime.open_store().root) == f"file://{home / 'store'}"
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [("manual__2026-11-02T09:07:00+00:00", "manual__2026-11-02T09_07_00+00_00"), ("../../etc", ".._.._etc"), ("", "_")],
+)
+def test_an_id_becomes_one_file_name(value: str, name: str) -> None:
+    assert runtime.name_in_store(value) == name
