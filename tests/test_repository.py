@@ -132,10 +132,10 @@ def test_every_document_is_reached_from_the_readme() -> None:
         if path in reached or path.suffix != ".md" or not path.exists():
             continue
         reached.add(path)
-        ahead += [
-            (path.parent / target.partition("#")[0]).resolve()
-            for target in re.findall(r"\]\(([^)\s:]+)\)", path.read_text("utf-8"))
-        ]
+        text = path.read_text("utf-8")
+        links = re.findall(r"\]\(([^)\s:]+)\)", text)
+        ahead += [(path.parent / target.partition("#")[0]).resolve() for target in links]
+        ahead += [ROOT / named for named in re.findall(r"`(docs/[\w-]+\.md)`", text)]
     assert set(DOCUMENTS) <= reached
 
 
