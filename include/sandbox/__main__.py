@@ -17,7 +17,9 @@ def main() -> int:
     parser.add_argument("command", choices=["demo", "up", "down"])
     parser.add_argument("--quiet", action="store_true", help="say nothing when there is nothing to stop")
     chosen = parser.parse_args()
-    demo = Demo(Path(os.environ.get("LABELOPS_HOME") or ROOT / ".labelops"), say=lambda line: print(line, flush=True))
+    home = Path(os.environ.get("LABELOPS_HOME") or ROOT / ".labelops")
+    os.environ.setdefault("MPLCONFIGDIR", str(home / "matplotlib"))  # else matplotlib writes into the user's home
+    demo = Demo(home, say=lambda line: print(line, flush=True))
     if chosen.command == "down":
         stopped = demo.down()
         if stopped or not chosen.quiet:
