@@ -1,0 +1,128 @@
+"""Run the benchmarks that are named, or all, and print one table."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ANSWERS = 100_000
+VERSION = 20_000
+EVENTS = 1_000
+PAGES = 2_000
+RECORDS = (50_000, 200_000)
+
+Line = tuple[str, str, str, str]
+
+
+def job(folder: Path, name: str, *values: object) -> dict[str, Any]:
+    """Run one job in a process of its own, so that its peak memory is nobody else's."""
+    command = [sys.executable, "-m", "tests.bench.jobs", name, *map(str, values)]
+    environment = {
+        **os.environ,
+        "AIRFLOW_HOME": str(folder / "airflow"),
+        "PYTHONPATH": os.pathsep.join([".", "plugins"]),
+    }
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def line(what: str, found: dict[str, Any], against: dict[str, Any] | None) -> Line:
+    """Return a line of the table: speed and memory, and both as ratios to the first line of its block."""
+    speed, memory = found["count"] / found["seconds"], found["peak_mb"]
+    if against is None:
+        return what, f"{speed:,.0f}/s", f"{memory:,.0f} MB", "1"
+    faster, more = speed / (against["count"] / against["seconds"]), memory / against["peak_mb"]
+    return what, f"{speed:,.0f}/s", f"{memory:,.0f} MB", f"{faster:.2f} × speed, {more:.2f} × memory"
+
+
+def stream(folder: Path) -> list[Line]:
+    """Answers through the hook, against pandas."""
+    file = folder / "prodigy.db"
+    job(folder, "make_answers", file, ANSWERS)
+    first = job(folder, "hook_rows", file)
+    raw, decoded = job(folder, "pandas_rows", file, 0), job(folder, "pandas_rows", file, 1)
+    return [
+        line(f"{ANSWERS:,} answers, ProdigyHook.rows, JSON read", first, None),
+        line("the same, pandas.read_sql, JSON read", decoded, first),
+        line("the same, pandas.read_sql, JSON left as bytes", raw, first),
+    ]
+
+
+def export(folder: Path) -> list[Line]:
+    """A version frozen and released, against the plain writing of its rows."""
+    plain = job(folder, "plain_export", VERSION)
+    return [
+        line(f"{VERSION:,} rows, json.dumps to a file", plain, None),
+        line(
+            f"{2 * VERSION:,} answers frozen into {VERSION:,} canonical rows",
+            job(folder, "freeze_rows", folder, VERSION),
+            plain,
+        ),
+        line("release of that version: verified, JSONL, Parquet", job(folder, "release_rows", folder, VERSION), plain),
+    ]
+
+
+def ledger(folder: Path) -> list[Line]:
+    """Appends to the ledger on SQLite, against bare inserts that are as durable."""
+    bare = job(folder, "bare_inserts", folder / "bare.db", EVENTS)
+    return [
+        line(f"{EVENTS:,} bare SQLite inserts, each committed", bare, None),
+        line(
+            "ledger events, chained, each committed", job(folder, "ledger_appends", folder / "ledger.db", EVENTS), bare
+        ),
+    ]
+
+
+def guideline(folder: Path) -> list[Line]:
+    """Requests of a guideline sync when nothing changed, against the least that a listing can cost."""
+    found = job(folder, "quiet_sync", folder / "store", PAGES)
+    floor = -(-found["pages"] // 250)
+    times = f"{found['requests'] / floor:.2f} × the floor of {floor}"
+    return [
+        (
+            f"nothing-changed sync of {found['pages']:,} pages",
+            f"{found['requests']} requests",
+            f"{found['peak_mb']:,.0f} MB",
+            times,
+        )
+    ]
+
+
+def ingestion(folder: Path) -> list[Line]:
+    """Raw JSONL to staged tasks, at two sizes: memory must not grow with the number."""
+    first, *more = ((count, job(folder, "ingest_records", folder / str(count), count)) for count in RECORDS)
+    return [
+        line(f"{first[0]:,} records ingested", first[1], None),
+        *(line(f"{count:,} records ingested", found, first[1]) for count, found in more),
+    ]
+
+
+BENCHMARKS: dict[str, Callable[[Path], list[Line]]] = {
+    one.__name__: one for one in (stream, export, ledger, guideline, ingestion)
+}
+
+
+def main(names: list[str]) -> int:
+    """Run and print; return the exit code."""
+    unknown = sorted(set(names) - set(BENCHMARKS))
+    if unknown:
+        print(f"unknown: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}\n")
+    print("| what | speed | peak memory | against the first line of its block |\n|---|---|---|---|")
+    for name in names or BENCHMARKS:
+        with tempfile.TemporaryDirectory(prefix="labelops-bench-") as folder:
+            for parts in BENCHMARKS[name](Path(folder)):
+                print(f"| {' | '.join(parts)} |", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,240 @@
+"""The jobs that are measured, one a process. Each prints ``count``, ``seconds`` and ``peak_mb`` of itself as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+JOBS: dict[str, Callable[..., dict[str, Any]]] = {}
+WORDS = "The parcel came late and the invoice names another address than the one of the order. " * 5
+
+
+def job(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Register a job under its name."""
+    JOBS[function.__name__] = function
+    return function
+
+
+@contextmanager
+def timed(found: dict[str, Any]) -> Iterator[None]:
+    """Put the seconds that pass into ``found``."""
+    start = time.perf_counter()
+    yield
+    found["seconds"] = time.perf_counter() - start
+
+
+def peak_megabytes() -> float:
+    """Return the highest resident memory of this process so far, in MB; Linux only."""
+    match = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text("ascii"))
+    return int(match[1]) / 1024 if match else 0.0
+
+
+# --- answers -------------------------------------------------------------------------------------------------------
+
+
+@job
+def make_answers(file: str, count: str) -> dict[str, Any]:
+    """Fill a Prodigy database."""
+    from include.sandbox.prodigy_schema import create_schema
+
+    create_schema(f"sqlite:///{file}")
+    content = {"label": "topic", "_view_id": "classification", "answer": "accept", "_timestamp": 1_700_000_000}
+    found: dict[str, Any] = {"count": int(count)}
+    with timed(found), closing(sqlite3.connect(file)) as conn, conn:
+        conn.execute("INSERT INTO dataset VALUES (1, 'ticket_topics', 0, '{}', 0)")
+        conn.executemany(
+            "INSERT INTO example VALUES (?, ?, ?, ?)",
+            (
+                (n, n, n, json.dumps({"text": f"{n} {WORDS}", **content, "_input_hash": n, "_task_hash": n}).encode())
+                for n in range(1, int(count) + 1)
+            ),
+        )
+        conn.executemany("INSERT INTO link VALUES (?, ?, 1)", ((n, n) for n in range(1, int(count) + 1)))
+    return found
+
+
+@job
+def hook_rows(file: str) -> dict[str, Any]:
+    """Stream the answers through the hook."""
+    os.environ["AIRFLOW_CONN_PRODIGY_DEFAULT"] = json.dumps(
+        {"conn_type": "prodigy", "host": file, "extra": {"engine": "sqlite"}}
+    )
+    from labelops.hooks.prodigy import ProdigyHook
+
+    found: dict[str, Any] = {}
+    hook = ProdigyHook()
+    with timed(found):
+        found["count"] = sum(1 for row in hook.rows("ticket_topics") if row.content["text"])
+    return found
+
+
+@job
+def pandas_rows(file: str, decode: str) -> dict[str, Any]:
+    """Read the answers at once."""
+    import pandas
+    from sqlalchemy import create_engine
+
+    found: dict[str, Any] = {}
+    query = (
+        "SELECT l.id, e.id AS example_id, e.input_hash, e.task_hash, e.content FROM link l "
+        "JOIN example e ON e.id = l.example_id JOIN dataset d ON d.id = l.dataset_id "
+        "WHERE d.name = 'ticket_topics' ORDER BY l.id"
+    )
+    with timed(found), create_engine(f"sqlite:///{file}").connect() as conn:
+        frame = pandas.read_sql(query, conn)
+        if int(decode):
+            frame["content"] = frame["content"].map(json.loads)
+        found["count"] = len(frame)
+    return found
+
+
+# --- versions ------------------------------------------------------------------------------------------------------
+
+
+def _answers(count: int) -> Iterator[Any]:
+    from tests.datasets.make import answer
+
+    for number in range(count):
+        for person, link in (("anna", 2 * number + 1), ("ben", 2 * number + 2)):
+            yield answer(number, person, "billing", link=link)
+
+
+def _frozen(folder: str, count: int) -> tuple[Any, Any, Any]:
+    from include.base.store import Store
+    from include.datasets.batches import form
+    from include.datasets.freeze import freeze
+    from tests.datasets.make import REGISTER, project, task
+
+    store, of = Store(Path(folder) / "store"), project()
+    ids = [task(number) for number in range(count)]
+    return store, of, freeze(store, of, form(ids).digest, ids, _answers(count), register=REGISTER)
+
+
+@job
+def plain_export(count: str) -> dict[str, Any]:
+    """Write as many answers as plain JSON lines."""
+    import tempfile
+
+    found: dict[str, Any] = {"count": int(count)}
+    with timed(found), tempfile.TemporaryFile("w") as out:
+        for one in _answers(int(count)):
+            out.write(json.dumps({"task": one.shown, "value": one.value.canonical()}, sort_keys=True) + "\n")
+    return found
+
+
+@job
+def freeze_rows(folder: str, count: str) -> dict[str, Any]:
+    """Freeze a version."""
+    found: dict[str, Any] = {"count": int(count)}
+    with timed(found):
+        _frozen(folder, int(count))
+    return found
+
+
+@job
+def release_rows(folder: str, count: str) -> dict[str, Any]:
+    """Release a version."""
+    from include.datasets.release import write_release
+
+    store, of, version = _frozen(folder, int(count))
+    found: dict[str, Any] = {"count": version.row_count}
+    with timed(found):
+        write_release(store, of, version.digest, 1, version.manifest, [])
+    return found
+
+
+# --- ledger --------------------------------------------------------------------------------------------------------
+
+
+@job
+def bare_inserts(file: str, count: str) -> dict[str, Any]:
+    """Insert rows of the size of events, each in a transaction that is on the disk when it ends."""
+    found: dict[str, Any] = {"count": int(count)}
+    with closing(sqlite3.connect(file, isolation_level=None)) as conn:
+        conn.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE event (seq, body)")
+        with timed(found):
+            for number in range(int(count)):
+                conn.execute("INSERT INTO event VALUES (?, ?)", (number, WORDS))
+    return found
+
+
+@job
+def ledger_appends(file: str, count: str) -> dict[str, Any]:
+    """Append events to a ledger."""
+    from include.governance.ledger import Ledger
+    from include.governance.records import NewEvent
+
+    ledger = Ledger(f"sqlite:///{file}")
+    ledger.migrate()
+    event = NewEvent(actor="labelops", action="bench.appended", project="bench", subject="bench:1", reason=WORDS)
+    found: dict[str, Any] = {"count": int(count)}
+    with timed(found):
+        for number in range(int(count)):
+            ledger.append(replace(event, subject=f"bench:{number}"))
+    ledger.close()
+    return found
+
+
+# --- guidelines ----------------------------------------------------------------------------------------------------
+
+
+@job
+def quiet_sync(folder: str, pages: str) -> dict[str, Any]:
+    """Sync a space twice; the second time nothing is new."""
+    from include.base.store import Store
+    from tests.guidelines.conftest import Sync, make_project
+    from tests.guidelines.fake_confluence import FakeConfluence
+
+    space = FakeConfluence()
+    space.write("1", "<h1>Purpose</h1>", title="Guideline")
+    for number in range(2, int(pages) + 1):
+        space.write(str(number), f"<p>{number}</p>", title=f"Page {number}", parent="1")
+    for number in range(1, int(pages) + 1):
+        space.set_state(str(number), "Verified")
+    sync = Sync(space, Store(Path(folder)), make_project())
+    sync.run()
+    space.requests.clear()
+    found: dict[str, Any] = {"count": int(pages), "pages": int(pages)}
+    with timed(found):
+        sync.run()
+    return {**found, "requests": space.requests.total()}
+
+
+# --- ingestion -----------------------------------------------------------------------------------------------------
+
+
+@job
+def ingest_records(folder: str, count: str) -> dict[str, Any]:
+    """Make tasks of raw records."""
+    from include.ingestion.pipeline import ingest
+    from include.ingestion.scan import scan
+    from include.projects.load import load_project
+    from include.settings import ROOT
+
+    place = Path(folder) / "raw"
+    place.mkdir(parents=True)
+    with (place / "raw.jsonl").open("w") as out:
+        for number in range(int(count)):
+            out.write(json.dumps({"ticket": f"t{number}", "text": f"{number} {WORDS}", "channel": "mail"}) + "\n")
+    project = load_project(ROOT / "include" / "projects" / "definitions", "ticket_topics")
+    staging = Path(folder) / "staging"
+    staging.mkdir()
+    found: dict[str, Any] = {}
+    with timed(found):
+        files = scan(place, project.source.routes, None).new_or_changed
+        found["count"] = ingest(project, files, known=None, staging=staging).counts["records"]
+    return found
+
+
+if __name__ == "__main__":
+    result = JOBS[sys.argv[1]](*sys.argv[2:])
+    print(json.dumps({**result, "peak_mb": peak_megabytes()}))
