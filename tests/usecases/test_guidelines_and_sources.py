@@ -100,3 +100,17 @@ def test_answers_that_came_after_the_freeze_make_a_batch_of_their_own(asked):
     assert results[f"version:{before}"] == "waiting"
     assert len(asked.events("batch.assigned")) == 2
     assert any(event.body["kind"] == "late answers" for event in asked.events("finding"))
+
+
+def test_tasks_whose_hashes_collide_are_all_taken(house, monkeypatch):
+    from include.annotation import tasks as making
+
+    def colliding(task, overwrite=False):
+        """Give every task the same two 32-bit hashes, the worst that can happen."""
+        return {**task, "_input_hash": 7, "_task_hash": 7}
+
+    monkeypatch.setattr(making, "set_hashes", colliding)
+    result = house.ingest()
+    inbox = house.examples(house.project.inbox)
+    assert {one["_task_hash"] for one in inbox} == {7}
+    assert len({one["labelops"]["task_id"] for one in inbox}) == len(inbox) == result["detail"]["inserted"] == 13

@@ -132,3 +132,26 @@ def one(house, name, prefix, reason, *, by):
         if name == "close_batch":
             return labeling_approval.close_batch(at, house.project, prefix, reason, house.prodigy())
         return labeling_approval.resubmit(at, house.project, prefix, reason)
+
+
+def test_who_annotated_may_not_approve_under_the_same_name_either(labelled):
+    labelled.change_register("ben", accounts={"prodigy": ["ben"], "opentext": ["dana@people.example"]})
+    labelled.change_register("dana", accounts={"airflow": ["dana"]})
+    labelled.approve_run()
+    labelled.say("quentin", "approved")
+    labelled.say("dana", "approved")
+    assert states(labelled) == ["void"]
+
+
+def test_a_service_account_decides_nothing(asked):
+    import yaml
+
+    register = yaml.safe_load(asked.register_file.read_text("utf-8"))
+    for person in register["persons"]:
+        if person["id"] == "dana":
+            person["accounts"].pop("opentext")
+    register["services"].append({"system": "opentext", "account": "dana@people.example"})
+    asked.register_file.write_text(yaml.safe_dump(register), "utf-8")
+    asked.say("quentin", "approved")
+    asked.say("dana", "approved")
+    assert states(asked) == ["void"]
