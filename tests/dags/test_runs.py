@@ -18,6 +18,7 @@ import yaml
 
 from include.base.canonical import effect_key
 from include.settings import ROOT
+from tests.airflow_home import DAGS
 from tests.integration.airflow_house import PROJECT, Systems
 
 pytestmark = pytest.mark.airflow
@@ -44,19 +45,23 @@ class Run:
 class Office:
     """Airflow's DAGs and the systems around them."""
 
-    dag_bag: Any
     systems: Systems
     caplog: Any = None
     runs: dict[str, Run] = field(default_factory=dict)
 
     def run(self, dag_id: str, *, marked: str | None = None, **conf: Any) -> Run:
         """Execute a DAG; the tasks that match ``marked`` are marked successful by hand instead."""
+        from airflow.dag_processing.dagbag import DagBag
         from airflow.models.taskinstance import TaskInstance
         from airflow.models.xcom import XComModel
         from airflow.utils.session import create_session
         from sqlalchemy import select
 
-        run = self.dag_bag.dags[dag_id].test(logical_date=None, run_conf=conf, mark_success_pattern=marked)
+        # Parsed anew: Airflow keeps the parameters of a run in the DAG object, so a second run would inherit them.
+        dag = DagBag(str(DAGS / f"{dag_id}.py")).dags[dag_id]
+        if dag_id == "decision_wait":
+            dag.get_task("wait").poll_seconds = 0.3
+        run = dag.test(logical_date=None, run_conf=conf, mark_success_pattern=marked)
         with create_session() as session:
             ours = (TaskInstance.dag_id == dag_id, TaskInstance.run_id == run.run_id)
             tasks = list(session.scalars(select(TaskInstance).where(*ours)))
@@ -100,7 +105,7 @@ class Office:
 
 
 @pytest.fixture(scope="module")
-def office(dag_bag: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+def office(airflow_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     home = tmp_path_factory.mktemp("house")
     systems = Systems(home)
     with pytest.MonkeyPatch.context() as patch:
@@ -108,9 +113,7 @@ def office(dag_bag: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[O
             patch.setenv(name, value)
         patch.setenv("LABELOPS_REGISTER", str(home / "register.yaml"))
         systems.seed()
-        # The pace is read where a DAG is parsed, which was before this house was built.
-        patch.setattr(dag_bag.dags["decision_wait"].get_task("wait"), "poll_seconds", 0.3)
-        house = Office(dag_bag, systems)
+        house = Office(systems)
         house.register()
         yield house
     systems.close()

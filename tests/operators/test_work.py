@@ -137,7 +137,7 @@ def test_an_item_that_stays_open_keeps_no_other_from_its_turn(home: Path, minute
     """Nothing is ever decided here, and yet every item is looked at before long."""
     lister = Lister(told={"product_names": [f"p{n}" for n in range(8)], "ticket_topics": [f"t{n}" for n in range(4)]})
     seen: set[str] = set()
-    for number in range(60):
+    for number in range(40):
         seen |= set(subjects(lister.execute(context(at=RUN_AFTER + timedelta(minutes=minutes * number)))))
     assert len(seen) == 12
 
