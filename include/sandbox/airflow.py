@@ -52,7 +52,7 @@ class LocalAirflow:
         return {
             **{name: value for name, value in base.items() if not name.startswith("AIRFLOW_")},
             "AIRFLOW_HOME": str(self.home),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}",
             "PATH": f"{Path(sys.executable).parent}:{base.get('PATH', '')}",
             "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
