@@ -38,7 +38,8 @@ def test_an_effect_is_claimed_made_and_recorded_once(ledger: Ledger) -> None:
     [event] = ledger.events(actions=["effect.done"])
     assert (event.actor, event.subject, event.digest_after) == ("labelops", claim.subject, digest(5))
     assert event.body == {
-        "use_case": "guideline_sync", "effect": claim.key, "reference": "page-1", "created": 1, "updated": 0, "recovered": False,
+        "use_case": "guideline_sync", "effect": claim.key, "reference": "page-1",
+        "created": 1, "updated": 0, "recovered": False,
     }  # fmt: skip
     again = make_claim(ledger, run="another run")
     assert again.previous == Done(claim.key, "page-1", 1, 0, "")
