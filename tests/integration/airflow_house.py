@@ -354,7 +354,7 @@ class Undisturbed:
             "ti": SimpleNamespace(
                 dag_id=dag_id, run_id=f"calm-{self._count}", task_id=operator.task_id, map_index=0, try_number=1
             ),
-            "dag_run": SimpleNamespace(triggering_user_name=None, conf={}),
+            "dag_run": SimpleNamespace(triggering_user_name=None, conf={}, run_after=datetime.now(UTC)),
             "params": {"project": None, **(params or {})},
             "dag": SimpleNamespace(params={"project": None}),
         }
