@@ -13,6 +13,7 @@ import binascii
 import hashlib
 import hmac
 import json
+import math
 import secrets
 import time
 import uuid
@@ -427,7 +428,9 @@ class OpenTextStandIn:
 
     def _comment_rows(self, process_id: str, until: float | None = None) -> list[Any]:
         return self.state.rows(
-            "SELECT * FROM comment WHERE process_id = ?1 AND (?2 IS NULL OR at <= ?2) ORDER BY seq", process_id, until
+            "SELECT * FROM comment WHERE process_id = ? AND at <= ? ORDER BY seq",
+            process_id,
+            math.inf if until is None else until,
         )
 
     def _write_comment(self, request: Request, subject: Subject, process_id: str, task_id: str | None) -> Reply:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -112,10 +113,10 @@ class State:
     def variables(self, process_id: str, at: float | None = None) -> list[sqlite3.Row]:
         """Return a process's variables as they are, or as they were at a time."""
         return self.rows(
-            "SELECT * FROM variable AS v WHERE process_id = ?1 AND gone = 0 AND seq = (SELECT max(seq) FROM variable "
-            "WHERE process_id = ?1 AND name = v.name AND (?2 IS NULL OR at <= ?2)) ORDER BY name",
+            "SELECT * FROM variable AS v WHERE process_id = ? AND gone = 0 AND seq = (SELECT max(seq) FROM variable "
+            "WHERE process_id = v.process_id AND name = v.name AND at <= ?) ORDER BY name",
             process_id,
-            at,
+            math.inf if at is None else at,
         )
 
     def values(self, process_id: str) -> dict[str, Any]:
