@@ -25,7 +25,7 @@ from include.usecases.labeling_approval import (
     approval_states,
     check_deployed,
     evaluate,
-    record_decisions,
+    kept_decisions,
     snapshot,
 )
 
@@ -258,7 +258,8 @@ def hand_over(
         desk.log.info("%s", decided.sentence)
         if decided.state == "waiting":
             return _result(project, version, "waiting", decided.sentence, created, False, opentext, desk)
-        record_decisions(desk, decided.decisions)
+        for decision in kept_decisions(desk, decided.decisions):
+            desk.ledger.record_decision(decision)
         if decided.state != "released":
             refusal = Checked(version, checked.where, (decided.sentence,), digest_of(decided.sentence))
             if not item.detail.get("chosen") and refused_before(desk, refusal):

@@ -14,7 +14,7 @@ from include.base.errors import Refused
 from include.base.store import Store, StorePath
 from include.governance.effects import Claim, Done, claim
 from include.governance.ledger import Ledger
-from include.governance.records import SERVICE, NewEvent
+from include.governance.records import SERVICE, Decision, NewEvent
 from include.governance.register import Register
 
 __all__ = ["Desk", "ItemResult", "RunRef", "WorkItem", "event_key", "short"]
@@ -183,6 +183,17 @@ class Desk:
                 transaction.save_sync_state(scope, value)
             effect.done_in(transaction, reference, created=created, updated=updated, detail=detail)
         return new
+
+    def decide(self, decisions: Iterable[Decision], event: NewEvent, key: object) -> tuple[int, bool]:
+        """Put decisions and what they come to on the ledger, all or nothing: neither is ever there without the other.
+
+        :param key: what makes the event one and the same among those of its action and subject.
+        :return: how many decisions were new, and whether the event was.
+        """
+        with self.ledger.transaction() as transaction:
+            fresh = sum(transaction.record_decision(one) for one in decisions)
+            _, new = transaction.append(event, key=event_key(event.action, event.project, event.subject, key))
+        return fresh, new
 
     def note(
         self,

@@ -22,7 +22,7 @@ from include.bpmn.mapping import ProcessMapping, start_variables
 from include.datasets import freeze as freezing
 from include.datasets.batches import BatchTally, Progress
 from include.governance import approval
-from include.governance.records import Event, VersionRecord
+from include.governance.records import Decision, Event, VersionRecord
 from include.projects.model import Policy, Project
 from include.systems.opentext import OpenTextGateway
 from include.systems.prodigy import ProdigyGateway
@@ -39,9 +39,9 @@ __all__ = [
     "close_batch",
     "evaluate",
     "freeze",
+    "kept_decisions",
     "next_look",
     "pending",
-    "record_decisions",
     "request",
     "resubmit",
     "snapshot",
@@ -337,35 +337,37 @@ def capture(
     if where.ending is not None:
         return _end(desk, project, version, where, where.ending, created, opentext), None
     found = evaluate(desk, project, digest, where, opentext, mapping)
-    # While the process runs, a lagging history may still change a decision's grade: it goes on record when it is final.
-    fresh = record_decisions(desk, found.decisions) if found.state in TERMINAL else 0
     for finding in found.findings:
         desk.finding(project.name, subject, "approval", finding)
-    desk.log.info(
-        "Version %d of %s (%s): %s %d new decision(s) on the ledger.",
-        version.number, project.name, short(digest), found.sentence, fresh,
-    )  # fmt: skip
-    if found.state in ("void", "undecided", "stale", "expired"):
-        # Decided here, and not by the process: what we decided is on the ledger before its process is ended, or a run
-        # that is killed in between would find it "ended from outside".
-        desk.note(
-            "approval.ending", project.name, subject, key=["ending", where.attempt], after=digest,
-            reason=found.sentence, body={"attempt": where.attempt, "state": found.state},
-        )  # fmt: skip
-        ending = approval_state(desk, digest).ending
-        if ending is None:
-            raise AssertionError("the ledger holds what was just put on it")
-        return _end(desk, project, version, where, ending, created, opentext), found
+    desk.log.info("Version %d of %s (%s): %s", version.number, project.name, short(digest), found.sentence)
+    changed = False
+    if found.state in TERMINAL:
+        # While the process runs, a lagging history may still change a decision's grade: decisions go on record when
+        # they are final, together with what they come to.
+        ours = found.state in ("void", "undecided", "stale", "expired")
+        fresh, changed = desk.decide(
+            kept_decisions(desk, found.decisions),
+            desk.event(
+                # Decided here, and not by the process: what we decided is on the ledger before its process is ended,
+                # or a run that is killed in between would find it "ended from outside".
+                "approval.ending" if ours else f"approval.{found.state}",
+                project.name,
+                subject,
+                after=digest,
+                reason=found.sentence,
+                body={"attempt": where.attempt, "state": found.state}
+                if ours
+                else {"attempt": where.attempt, "process_id": where.requested.body["process_id"]},
+            ),
+            ["ending" if ours else found.state, where.attempt],
+        )
+        desk.log.info("%d new decision(s) on the ledger.", fresh)
+        if ours:
+            ending = approval_state(desk, digest).ending
+            if ending is None:
+                raise AssertionError("the ledger holds what was just put on it")
+            return _end(desk, project, version, where, ending, created, opentext), found
     updated = _act_on_deadline(desk, project, version, where, found, opentext)
-    changed = found.state in TERMINAL and desk.note(
-        f"approval.{found.state}",
-        project.name,
-        subject,
-        key=[found.state, where.attempt],
-        after=digest,
-        reason=found.sentence,
-        body={"attempt": where.attempt, "process_id": where.requested.body["process_id"]},
-    )
     return _result(project, version, found.state, found.sentence, created, updated, changed, opentext, where), found
 
 
@@ -470,9 +472,14 @@ def snapshot(desk: Desk, process_id: str, opentext: OpenTextGateway) -> approval
     )
 
 
-def record_decisions(desk: Desk, decisions: Iterable[approval.ProcessDecision]) -> int:
-    """Put decisions on the ledger, each once, with the replies that prove it in the store; return how many were new."""
-    return sum(desk.ledger.record_decision(one.record(desk.store.put_object(one.proof()))) for one in decisions)
+def kept_decisions(desk: Desk, decisions: Iterable[approval.ProcessDecision]) -> list[Decision]:
+    """Return the decisions that are not on the ledger yet, their proof kept in the store.
+
+    What was judged first stands: a register that changed since changes nothing on record.
+    """
+    every = list(decisions)
+    known = {one.decision_id for digest in {one.digest for one in every} for one in desk.ledger.decisions(digest)}
+    return [one.record(desk.store.put_object(one.proof())) for one in every if one.decision_id not in known]
 
 
 def close_batch(desk: Desk, project: Project, prefix: str, reason: str, prodigy: ProdigyGateway) -> None:
