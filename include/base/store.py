@@ -6,11 +6,12 @@ Airflow's ``ObjectStoragePath``. Nothing here renames a directory and nothing is
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,40 +34,18 @@ def local_path(path: StorePath) -> Path | None:
 
 
 def atomic_write(path: StorePath, content: bytes) -> None:
-    """Write a whole file so that a reader sees the old one or the new one, never a part.
-
-    On a local disk: a temporary file beside it, fsync, ``os.replace``, fsync of the folder. A cloud store's
-    put is atomic by itself.
-    """
-    place = local_path(path)
-    if place is None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        return
-    place.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
-    try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, place)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    folder = os.open(place.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    """Write a whole file so that a reader sees the old one or the new one, never a part; see :func:`atomic_file`."""
+    with atomic_file(path) as out:
+        out.write(content)
 
 
 @contextmanager
 def atomic_file(path: StorePath) -> Iterator[IO[bytes]]:
     """Open a file for writing that appears under its name only when the block ends well.
 
-    For results too large to hold in memory. On a cloud store the object appears when it is closed.
+    On a local disk: a temporary file beside it, fsync, ``os.replace``, fsync of the folder. A writer that was killed
+    leaves its temporary file; the next one to write that name removes it. A cloud store's put is atomic by itself: the
+    object appears when it is closed.
     """
     place = local_path(path)
     if place is None:
@@ -78,14 +57,32 @@ def atomic_file(path: StorePath) -> Iterator[IO[bytes]]:
     handle, temporary = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
     try:
         with os.fdopen(handle, "wb") as out:
+            # Held as long as this writer lives: it tells a file in the making from one that nobody will finish.
+            fcntl.flock(out, fcntl.LOCK_EX)
             yield out
             out.flush()
             os.fsync(out.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, place)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, place)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    _remove_abandoned(place)
+    folder = os.open(place.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _remove_abandoned(place: Path) -> None:
+    """Remove the temporary files of writers of this name that were killed."""
+    for entry in os.scandir(place.parent):
+        if not entry.name.startswith(f".{place.name}."):
+            continue
+        with suppress(OSError), open(entry.path, "rb") as other:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(entry.path)
 
 
 def read_json(path: StorePath) -> Any:

@@ -92,6 +92,7 @@ def test_a_file_that_fails_halfway_does_not_appear(store: Store) -> None:
 
 def test_a_writer_killed_at_any_moment_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
     place = tmp_path / "pointer.json"
+    (tmp_path / ".pointer.json.of-a-dead-writer").write_bytes(b"half")
     atomic_write(place, b'{"round": 0}')
     code = (
         "import sys; from pathlib import Path; from include.base.store import atomic_write\n"
@@ -114,3 +115,16 @@ def test_a_writer_killed_at_any_moment_leaves_the_old_file_or_the_new_one(tmp_pa
         process.wait()
         process.stdout.close()
         assert isinstance(read_json(place)["round"], int)
+    atomic_write(place, b'{"round": 0}')
+    assert [path.name for path in tmp_path.iterdir()] == ["pointer.json"]
+
+
+def test_a_file_in_the_making_is_left_to_its_living_writer(tmp_path: Path) -> None:
+    place = tmp_path / "rows.jsonl"
+    with atomic_file(place) as slow:
+        slow.write(b"slow")
+        atomic_write(place, b"quick")
+        assert place.read_bytes() == b"quick"
+        assert len(list(tmp_path.iterdir())) == 2
+    assert place.read_bytes() == b"slow"
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
