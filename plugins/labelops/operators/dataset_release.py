@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from labelops.operators.work import ItemOperator, ListWorkOperator
+from labelops.operators.work import GatedOperator, ItemOperator, ListWorkOperator
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -84,17 +84,8 @@ class CheckReleaseOperator(_ReleaseStep):
         }
 
 
-class HandOverOperator(_ReleaseStep):
-    """Check everything once more and hand the version over, once the release process says so.
-
-    :param gate: what the gate returned. (templated)
-    """
-
-    template_fields = ("item", "given", "gate")
-
-    def __init__(self, *, gate: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.gate = gate
+class HandOverOperator(GatedOperator, _ReleaseStep):
+    """Check everything once more and hand the version over, once the release process says so."""
 
     def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
         """Return the item's result."""

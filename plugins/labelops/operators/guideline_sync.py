@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from labelops.operators.work import ItemOperator, ListWorkOperator
+from labelops.operators.work import GatedOperator, ItemOperator, ListWorkOperator
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -51,17 +51,8 @@ class CollectGuidelinesOperator(ItemOperator):
         return staged
 
 
-class PublishGuidelinesOperator(ItemOperator):
-    """Publish what was collected and passed the gate.
-
-    :param gate: what the gate returned. (templated)
-    """
-
-    template_fields = ("item", "given", "gate")
-
-    def __init__(self, *, gate: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.gate = gate
+class PublishGuidelinesOperator(GatedOperator):
+    """Publish what was collected and passed the gate."""
 
     def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
         """Return the item's result."""

@@ -11,7 +11,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from include.base.errors import InvalidInput, Refused
-from labelops.operators.work import ItemOperator, ListWorkOperator, refuse_unknown_parameters
+from labelops.operators.work import GatedOperator, ItemOperator, ListWorkOperator, refuse_unknown_parameters
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -88,17 +88,8 @@ class _WithOpenText(ItemOperator):
         self.opentext_conn_id = opentext_conn_id
 
 
-class RequestApprovalOperator(_WithOpenText):
-    """Start the approval process of a version whose rows passed the gate, unless it was started.
-
-    :param gate: what the gate returned. (templated)
-    """
-
-    template_fields = ("item", "given", "gate")
-
-    def __init__(self, *, gate: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.gate = gate
+class RequestApprovalOperator(GatedOperator, _WithOpenText):
+    """Start the approval process of a version whose rows passed the gate, unless it was started."""
 
     def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
         """Return digest, number and how many effects there were so far."""

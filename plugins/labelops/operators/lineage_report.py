@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from labelops.operators.work import ItemOperator, ListWorkOperator
+from labelops.operators.work import GatedOperator, ItemOperator, ListWorkOperator
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -41,17 +41,11 @@ class BuildReportOperator(ItemOperator):
         return lineage_report.build(desk, project, ProdigyHook(self.prodigy_conn_id))
 
 
-class PublishReportOperator(ItemOperator):
-    """Write the page and its charts if they differ from what is there.
+class PublishReportOperator(GatedOperator):
+    """Write the page and its charts if they differ from what is there."""
 
-    :param gate: what the gate returned. (templated)
-    """
-
-    template_fields = ("item", "given", "gate")
-
-    def __init__(self, *, gate: Any, confluence_conn_id: str = "confluence_default", **kwargs: Any) -> None:
+    def __init__(self, *, confluence_conn_id: str = "confluence_default", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.gate = gate
         self.confluence_conn_id = confluence_conn_id
 
     def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from labelops.operators.work import ItemOperator, ListWorkOperator
+from labelops.operators.work import GatedOperator, ItemOperator, ListWorkOperator
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -46,17 +46,11 @@ class ReadSourcesOperator(ItemOperator):
         return staged
 
 
-class LoadTasksOperator(ItemOperator):
-    """Put the tasks that passed the gate into the inbox and the rejects into quarantine.
+class LoadTasksOperator(GatedOperator):
+    """Put the tasks that passed the gate into the inbox and the rejects into quarantine."""
 
-    :param gate: what the gate returned. (templated)
-    """
-
-    template_fields = ("item", "given", "gate")
-
-    def __init__(self, *, gate: Any, prodigy_conn_id: str = "prodigy_default", **kwargs: Any) -> None:
+    def __init__(self, *, prodigy_conn_id: str = "prodigy_default", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.gate = gate
         self.prodigy_conn_id = prodigy_conn_id
 
     def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:

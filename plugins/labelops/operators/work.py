@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from include.projects.model import Project
     from include.usecases.desk import Desk, WorkItem
 
-__all__ = ["AnnounceOperator", "ConcludeOperator", "ItemFailed", "ItemOperator", "ListWorkOperator"]
+__all__ = ["AnnounceOperator", "ConcludeOperator", "GatedOperator", "ItemFailed", "ItemOperator", "ListWorkOperator"]
 
 
 class ItemFailed(Refused):
@@ -142,6 +142,19 @@ class ItemOperator(BaseOperator):
             raise InvalidInput(f"{item.subject} of {item.project}: {item.error}")
         with desk(context).open() as at:
             return self.work(at, load_project(settings().projects, item.project), item, context)
+
+
+class GatedOperator(ItemOperator):
+    """A step that goes on only with what a gate let through; beside another base it comes first.
+
+    :param gate: what the gate returned, None where it was skipped. (templated)
+    """
+
+    template_fields: Sequence[str] = ("item", "given", "gate")
+
+    def __init__(self, *, gate: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.gate = gate
 
 
 class _AfterItems(BaseOperator):
