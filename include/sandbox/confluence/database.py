@@ -40,8 +40,15 @@ create table if not exists attachments (id integer primary key, page_id integer 
     media_type text not null, comment text not null, version integer not null, author_id text not null,
     created integer not null, content blob not null, unique (page_id, title));
 create table if not exists comments (id integer primary key, page_id integer not null, body text not null,
-    version integer not null, author_id text not null, created integer not null);
+    version integer not null, author_id text not null, created integer not null,
+    location text not null default 'footer', resolution text not null default 'open', marker_ref text, selection text,
+    parent_id integer);
 create index if not exists comments_by_page on comments (page_id);
+create table if not exists groups (name text primary key) without rowid;
+create table if not exists members (group_name text not null, account_id text not null,
+    primary key (group_name, account_id)) without rowid;
+create table if not exists restrictions (page_id integer not null, operation text not null, kind text not null,
+    subject text not null, primary key (page_id, operation, kind, subject)) without rowid;
 create table if not exists tasks (id integer primary key, page_id integer not null, local_id text not null,
     status text not null, body text not null, created_by text not null, assigned_to text, completed_by text,
     created integer not null, updated integer not null, due text, completed integer, unique (page_id, local_id));

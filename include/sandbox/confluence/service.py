@@ -123,6 +123,13 @@ class ConfluenceStandIn:
             values = (user.account_id, user.name, user.email, user.token)
             self.database.write("insert or replace into users values (?, ?, ?, ?)", values)
 
+    def add_group(self, name: str, account_ids: Iterable[str] = ()) -> None:
+        """Make a group, or put more people in one."""
+        with self.database.transaction():
+            self.database.write("insert or ignore into groups values (?)", (name,))
+            for account_id in account_ids:
+                self.database.write("insert or ignore into members values (?, ?)", (name, account_id))
+
     def has_users(self) -> bool:
         """Tell whether anybody can sign in."""
         return self.database.row("select 1 from users") is not None
@@ -457,7 +464,7 @@ class ConfluenceStandIn:
             statement = "update pages set status = 'trashed', parent_id = null where id = ?"
             self.database.write(statement, (row["id"],))
             return Reply(204)
-        for table in ("versions", "labels", "properties", "attachments", "comments", "tasks"):
+        for table in ("versions", "labels", "properties", "attachments", "comments", "tasks", "restrictions"):
             self.database.write(f"delete from {table} where page_id = ?", (row["id"],))
         self.database.write("delete from pages where id = ?", (row["id"],))
         return Reply(204)
@@ -741,7 +748,7 @@ class ConfluenceStandIn:
         _among("sort", [sort.removeprefix("-")], ("created-date", "modified-date"))
         order = "desc" if sort.startswith("-") else "asc"
         with_body = _body_format(request, LIST_FORMATS)
-        sql = f"select * from comments where page_id = ? order by created {order}"
+        sql = f"select * from comments where page_id = ? and location = 'footer' order by created {order}"
         return self._listing(request, sql, (row["id"],), lambda item: _comment(item, with_body=with_body))
 
     def _create_comment(self, request: Request) -> Reply:
@@ -750,7 +757,8 @@ class ConfluenceStandIn:
         body = _stored(sent)
         number = self.database.next_id()
         values = (number, row["id"], body, 1, self._who(request), self.database.now())
-        self.database.write("insert into comments values (?, ?, ?, ?, ?, ?)", values)
+        columns = "id, page_id, body, version, author_id, created"
+        self.database.write(f"insert into comments ({columns}) values (?, ?, ?, ?, ?, ?)", values)
         stored = self.database.row("select * from comments where id = ?", (number,))
         assert stored is not None
         return json_reply(_comment(stored, with_body=True), 201)
