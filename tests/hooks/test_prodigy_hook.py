@@ -37,8 +37,7 @@ from include.projects.model import Project
 from include.sandbox.prodigy_schema import create_schema, import_jsonl
 from include.settings import ROOT
 from include.systems.prodigy import AddResult, Watermark
-from labelops.hooks import prodigy
-from labelops.hooks.prodigy import ProdigyHook
+from labelops.hooks.prodigy import ProdigyHook, engine, statements, writing
 from tests.annotation.test_hashes import rows_of
 from tests.annotation.test_tasks import BINARY
 from tests.servers import airflow_connection, fresh_database
@@ -359,7 +358,7 @@ def test_a_pass_holds_few_rows_at_a_time(hook: ProdigyHook) -> None:
     tracemalloc.stop()
     assert seen == number
     # A piece of content, in whatever copies the driver makes of it; far from the 30 MB that are there.
-    assert peak < 3.2 * prodigy.PIECE_BYTES < size * number
+    assert peak < 3.2 * statements.PIECE_BYTES < size * number
 
 
 def test_a_pass_survives_a_writer_beside_it(hook: ProdigyHook) -> None:
@@ -449,7 +448,7 @@ def test_a_connection_filled_in_wrongly_says_which_field(
 
 
 def test_a_locked_file_is_unavailable(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prodigy, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(engine, "LOCK_SECONDS", 0.1)
     hook = connect(monkeypatch, sqlite_url)
     path = make_url(sqlite_url).database
     assert path
@@ -478,7 +477,7 @@ def test_names_the_database_cannot_tell_apart_are_a_conflict(mariadb_url: str, m
 def test_prodigys_own_inserts_do_not_wait_for_ours(postgres_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     hook = connect(monkeypatch, postgres_database)
     hook.add_tasks(INBOX, [task("ticket")])
-    insert_rows = prodigy._insert
+    insert_rows = writing._insert
 
     def beside_prodigy(conn: Any, *rest: Any) -> None:
         insert_rows(conn, *rest)
@@ -486,7 +485,7 @@ def test_prodigys_own_inserts_do_not_wait_for_ours(postgres_database: str, monke
             other.execute(text("SET LOCAL lock_timeout = '2s'"))
             other.execute(text("INSERT INTO link (example_id, dataset_id) SELECT 1, id FROM dataset"))
 
-    monkeypatch.setattr(prodigy, "_insert", beside_prodigy)
+    monkeypatch.setattr(writing, "_insert", beside_prodigy)
     assert hook.add_tasks(INBOX, [task("other")]) == AddResult(1, 0)
     assert hook.watermark(INBOX).count == 3
 
@@ -555,24 +554,24 @@ def test_a_killed_connection_is_unavailable_and_nothing_is_half_written(
 ) -> None:
     hook = connect(monkeypatch, postgres_database)
     hook.add_tasks(INBOX, [task("ticket")])
-    insert_rows = prodigy._insert
+    insert_rows = writing._insert
 
     def killed(conn: Any, *rest: Any) -> None:
         insert_rows(conn, *rest)
         own = conn.exec_driver_sql("SELECT pg_backend_pid()").scalar()
         run(postgres_database, f"SELECT pg_terminate_backend({own})")
 
-    monkeypatch.setattr(prodigy, "_insert", killed)
+    monkeypatch.setattr(writing, "_insert", killed)
     with pytest.raises(Unavailable):
         hook.add_tasks(INBOX, [task("one"), task("two")])
-    monkeypatch.setattr(prodigy, "_insert", insert_rows)
+    monkeypatch.setattr(writing, "_insert", insert_rows)
     assert hook.watermark(INBOX).count == 1
     assert hook.add_tasks(INBOX, [task("one"), task("two")]) == AddResult(2, 0)
 
 
 def test_a_server_that_is_not_there_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    for engine in ("postgresql+psycopg", "mysql+pymysql"):
-        hook = connect(monkeypatch, f"{engine}://labelops@127.0.0.1:1/prodigy")
+    for driver in ("postgresql+psycopg", "mysql+pymysql"):
+        hook = connect(monkeypatch, f"{driver}://labelops@127.0.0.1:1/prodigy")
         with pytest.raises(Unavailable):
             hook.datasets()
 
