@@ -9,13 +9,14 @@ last item of it, not a number of items to leave out.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from include.base.errors import InvalidInput, InvalidReply
 
-__all__ = ["Listing", "ReadState"]
+__all__ = ["Changes", "Listing", "ReadState"]
 
 Item = TypeVar("Item")
 
@@ -130,3 +131,158 @@ class Listing(Iterator[Item], Generic[Item]):
         self._seen.add(self._next)
         self._at = ReadState(self._at.of, self._next)
         self._page = None
+
+
+AHEAD = timedelta(minutes=10)
+"""How far a state may be ahead of our clock: the other system's may be fast."""
+
+
+@dataclass
+class _Marks:
+    """The place of a listing of changes.
+
+    :param since: newest change of the passes that ended; ``known`` are the names within the overlap before it.
+    :param top: newest change when the pass under way began; ``near`` are the names given out that changed within the
+        overlap before it, or after it.
+    :param low: change given out last, and ``at_low`` the names given out that have it. Newest-first passes only.
+    """
+
+    since: datetime | None = None
+    known: dict[str, datetime] = field(default_factory=dict)
+    top: datetime | None = None
+    near: dict[str, datetime] = field(default_factory=dict)
+    low: datetime | None = None
+    at_low: list[str] = field(default_factory=list)
+
+    def text(self) -> str:
+        def of(value: datetime | None) -> str | None:
+            return None if value is None else value.isoformat()
+
+        return json.dumps(
+            {
+                "since": of(self.since),
+                "known": {name: of(at) for name, at in sorted(self.known.items())},
+                "top": of(self.top),
+                "near": {name: of(at) for name, at in sorted(self.near.items())},
+                "low": of(self.low),
+                "at_low": self.at_low,
+            },
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def read(cls, text: str, of: str, now: datetime) -> _Marks:
+        try:
+            found = json.loads(text)
+            moments = {name: _moment(found[name]) for name in ("since", "top", "low")}
+            names = {name: {key: _moment(at) for key, at in found[name].items()} for name in ("known", "near")}
+            at_low = [str(name) for name in found["at_low"]]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InvalidInput(
+                f"state of {of}: its place holds no times of changes; start again without one"
+            ) from error
+        for value in (*moments.values(), *names["known"].values(), *names["near"].values()):
+            if value is not None and value > now + AHEAD:
+                raise InvalidInput(
+                    f"state of {of}: it speaks of {value.isoformat()}, which is in the future; start again without one"
+                )
+        marks = cls(moments["since"], top=moments["top"], low=moments["low"], at_low=at_low)
+        marks.known = {name: at for name, at in names["known"].items() if at is not None}
+        marks.near = {name: at for name, at in names["near"].items() if at is not None}
+        return marks
+
+
+def _moment(value: str | None) -> datetime | None:
+    if value is None:
+        return None
+    moment = datetime.fromisoformat(value)
+    if moment.tzinfo is None:
+        raise ValueError("no zone")
+    return moment
+
+
+class Changes(Listing[Item]):
+    """What is new or changed since an earlier listing of the same things, each with the time of its last change.
+
+    The state of a listing that was read to its end leads to what changed since; right after, that is nothing. What
+    lies up to ``overlap`` before the newest change is listed again and left out by name and time, so that an entry that
+    shows late is not missed. A state from the middle goes on after the item given out last. What was deleted is not
+    seen: only a complete listing shows that.
+
+    :param of: see :class:`ReadState`.
+    :param list_since: lists at least what changed at or after a moment, None for everything.
+    :param name: an item's name, unique in the listing.
+    :param moment: when it was changed last, with zone.
+    :param newest_first: the order of ``list_since``; else oldest first.
+    :param overlap: how late an entry may show.
+    :param now: the clock that tells whether a state is of the future.
+    :raises InvalidInput: ``resume`` is no state of this listing, or is of the future.
+    """
+
+    def __init__(
+        self,
+        of: str,
+        list_since: Callable[[datetime | None], Iterable[Item]],
+        name: Callable[[Item], str],
+        moment: Callable[[Item], datetime],
+        *,
+        newest_first: bool,
+        overlap: timedelta = timedelta(minutes=10),
+        resume: str | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        super().__init__(of, lambda place: ([], None), name, resume)
+        self._moment, self._newest_first, self._overlap = moment, newest_first, overlap
+        self._marks = _Marks() if self._at.place is None else _Marks.read(self._at.place, of, now())
+        self._at = ReadState(of, self._at.place)
+        self._list_since = list_since
+        self._items: Iterator[Item] | None = None
+
+    def __next__(self) -> Item:
+        """Return the next change; the state then includes it."""
+        if self._at.done:
+            raise StopIteration
+        if self._items is None:
+            since = self._marks.since
+            self._items = iter(self._list_since(None if since is None else since - self._overlap))
+        for item in self._items:
+            name, moment = self._name(item), self._moment(item)
+            if not self._was_given(name, moment):
+                self._note(name, moment)
+                self._at = ReadState(self._at.of, self._marks.text())
+                return item
+        self._end()
+        self._at = ReadState(self._at.of, self._marks.text(), done=True)
+        raise StopIteration
+
+    def _was_given(self, name: str, moment: datetime) -> bool:
+        marks = self._marks
+        if marks.since is not None and moment < marks.since - self._overlap:
+            return True
+        if marks.known.get(name) == moment or marks.near.get(name) == moment:
+            return True
+        if marks.low is None or marks.top is None:
+            return False
+        return marks.low < moment <= marks.top or (moment == marks.low and name in marks.at_low)
+
+    def _note(self, name: str, moment: datetime) -> None:
+        marks = self._marks
+        marks.top = moment if marks.top is None else marks.top
+        if moment >= marks.top - self._overlap:
+            # A pass that was taken up meets changes newer than its top: all of them are named until it ends.
+            marks.near[name] = moment
+        if not self._newest_first:
+            self._end()
+        elif marks.low is None or moment < marks.low:
+            marks.low, marks.at_low = moment, [name]
+        elif moment == marks.low:
+            marks.at_low.append(name)
+
+    def _end(self) -> None:
+        """Let the pass under way be one that ended."""
+        marks = self._marks
+        newest = max((at for at in (marks.since, marks.top, *marks.near.values()) if at is not None), default=None)
+        if newest is not None:
+            near = {**marks.known, **marks.near}
+            near = {key: at for key, at in near.items() if at >= newest - self._overlap}
+            self._marks = _Marks(newest, near)
