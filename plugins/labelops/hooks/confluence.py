@@ -43,6 +43,7 @@ from include.systems.confluence import (
     Space,
     User,
 )
+from labelops.hooks.pace import pace_of
 from labelops.hooks.requests_http import HttpCaller, RetryPolicy, base_url, read_json
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ SYSTEM = "confluence"
 GATEWAY = "https://api.atlassian.com/ex/confluence/"
 PAGE_ROWS = 250
 CONNECT_SECONDS = 10.0
+REQUESTS_PER_SECOND = 90.0
+"""A tenth below the burst limit of 100 reads a second that is reported for Cloud, per tenant, endpoint and method."""
 REDIRECTS = 5
 CHUNK_BYTES = 64 * 1024
 PROPERTY_BYTES = 32 * 1024
@@ -75,7 +78,8 @@ class ConfluenceHook(BaseHook):
     * ``flavour``: ``cloud`` (default); ``datacenter`` raises ``Unsupported``;
     * ``cloud_id``: go through Atlassian's gateway, which scoped tokens need;
     * ``verify``: false, or the path of a certificate bundle; ``timeout``: seconds for a reply (60);
-    * ``path``: where Confluence is below the host (``/wiki``).
+    * ``path``: where Confluence is below the host (``/wiki``);
+    * ``requests_per_second``: how many requests are sent at most (90), by all threads together; 0 for no limit of ours.
 
     Nothing is sent before the first call. One client is kept per thread, since a session is not thread-safe. Every
     method raises the errors of :mod:`include.base.errors`; :class:`~labelops.hooks.requests_http.HttpCaller` says
@@ -136,8 +140,10 @@ class ConfluenceHook(BaseHook):
                 raise InvalidInput("confluence: the connection's login is empty; it holds the account's e-mail")
             credential = {"username": connection.login, "password": connection.password}
         _quiet_library()
+        address = GATEWAY + cloud_id if cloud_id else self._site
+        self._caller.pace = pace_of(SYSTEM, address, extra, REQUESTS_PER_SECOND)
         client = AtlassianRestAPI(
-            url=GATEWAY + cloud_id if cloud_id else self._site,
+            url=address,
             advanced_mode=True,
             backoff_and_retry=False,
             retry_with_header=False,

@@ -6,6 +6,8 @@
   the caller declares idempotent. A POST or a versioned PUT may have taken effect, so
   :class:`~include.base.errors.Unavailable` goes to the caller, who reads before deciding.
 * A connection that was never made carried no request: tried again for any method.
+* Where the connection has a pace (:mod:`labelops.hooks.pace`), each request waits for its turn, and what a reply says
+  about the limit changes the pace of all threads.
 
 The log has method, path, status, milliseconds and the number of the request; never a query, a header or a body.
 """
@@ -15,18 +17,22 @@ from __future__ import annotations
 import logging
 import math
 import random
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import requests
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from include.base.errors import InvalidInput, InvalidReply, RateLimited, Unavailable
+
+if TYPE_CHECKING:
+    from labelops.hooks.pace import Pace
 
 __all__ = ["HttpCaller", "RetryPolicy", "base_url", "read_json", "retry_after_seconds"]
 
@@ -63,15 +69,19 @@ class RetryPolicy:
 
 
 class HttpCaller:
-    """Sends the requests of one hook under one policy and counts them.
+    """Sends the requests of one hook under one policy and counts them; safe to use from many threads.
 
     :param system: the system's name, in messages and errors.
+    :param pace: how fast requests may follow each other; None sends each one at once.
     """
 
-    def __init__(self, system: str, policy: RetryPolicy | None = None) -> None:
+    def __init__(self, system: str, policy: RetryPolicy | None = None, pace: Pace | None = None) -> None:
         self.system = system
         self.policy = policy or RetryPolicy()
+        self.pace = pace
         self.requests_made = 0
+        self.refused = 0
+        self._counting = threading.Lock()
 
     def call(
         self,
@@ -96,6 +106,7 @@ class HttpCaller:
         repeatable = method in SAFE_METHODS if idempotent is None else idempotent
         for attempt in range(1, self.policy.tries + 1):
             last = attempt == self.policy.tries
+            self._in_turn(where, first=attempt == 1)
             try:
                 response = self._send_once(where, send)
             except requests.exceptions.SSLError as error:
@@ -123,8 +134,26 @@ class HttpCaller:
                 return response
         raise AssertionError("the last attempt returns or raises")
 
+    def _in_turn(self, where: str, *, first: bool) -> None:
+        """Wait for this request's turn; one that is tried again has waited as long as it was told to."""
+        if self.pace is None:
+            return
+        held = self.pace.held() if first else 0.0
+        if held > self.policy.max_wait_seconds:
+            raise RateLimited(
+                f"{self.system}: {where}: not sent, for an earlier reply asks for a pause of {held:.0f} s",
+                retry_after=held,
+                system=self.system,
+                status=429,
+            )
+        seconds = max(held, self.pace.reserve())
+        if seconds > 0:
+            self.policy.sleep(seconds)
+
     def _send_once(self, where: str, send: Callable[[], requests.Response]) -> requests.Response:
-        self.requests_made += 1
+        with self._counting:
+            self.requests_made += 1
+            number = self.requests_made
         started = time.monotonic()
         outcome = "no reply"
         try:
@@ -133,7 +162,7 @@ class HttpCaller:
             return response
         finally:
             milliseconds = round((time.monotonic() - started) * 1000)
-            log.debug("%s: %s: %s in %d ms (request %d)", self.system, where, outcome, milliseconds, self.requests_made)
+            log.debug("%s: %s: %s in %d ms (request %d)", self.system, where, outcome, milliseconds, number)
 
     def _lost(self, where: str, error: Exception, attempt: int, *, again: bool) -> None:
         if not again:
@@ -147,6 +176,11 @@ class HttpCaller:
         asked = retry_after_seconds(response)
         reason = response.headers.get("RateLimit-Reason", "no reason given")
         response.close()
+        with self._counting:
+            self.refused += 1
+        pause = self.policy.pause(attempt) if asked is None else asked
+        if self.pace:
+            self.pace.refused(pause)
         if last or (asked is not None and asked > self.policy.max_wait_seconds):
             wait = "" if asked is None else f"; it asks for a pause of {asked:.0f} s"
             raise RateLimited(
@@ -155,7 +189,7 @@ class HttpCaller:
                 system=self.system,
                 status=429,
             )
-        self._wait(where, self.policy.pause(attempt) if asked is None else asked, f"429, {reason}")
+        self._wait(where, pause, f"429, {reason}")
 
     def _failing(self, where: str, response: requests.Response, attempt: int, *, again: bool) -> None:
         asked = retry_after_seconds(response)
@@ -169,7 +203,9 @@ class HttpCaller:
         self._wait(where, self.policy.pause(attempt) if asked is None else asked, str(response.status_code))
 
     def _slow_down(self, response: requests.Response) -> None:
-        if response.headers.get("X-RateLimit-NearLimit", "").lower() == "true":
+        if self.pace:
+            self.pace.heard(response.headers)
+        elif response.headers.get("X-RateLimit-NearLimit", "").lower() == "true":
             self._wait("next request", self.policy.pause(1), "near the rate limit")
 
     def _wait(self, where: str, seconds: float, reason: str) -> None:
