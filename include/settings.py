@@ -39,6 +39,7 @@ class Settings:
     :param ledger_url: ``LABELOPS_LEDGER``, SQLAlchemy URL of the ledger's database.
     :param projects: ``LABELOPS_PROJECTS``, folder of project files.
     :param register: ``LABELOPS_REGISTER``, file of persons.
+    :param mappings: ``LABELOPS_MAPPINGS``, folder of process mappings that goes before the one of Labelops.
     :param sources: ``LABELOPS_SOURCES``, root of relative source locations.
     :param scheduled: ``LABELOPS_SCHEDULES``, ``off`` leaves only assets and hands.
     :param retry_seconds: ``LABELOPS_RETRY_SECONDS``, the first pause before a task is tried again.
@@ -50,6 +51,7 @@ class Settings:
     ledger_url: str
     projects: Path
     register: Path
+    mappings: Path
     sources: str
     scheduled: bool
     retry_seconds: float
@@ -66,6 +68,7 @@ def settings() -> Settings:
         ledger_url=env.get("LABELOPS_LEDGER") or f"sqlite:///{home / 'ledger.db'}",
         projects=Path(env.get("LABELOPS_PROJECTS") or ROOT / "include" / "projects" / "definitions"),
         register=Path(env.get("LABELOPS_REGISTER") or ROOT / "include" / "projects" / "register.yaml"),
+        mappings=Path(env.get("LABELOPS_MAPPINGS") or ROOT / "include" / "bpmn" / "mappings"),
         sources=env.get("LABELOPS_SOURCES") or str(home / "sources"),
         scheduled=env.get("LABELOPS_SCHEDULES", "on").lower() != "off",
         retry_seconds=_seconds(env.get("LABELOPS_RETRY_SECONDS"), 60.0),
