@@ -459,12 +459,15 @@ def _check_ends(check: _Check, process: ProcessElement) -> None:
                 "give the end event this id, or correct `ends` in the mapping",
             )  # fmt: skip
     for end_id, found in have.items():
-        if end_id not in check.mapping.ends:
+        if end_id in check.mapping.other_ends:
+            check.notes.append(f"{_named('End event', found.name, end_id)} is no result (other_ends).")
+        elif end_id not in check.mapping.ends:
             check.problem(
                 process.key, _named("End event", found.name, end_id),
                 f"the process can end at {end_id!r}, which the mapping does not know, so such an end would have no "
                 "result",
-                "add it to `ends` in the mapping with the result it stands for",
+                "add it to `ends` in the mapping with the result it stands for, or, where only a side branch ends "
+                "there, to other_ends",
             )  # fmt: skip
 
 

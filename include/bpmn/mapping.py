@@ -68,6 +68,9 @@ class ProcessMapping(_Strict):
     )
     outcomes: dict[str, Verdict] = Field(min_length=1, description="outcome value to decision; any other is undecided")
     ends: dict[str, EndResult] = Field(min_length=1, description="id of an end event to the result of the process")
+    other_ends: tuple[str, ...] = Field(
+        default=(), description="ids of end events of side branches (a reminder, say), which are no result"
+    )
     groups: dict[str, str] = Field(
         default_factory=dict,
         description="role to candidate group in OpenText; the connection's extra `groups` goes first",
@@ -104,6 +107,9 @@ class ProcessMapping(_Strict):
         both = sorted({name for task in self.tasks for name in (task.key, task.name) if name in self.other_tasks})
         if both:
             raise ValueError(f"both in tasks and in other_tasks: {', '.join(both)}")
+        both = sorted(set(self.ends) & set(self.other_ends))
+        if both:
+            raise ValueError(f"both in ends and in other_ends: {', '.join(both)}")
         return self
 
     def _told(self, task: TaskMapping) -> bool:
