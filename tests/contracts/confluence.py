@@ -96,23 +96,19 @@ KNOWN = (
         409,
         "(POST|PUT) /.*",
         (V2_ERROR,),
-        "version and property conflicts (L, several; R: confluencebuilder#1067)",
+        "version and property conflicts (L; R: confluencebuilder#1067)",
     ),
-    Known("v2", 413, "(POST|PUT) /.*", (V2_ERROR,), "5 MB: declared for creating (S), played for updating too"),
+    Known("v2", 413, "(POST|PUT) /.*", (V2_ERROR,), "5 MB (S: declared for creating a page)"),
     Known("v2", 429, ".*", (PLAIN_ERROR,), "rate limits (S: rate-limiting page, Aug 2026)"),
     Known("v1", 400, ".*", (V1_ERROR,), "error bodies of v1 (L: markfluence; R: duo-labs#6)"),
     Known("v1", 401, ".*", (PLAIN_ERROR,), "scope failure at the gateway (L: markfluence)"),
-    Known(
-        "v1", 403, ".*", (V1_ERROR, PLAIN_ERROR), "rejected credential; XSRF check (L: markfluence; S: descriptions)"
-    ),
+    Known("v1", 403, ".*", (V1_ERROR, PLAIN_ERROR), "rejected credential; XSRF check (L: markfluence; S)"),
     Known("v1", 404, ".*", (V1_ERROR,), "error bodies of v1 (L: markfluence)"),
     Known("v1", 409, "(POST|PUT|DELETE) .*", (V1_ERROR,), "OptimisticLockException (R: duo-labs#6)"),
     Known("v1", 413, "(POST|PUT) .*", (V1_ERROR,), "files over the site's limit (S: descriptions)"),
     Known("v1", 429, ".*", (PLAIN_ERROR,), "rate limits (S: rate-limiting page, Aug 2026)"),
     Known("datacenter", 400, ".*", (V1_ERROR,), "error bodies of v1 (L: markfluence)"),
-    Known(
-        "datacenter", 401, ".*", (V1_ERROR, PLAIN_ERROR), "rejected credential (S: declared elsewhere in the contract)"
-    ),
+    Known("datacenter", 401, ".*", (V1_ERROR, PLAIN_ERROR), "rejected credential (S: declared elsewhere)"),
     Known("datacenter", 403, ".*", (V1_ERROR, PLAIN_ERROR), "no right, or the XSRF check (S: declared elsewhere)"),
     Known("datacenter", 404, ".*", (V1_ERROR,), "error bodies of v1 (L: markfluence)"),
     Known("datacenter", 409, "(POST|PUT) .*", (V1_ERROR,), "version conflict (S: declared for properties; L)"),
