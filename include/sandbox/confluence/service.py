@@ -97,6 +97,8 @@ class ConfluenceStandIn:
     :param users: who can sign in; kept in the database.
     """
 
+    context = "/wiki"
+
     def __init__(self, state: Path | None = None, users: Iterable[SandboxUser] = ()) -> None:
         self.database = Database(state)
         self.edits_clear_state = False
