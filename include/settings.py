@@ -25,6 +25,7 @@ class Schedules(BaseModel):
     items_per_run: int = Field(default=500, ge=1, le=1000, description="work items one run takes; the rest is counted")
     answers_probe_seconds: float = Field(default=60, gt=0)
     decision_poll_seconds: float = Field(default=60, gt=0)
+    confluence_readers: int = Field(default=8, ge=1, le=32, description="changed pages read at the same time")
     staging_days: int = Field(default=14, ge=1)
 
 
@@ -38,6 +39,7 @@ class Settings:
     :param ledger_url: ``LABELOPS_LEDGER``, SQLAlchemy URL of the ledger's database.
     :param projects: ``LABELOPS_PROJECTS``, folder of project files.
     :param register: ``LABELOPS_REGISTER``, file of persons.
+    :param mappings: ``LABELOPS_MAPPINGS``, folder of process mappings that goes before the one of Labelops.
     :param sources: ``LABELOPS_SOURCES``, root of relative source locations.
     :param scheduled: ``LABELOPS_SCHEDULES``, ``off`` leaves only assets and hands.
     :param retry_seconds: ``LABELOPS_RETRY_SECONDS``, the first pause before a task is tried again.
@@ -49,6 +51,7 @@ class Settings:
     ledger_url: str
     projects: Path
     register: Path
+    mappings: Path
     sources: str
     scheduled: bool
     retry_seconds: float
@@ -65,6 +68,7 @@ def settings() -> Settings:
         ledger_url=env.get("LABELOPS_LEDGER") or f"sqlite:///{home / 'ledger.db'}",
         projects=Path(env.get("LABELOPS_PROJECTS") or ROOT / "include" / "projects" / "definitions"),
         register=Path(env.get("LABELOPS_REGISTER") or ROOT / "include" / "projects" / "register.yaml"),
+        mappings=Path(env.get("LABELOPS_MAPPINGS") or ROOT / "include" / "bpmn" / "mappings"),
         sources=env.get("LABELOPS_SOURCES") or str(home / "sources"),
         scheduled=env.get("LABELOPS_SCHEDULES", "on").lower() != "off",
         retry_seconds=_seconds(env.get("LABELOPS_RETRY_SECONDS"), 60.0),

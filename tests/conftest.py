@@ -1,1 +1,1 @@
-pytest_plugins = ["tests.airflow_home", "tests.servers", "tests.house"]
+pytest_plugins = ["tests.airflow_home", "tests.servers", "tests.house", "tests.contracts.plugin"]

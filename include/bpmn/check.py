@@ -1,138 +1,490 @@
-"""Compare a deployed process model with our mapping, and say in sentences what a modeller has to change."""
+"""Compare a deployed process model with our mapping, and say in sentences what a modeller has to change.
+
+Nothing is started: the model's XML is read, and that of every process it calls. Each problem is one sentence that names
+the element, says what was found, what the mapping expects, and what to change. A note is something to know that keeps
+nothing from working.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 from include.base.errors import InvalidInput
 from include.bpmn.mapping import ProcessMapping, TaskMapping
-from include.bpmn.read import ProcessElement, UserTaskElement, read_process
+from include.bpmn.read import CallElement, EndElement, ProcessElement, UserTaskElement, read_process
 
-__all__ = ["check_model"]
+__all__ = ["ModelReport", "Models", "Problem", "check_model", "process_key_of"]
+
+Models = Callable[[str], str | bytes | None]
+"""Returns the XML of the deployed process with a key, None where there is none."""
+
+_EXPRESSION = re.compile(r"[$#]\{\s*([^}]*?)\s*\}")
+_COMPARED = r"""\b{name}\s*(?:==|!=|eq\b|ne\b)\s*(?:"([^"]*)"|'([^']*)'|(true|false)\b)"""
 
 
-def check_model(mapping: ProcessMapping, xml: str | bytes) -> list[str]:
-    """Return what is wrong between a model and the mapping, one sentence each; empty where they fit.
+@dataclass(frozen=True)
+class Problem:
+    """One thing that does not fit.
+
+    :param process: key of the process that the element is in.
+    :param element: the element as a modeller finds it: kind, name and id.
+    :param found: what is there, and what the mapping expects.
+    :param change: what to change, in the model or in the mapping.
+    """
+
+    process: str
+    element: str
+    found: str
+    change: str
+
+    def __str__(self) -> str:
+        """Return the problem as one sentence."""
+        return f"{self.element} in process {self.process!r}: {self.found}; {self.change}."
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """What came of a check.
+
+    :param process_key: the mapped process.
+    :param checked: keys of all processes read: the mapped one and those it calls.
+    :param tasks: ``(task, role, process)`` of the user tasks that are somebody's decision and were found.
+    """
+
+    process_key: str
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
+    checked: tuple[str, ...] = ()
+    tasks: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        """Tell whether a process may be started."""
+        return not self.problems
+
+    def text(self) -> str:
+        """Return the report for a log or a terminal."""
+        lines = [self._headline()]
+        lines += [f"- {problem}" for problem in self.problems]
+        lines += [f"  {task!r} is the decision of {role} ({process})" for task, role, process in self.tasks]
+        lines += [f"  note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+    def markdown(self) -> str:
+        """Return the report as Markdown, for a page or a ticket to the modeller."""
+        parts = [f"## {self._headline()}"]
+        if self.problems:
+            rows = [
+                f"| {_cell(one.process)} | {_cell(one.element)} | {_cell(one.found)} | {_cell(one.change)} |"
+                for one in self.problems
+            ]
+            parts.append("\n".join(["| process | element | found and expected | change |", "|---|---|---|---|", *rows]))
+        if self.tasks:
+            parts.append("\n".join(f"- {task}: decision of {role} (`{process}`)" for task, role, process in self.tasks))
+        if self.notes:
+            parts.append("Notes:\n\n" + "\n".join(f"- {note}" for note in self.notes))
+        return "\n\n".join(parts) + "\n"
+
+    def _headline(self) -> str:
+        read = f" (read: {', '.join(self.checked)})" if len(self.checked) > 1 else ""
+        if self.fits:
+            return f"The process model {self.process_key!r} fits the mapping{read}."
+        count = len(self.problems)
+        return (
+            f"The process model {self.process_key!r} does not fit the mapping: {count} "
+            f"problem{'s' if count > 1 else ''}{read}."
+        )
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """A process, and how it was called: its variables are its own but for what the call hands over."""
+
+    process: ProcessElement
+    parent: _Scope | None = None
+    call: CallElement | None = None
+
+    def origin(self, name: str) -> str | None:
+        """Return the variable of the mapped process that a variable here got its value from at the start, if any."""
+        if self.parent is None or self.call is None:
+            return name
+        for there, here in self.call.passed:
+            if here == name:
+                return self.parent.origin(there)
+        return self.parent.origin(name) if self.call.inherits else None
+
+    def tests(self, name: str) -> bool:
+        """Tell whether a condition here, or above where the value is handed back, reads a variable."""
+        if any(name in condition.names for condition in self.process.conditions):
+            return True
+        if self.parent is None or self.call is None:
+            return False
+        return any(self.parent.tests(above) for here, above in self.call.returned if here == name)
+
+    def above(self) -> Iterator[str]:
+        """Yield the keys of this process and of those it was called by."""
+        yield self.process.key
+        if self.parent is not None:
+            yield from self.parent.above()
+
+
+@dataclass
+class _Check:
+    mapping: ProcessMapping
+    models: Models
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    scopes: list[_Scope] = field(default_factory=list)
+    found: list[tuple[TaskMapping, _Scope, UserTaskElement]] = field(default_factory=list)
+
+    def problem(self, process: str, element: str, found: str, change: str) -> None:
+        self.problems.append(Problem(process, element, found, change))
+
+
+def check_model(mapping: ProcessMapping, xml: str | bytes, models: Models | None = None) -> ModelReport:
+    """Compare a model with the mapping.
+
+    :param models: looks up the models of processes that this one calls; without it, or where it finds none, the model's
+        own file is searched. A called process that is nowhere is a problem.
 
     A model that cannot be read is one problem, not an exception: the caller reports it like any other.
     """
+    check = _Check(mapping, _with_own(xml, models))
     try:
-        process = read_process(xml, mapping.process_key)
+        root = _Scope(read_process(xml, mapping.process_key))
     except InvalidInput as error:
-        return [f"The process {mapping.process_key!r} cannot be checked. {error}"]
-    found = {task.name: _find(process, task) for task in mapping.tasks}
-    problems: list[str] = []
-    for task in mapping.tasks:
-        element = found[task.name]
-        problems += _task_problems(mapping, process, task, element) if element else [_missing_task(process, task)]
-    known = {element.id for element in found.values() if element}
-    problems += [
-        f"The user task {element.name!r} (id {element.id!r}) is in the model but not in the mapping: nobody would know "
-        "whose decision it is. Remove it from the model or add it to the mapping."
-        for element in process.user_tasks
-        if element.id not in known
-    ]
-    return problems + _end_problems(mapping, process)
-
-
-def _find(process: ProcessElement, task: TaskMapping) -> UserTaskElement | None:
-    if task.key is not None:
-        return next((element for element in process.user_tasks if element.id == task.key), None)
-    named = [element for element in process.user_tasks if element.name == task.name]
-    return named[0] if len(named) == 1 else None
-
-
-def _missing_task(process: ProcessElement, task: TaskMapping) -> str:
-    have = ", ".join(f"{element.name!r} (id {element.id!r})" for element in process.user_tasks) or "none"
-    wanted = f"with the id {task.key!r}" if task.key else f"(exactly one) with the name {task.name!r}"
-    return (
-        f"The model has no user task {wanted}, which the mapping needs for the role {task.role!r}. "
-        f"Its user tasks are: {have}."
+        check.problem(
+            mapping.process_key, "The model", f"it cannot be checked: {error}",
+            "deploy a model that has a process with this key, or change process_key in the mapping",
+        )  # fmt: skip
+        return ModelReport(mapping.process_key, tuple(check.problems))
+    _enter(check, root)
+    _find_tasks(check)
+    for task, scope, element in check.found:
+        _check_name(check, task, scope, element)
+        _check_groups(check, task, scope, element)
+        _check_outcomes(check, task, scope, element)
+        _check_conditions(check, task, scope, element)
+    _check_shared(check)
+    _check_required(check)
+    _check_ends(check, root.process)
+    _note_steps(check)
+    return ModelReport(
+        process_key=mapping.process_key,
+        problems=tuple(dict.fromkeys(check.problems)),
+        notes=tuple(dict.fromkeys(check.notes)),
+        checked=tuple(dict.fromkeys(scope.process.key for scope in check.scopes)),
+        tasks=tuple(
+            dict.fromkeys((element.name, task.role, scope.process.key) for task, scope, element in check.found)
+        ),
     )
 
 
-def _task_problems(
-    mapping: ProcessMapping, process: ProcessElement, task: TaskMapping, element: UserTaskElement
-) -> list[str]:
-    problems = []
+def process_key_of(called: str) -> str:
+    """Return the key of a called process, which may be named by key or by definition id (``key:version:uuid``)."""
+    return called.partition(":")[0]
+
+
+def _with_own(xml: str | bytes, models: Models | None) -> Models:
+    """Return a look-up that also finds the other processes of the model's own file."""
+
+    def look(key: str) -> str | bytes | None:
+        deployed = models(key) if models else None
+        if deployed is not None:
+            return deployed
+        try:
+            read_process(xml, key)
+        except InvalidInput:
+            return None
+        return xml
+
+    return look
+
+
+def _enter(check: _Check, scope: _Scope) -> None:
+    """Take in a process and, below it, every process that it calls."""
+    check.scopes.append(scope)
+    for call in scope.process.calls:
+        where = _named("Call activity", call.name, call.id)
+        if "{" in call.called or not call.called:
+            check.problem(
+                scope.process.key, where,
+                f"it names its process as {call.called!r}, which is known only when it runs, so the mapping cannot be "
+                "checked against it",
+                "write the called process's key into calledElement",
+            )  # fmt: skip
+            continue
+        key = process_key_of(call.called)
+        if key in scope.above():
+            check.notes.append(f"{where} calls {key!r}, which called it: looked at once.")
+            continue
+        xml = check.models(key)
+        if xml is None:
+            check.problem(
+                scope.process.key, where, f"it calls the process {key!r}, which is not deployed",
+                f"deploy {key!r}, or correct calledElement",
+            )  # fmt: skip
+            continue
+        try:
+            called = read_process(xml, key)
+        except InvalidInput as error:
+            check.problem(scope.process.key, where, f"the process {key!r} cannot be read: {error}", "deploy it again")
+            continue
+        _enter(check, _Scope(called, scope, call))
+
+
+def _find_tasks(check: _Check) -> None:
+    mapping = check.mapping
+    everything = [(scope, element) for scope in check.scopes for element in scope.process.user_tasks]
+    known: set[tuple[str, str]] = set()
+    for task in mapping.tasks:
+        fitting = [
+            (scope, element)
+            for scope, element in everything
+            if (element.id == task.key if task.key else element.name == task.name)
+        ]
+        homes = {(scope.process.key, element.id) for scope, element in fitting}
+        if len(homes) == 1:
+            check.found += [(task, scope, element) for scope, element in fitting]
+            known |= homes
+            continue
+        wanted = f"with the id {task.key!r}" if task.key else f"(exactly one) with the name {task.name!r}"
+        have = ", ".join(f"{one.name!r} (id {one.id!r})" for _, one in everything) or "none"
+        check.problem(
+            mapping.process_key, "The model",
+            f"it has {'no' if not homes else len(homes)} user task {wanted}, which the mapping expects for the role "
+            f"{task.role!r}; its user tasks are: {have}",
+            "give the task this id in the model, or correct key and name in the mapping",
+        )  # fmt: skip
+        known |= homes
+    for scope, element in everything:
+        if (scope.process.key, element.id) in known:
+            continue
+        if mapping.is_other(element.name, element.id):
+            check.notes.append(
+                f"The user task {element.name!r} (id {element.id!r}) is nobody's decision (other_tasks)."
+            )
+            continue
+        check.problem(
+            scope.process.key, _named("User task", element.name, element.id),
+            "it is in the model but not in the mapping, so nobody would know whose decision it is",
+            f"add it to the mapping's tasks with its role, or, where it decides nothing, add {element.id!r} to "
+            "other_tasks, or remove it from the model",
+        )  # fmt: skip
+
+
+def _check_name(check: _Check, task: TaskMapping, scope: _Scope, element: UserTaskElement) -> None:
     if element.name != task.name:
-        problems.append(
-            f"The user task with the id {element.id!r} is called {element.name!r}; the mapping calls it {task.name!r}. "
-            "The list of waiting tasks carries names only, so the two must be equal."
+        check.problem(
+            scope.process.key, _named("User task", element.name, element.id),
+            f"it is called {element.name!r}; the mapping calls it {task.name!r}, and the list of waiting tasks carries "
+            "names only",
+            f"set `name: {element.name}` in the mapping, or rename the task",
+        )  # fmt: skip
+
+
+def _check_groups(check: _Check, task: TaskMapping, scope: _Scope, element: UserTaskElement) -> None:
+    where = _named("User task", element.name, element.id)
+    fed = {one.group_variable for one in check.mapping.tasks if one.group_variable}
+    used = _EXPRESSION.findall(element.candidate_groups)
+    for name in used:
+        origin = scope.origin(name)
+        if origin in fed or (origin or name) in scope.process.own_variables:
+            continue
+        if origin is None:
+            check.problem(
+                scope.process.key, where,
+                f"its candidate groups are {element.candidate_groups!r}, but the call activity "
+                f"{scope.call.id if scope.call else ''!r} does not hand {name!r} over, so nobody would be offered the "
+                "task",
+                f"add <in source=… target={name!r}> to the call activity, or set inheritVariables",
+            )  # fmt: skip
+            continue
+        check.problem(
+            scope.process.key, where,
+            f"its candidate groups are {element.candidate_groups!r}, but no group_variable of the mapping feeds "
+            f"{origin!r} (fed are: {', '.join(sorted(fed)) or 'none'}), so nobody would be offered the task",
+            f"set group_variable to {origin!r} in the mapping, or name the group in the model",
+        )  # fmt: skip
+    if task.group_variable and task.group_variable not in {scope.origin(name) for name in used}:
+        check.problem(
+            scope.process.key, where,
+            f"its candidate groups are {element.candidate_groups!r}; the mapping gives it its group in the variable "
+            f"{task.group_variable!r}",
+            f"Set candidateGroups to ${{{task.group_variable}}}, or take group_variable out of the mapping",
+        )  # fmt: skip
+    if not task.group_variable and not element.candidate_groups and not element.people:
+        check.problem(
+            scope.process.key, where, "it has no candidate group and no candidate user, so nobody would be offered it",
+            "set candidateGroups",
+        )  # fmt: skip
+
+
+def _check_outcomes(check: _Check, task: TaskMapping, scope: _Scope, element: UserTaskElement) -> None:
+    where = _named("User task", element.name, element.id)
+    allowed = ", ".join(sorted(check.mapping.outcomes))
+    for label, value in element.outcomes:
+        if value not in check.mapping.outcomes:
+            check.problem(
+                scope.process.key, where,
+                f"its form offers the outcome {value!r} ({label}), which the mapping does not know (it knows: "
+                f"{allowed}), so such a decision would stay undecided",
+                f"add {value!r} to the mapping's outcomes, or take it off the form",
+            )  # fmt: skip
+    for variable in element.outcome_variables:
+        if variable != task.outcome_variable:
+            check.problem(
+                scope.process.key, where,
+                f"its form puts the outcome into the variable {variable!r}; the mapping reads it from "
+                f"{task.outcome_variable!r}",
+                f"set outcome_variable to {variable!r} in the mapping, or change the form",
+            )  # fmt: skip
+    if element.outcomes and not element.outcome_variables:
+        check.notes.append(
+            f"The user task {element.name!r} (id {element.id!r}) has outcomes but names no variable for them; whether "
+            f"the service then fills {task.outcome_variable!r} is not known: try it once, or set outcomevariable."
         )
-    return [
-        *problems,
-        *_group_problems(mapping, task, element),
-        *_outcome_problems(mapping, task, element),
-        *_condition_problems(process, task, element),
-    ]
+    pattern = re.compile(_COMPARED.format(name=re.escape(task.outcome_variable)))
+    for condition in scope.process.conditions:
+        for compared in pattern.finditer(condition.text):
+            value = next(group for group in compared.groups() if group is not None)
+            if value and value not in check.mapping.outcomes:
+                check.problem(
+                    scope.process.key, f"Sequence flow (id {condition.flow!r})",
+                    f"it compares {task.outcome_variable!r} with {value!r}, an outcome that the mapping does not know "
+                    f"(it knows: {allowed})",
+                    f"add {value!r} to the mapping's outcomes, or correct the condition",
+                )  # fmt: skip
 
 
-def _group_problems(mapping: ProcessMapping, task: TaskMapping, element: UserTaskElement) -> list[str]:
-    fed = {other.group_variable for other in mapping.tasks if other.group_variable}
-    used = re.findall(r"[$#]\{\s*([^}]*?)\s*\}", element.candidate_groups)
-    problems = [
-        f"The candidate groups of {element.name!r} are {element.candidate_groups!r}, but no group_variable of the "
-        f"mapping feeds {expression!r}: nobody would be offered the task. Fed are: {', '.join(sorted(fed)) or 'none'}."
-        for expression in used
-        if expression not in fed
-    ]
-    if task.group_variable and task.group_variable not in used:
-        problems.append(
-            f"The mapping gives {element.name!r} its group in the variable {task.group_variable!r}, but the task's "
-            f"candidate groups are {element.candidate_groups!r}. Set them to ${{{task.group_variable}}}."
-        )
-    if not task.group_variable and not element.candidate_groups:
-        problems.append(f"The user task {element.name!r} has no candidate group: nobody would be offered it.")
-    return problems
+def _check_conditions(check: _Check, task: TaskMapping, scope: _Scope, element: UserTaskElement) -> None:
+    if scope.tests(task.outcome_variable):
+        return
+    called = f", and the call activity {scope.call.id!r} hands it back to none" if scope.call else ""
+    check.problem(
+        scope.process.key, _named("User task", element.name, element.id),
+        f"No condition in the model tests {task.outcome_variable!r}, its outcome{called}, so the decision would change "
+        "nothing",
+        "add a gateway after the task"
+        + (f", or <out source={task.outcome_variable!r} target=…> to the call activity" if scope.call else ""),
+    )  # fmt: skip
 
 
-def _outcome_problems(mapping: ProcessMapping, task: TaskMapping, element: UserTaskElement) -> list[str]:
-    allowed = ", ".join(sorted(mapping.outcomes))
-    problems = [
-        f"The form of {element.name!r} offers the outcome {value!r} ({label}), which the mapping does not know: such a "
-        f"decision would stay undecided. Known are: {allowed}."
-        for label, value in element.outcomes
-        if value not in mapping.outcomes
-    ]
-    problems += [
-        f"The form of {element.name!r} puts the outcome into the variable {variable!r}; the mapping reads it from "
-        f"{task.outcome_variable!r}."
-        for variable in element.outcome_variables
-        if variable != task.outcome_variable
-    ]
-    return problems
+def _check_shared(check: _Check) -> None:
+    """Look at variables that several tasks write: the later overwrites the earlier."""
+    for task, scope, element in check.found:
+        if element.instances:
+            where = _named("User task", element.name, element.id)
+            told = f"it is one task for each of several persons ({element.instances}), all writing the one variable"
+            if element.instances == "parallel":
+                check.problem(
+                    scope.process.key, where, f"{told} {task.outcome_variable!r}, so only the last outcome is left",
+                    "let the form write a variable that is local to the task, or model one task for each role",
+                )  # fmt: skip
+            else:
+                check.notes.append(_seen_between(where, task.outcome_variable))
+    for index, (task, scope, element) in enumerate(check.found):
+        for other_task, other_scope, other in check.found[index + 1 :]:
+            if other_scope is not scope or other_task.outcome_variable != task.outcome_variable or other is element:
+                continue
+            if _at_once(scope.process, element.id, other.id):
+                check.problem(
+                    scope.process.key, _named("User task", other.name, other.id),
+                    f"it can wait at the same time as {element.name!r} (id {element.id!r}) and both write their "
+                    f"outcome into {task.outcome_variable!r}, so only the later outcome is left",
+                    "give each of the two an outcome variable of its own, in the model and in the mapping",
+                )  # fmt: skip
+            else:
+                where = f"{_named('User task', other.name, other.id)} and {element.name!r} (id {element.id!r})"
+                check.notes.append(_seen_between(where, task.outcome_variable))
 
 
-def _condition_problems(process: ProcessElement, task: TaskMapping, element: UserTaskElement) -> list[str]:
-    tested = {name for condition in process.conditions for name in condition.names}
-    problems = []
-    if task.outcome_variable not in tested:
-        problems.append(
-            f"No condition in the model tests {task.outcome_variable!r}, the outcome of {element.name!r}: the decision "
-            "would change nothing. Add a gateway after the task."
-        )
-    if task.required_variable and task.required_variable not in tested:
-        problems.append(
-            f"No condition in the model tests {task.required_variable!r}, which says whether {element.name!r} is "
-            "asked for. Add a gateway before the task, or take required_variable out of the mapping."
-        )
-    return problems
+def _seen_between(where: str, variable: str) -> str:
+    return (
+        f"{where}: several outcomes go into {variable!r} one after the other. Each is recorded when it is seen; of two "
+        "given between two looks, the earlier stays undecided. A variable for each task avoids that."
+    )
 
 
-def _end_problems(mapping: ProcessMapping, process: ProcessElement) -> list[str]:
-    have = {end.id: end.name for end in process.ends}
-    listed = ", ".join(repr(end) for end in have) or "none"
-    problems = [
-        f"The mapping expects an end event with the id {end!r} (result {result!r}); "
-        f"the model's end events are: {listed}."
-        for end, result in mapping.ends.items()
-        if end not in have
-    ]
-    problems += [
-        f"The model can end at {end!r} ({name or 'unnamed'}), which the mapping does not know: such an end would "
-        "have no result. Add it to `ends`."
-        for end, name in have.items()
-        if end not in mapping.ends
-    ]
-    return problems
+def _at_once(process: ProcessElement, one: str, other: str) -> bool:
+    """Tell whether two steps can wait at the same time: on different branches of a gateway that takes several."""
+    for split in process.splits:
+        branches = [_reachable(process, target) for source, target in process.flows if source == split]
+        for index, branch in enumerate(branches):
+            for second in branches[index + 1 :]:
+                only_one, only_other = branch - second, second - branch
+                if (one in only_one and other in only_other) or (other in only_one and one in only_other):
+                    return True
+    return False
+
+
+def _reachable(process: ProcessElement, start: str) -> set[str]:
+    seen, ahead = {start}, [start]
+    while ahead:
+        here = ahead.pop()
+        for source, target in process.flows:
+            if source == here and target not in seen:
+                seen.add(target)
+                ahead.append(target)
+    return seen
+
+
+def _check_required(check: _Check) -> None:
+    tested = {
+        scope.origin(name)
+        for scope in check.scopes
+        for condition in scope.process.conditions
+        for name in condition.names
+    }
+    for task in check.mapping.tasks:
+        if task.required_variable and task.required_variable not in tested:
+            check.problem(
+                check.mapping.process_key, f"User task {task.name!r}",
+                f"No condition in the model tests {task.required_variable!r}, which says whether the task is asked for",
+                "add a gateway before the task, or take required_variable out of the mapping",
+            )  # fmt: skip
+
+
+def _check_ends(check: _Check, process: ProcessElement) -> None:
+    have = {end.id: end for end in process.ends}
+    listed = ", ".join(_end(end) for end in have.values()) or "none"
+    for end, result in check.mapping.ends.items():
+        if end not in have:
+            check.problem(
+                process.key, "The model",
+                f"the mapping expects an end event with the id {end!r} (result {result!r}); the model's end events "
+                f"are: {listed}",
+                "give the end event this id, or correct `ends` in the mapping",
+            )  # fmt: skip
+    for end_id, found in have.items():
+        if end_id in check.mapping.other_ends:
+            check.notes.append(f"{_named('End event', found.name, end_id)} is no result (other_ends).")
+        elif end_id not in check.mapping.ends:
+            check.problem(
+                process.key, _named("End event", found.name, end_id),
+                f"the process can end at {end_id!r}, which the mapping does not know, so such an end would have no "
+                "result",
+                "add it to `ends` in the mapping with the result it stands for, or, where only a side branch ends "
+                "there, to other_ends",
+            )  # fmt: skip
+
+
+def _note_steps(check: _Check) -> None:
+    for scope in check.scopes:
+        if scope.process.steps:
+            listed = ", ".join(f"{one.name or one.id!r} ({one.kind})" for one in scope.process.steps)
+            check.notes.append(f"Steps of {scope.process.key!r} in which no person decides: {listed}.")
+
+
+def _named(kind: str, name: str, element_id: str) -> str:
+    return f"{kind} {name!r} (id {element_id!r})" if name else f"{kind} (id {element_id!r})"
+
+
+def _end(end: EndElement) -> str:
+    return f"{end.id!r} ({end.name})" if end.name else repr(end.id)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -8,7 +8,10 @@ from typing import Any
 
 from include.base.errors import InvalidInput
 
-__all__ = ["BPMN", "Condition", "EndElement", "ProcessElement", "UserTaskElement", "canonical", "parse", "read_process"]
+__all__ = [
+    "BPMN", "CallElement", "Condition", "EndElement", "ProcessElement", "StepElement", "UserTaskElement", "canonical",
+    "parse", "process_keys", "read_process",
+]  # fmt: skip
 
 BPMN = "http://www.omg.org/spec/BPMN/20100524/MODEL"
 """Namespace of BPMN 2.0 models (OMG formal/2011-01-03)."""
@@ -23,6 +26,8 @@ class UserTaskElement:
     :param candidate_groups: the attribute as written, such as ``${data_owners}``, or "" where nobody is named.
     :param outcomes: ``(label, value)`` of every outcome its form offers; empty where the model lists none.
     :param outcome_variables: the variables the form says an outcome goes into (more than one is a modelling mistake).
+    :param people: ``assignee`` or ``candidateUsers`` as written, for a task that names persons instead of groups.
+    :param instances: "" for one task, ``parallel`` or ``sequential`` for one task for each of several persons.
     """
 
     id: str
@@ -31,6 +36,8 @@ class UserTaskElement:
     outcomes: tuple[tuple[str, str], ...]
     outcome_variables: tuple[str, ...]
     documentation: str = ""
+    people: str = ""
+    instances: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,14 +62,55 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class CallElement:
+    """A call activity: another process run as one step.
+
+    :param called: key of the process that is called, or an expression.
+    :param inherits: whether the called process starts with all variables of the calling one.
+    :param passed: ``(variable here, variable there)`` handed in.
+    :param returned: ``(variable there, variable here)`` handed back.
+    """
+
+    id: str
+    name: str
+    called: str
+    inherits: bool
+    passed: tuple[tuple[str, str], ...]
+    returned: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class StepElement:
+    """A step in which no person decides: a mail, a call to a service, a timer, …
+
+    :param kind: the element's name in BPMN; for a service task with a ``type``, that type (``mail``, ``http``).
+    """
+
+    id: str
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True)
 class ProcessElement:
-    """One process of a model."""
+    """One process of a model.
+
+    :param ends: the end events of the process itself; those inside an embedded subprocess end only that.
+    :param flows: ``(from, to)`` of every sequence flow, and of every event on a step's border.
+    :param splits: ids of the gateways that send several branches on at the same time.
+    :param own_variables: variables that the model itself gives a value (data objects).
+    """
 
     key: str
     name: str
     user_tasks: tuple[UserTaskElement, ...]
     ends: tuple[EndElement, ...]
     conditions: tuple[Condition, ...]
+    calls: tuple[CallElement, ...] = ()
+    steps: tuple[StepElement, ...] = ()
+    flows: tuple[tuple[str, str], ...] = ()
+    splits: tuple[str, ...] = ()
+    own_variables: frozenset[str] = frozenset()
 
 
 def parse(xml: str | bytes) -> Any:
@@ -113,6 +161,14 @@ def canonical(xml: str | bytes) -> bytes:
     return etree.tostring(parse(xml), method="c14n2", strip_text=True, with_comments=False)
 
 
+def process_keys(xml: str | bytes) -> list[str]:
+    """Return the keys of the processes in a model.
+
+    :raises InvalidInput: see :func:`parse`.
+    """
+    return [element.get("id", "") for element in parse(xml).findall(f"{{{BPMN}}}process")]
+
+
 def read_process(xml: str | bytes, key: str | None = None) -> ProcessElement:
     """Return the process with this key, or the only process of the model.
 
@@ -129,13 +185,68 @@ def read_process(xml: str | bytes, key: str | None = None) -> ProcessElement:
         key=element.get("id", ""),
         name=element.get("name", ""),
         user_tasks=tuple(_user_task(task) for task in element.iter(f"{{{BPMN}}}userTask")),
-        ends=tuple(EndElement(end.get("id", ""), end.get("name", "")) for end in element.iter(f"{{{BPMN}}}endEvent")),
+        ends=tuple(
+            EndElement(end.get("id", ""), end.get("name", "")) for end in element.findall(f"{{{BPMN}}}endEvent")
+        ),
         conditions=tuple(
             Condition(flow.get("id", ""), (condition.text or "").strip())
             for flow in element.iter(f"{{{BPMN}}}sequenceFlow")
             for condition in flow.findall(f"{{{BPMN}}}conditionExpression")
         ),
+        calls=tuple(_call(call) for call in element.iter(f"{{{BPMN}}}callActivity")),
+        steps=tuple(_step(step) for step in element.iter() if _local(step) in _STEPS),
+        flows=(
+            *(
+                (flow.get("sourceRef", ""), flow.get("targetRef", ""))
+                for flow in element.iter(f"{{{BPMN}}}sequenceFlow")
+            ),
+            *(
+                (event.get("attachedToRef", ""), event.get("id", ""))
+                for event in element.iter(f"{{{BPMN}}}boundaryEvent")
+            ),
+        ),
+        splits=tuple(
+            gateway.get("id", "")
+            for kind in ("parallelGateway", "inclusiveGateway")
+            for gateway in element.iter(f"{{{BPMN}}}{kind}")
+        ),
+        own_variables=frozenset(
+            item.get("name") or item.get("id", "") for item in element.iter(f"{{{BPMN}}}dataObject")
+        ),
     )
+
+
+_STEPS = frozenset(
+    {
+        "serviceTask", "sendTask", "scriptTask", "receiveTask", "businessRuleTask", "manualTask", "task",
+        "intermediateCatchEvent", "intermediateThrowEvent", "boundaryEvent",
+    }
+)  # fmt: skip
+
+
+def _step(element: Any) -> StepElement:
+    return StepElement(element.get("id", ""), element.get("name", ""), _attribute(element, "type") or _local(element))
+
+
+def _call(element: Any) -> CallElement:
+    return CallElement(
+        id=element.get("id", ""),
+        name=element.get("name", ""),
+        called=element.get("calledElement", ""),
+        inherits=_attribute(element, "inheritVariables") == "true",
+        passed=tuple(_handed(element, "in")),
+        returned=tuple(_handed(element, "out")),
+    )
+
+
+def _handed(call: Any, direction: str) -> list[tuple[str, str]]:
+    """Read ``<flowable:in source="a" target="b"/>``; an expression counts where it is a variable's name alone."""
+    pairs = []
+    for item in _extensions(call, direction):
+        source = item.get("source") or re.sub(r"^\s*[$#]\{\s*(.*?)\s*\}\s*$", r"\1", item.get("sourceExpression", ""))
+        if source and item.get("target"):
+            pairs.append((source, item.get("target")))
+    return pairs
 
 
 def _user_task(task: Any) -> UserTaskElement:
@@ -154,7 +265,16 @@ def _user_task(task: Any) -> UserTaskElement:
         outcomes=tuple(outcomes),
         outcome_variables=tuple(variables),
         documentation=(documentation.text or "").strip() if documentation is not None else "",
+        people=_attribute(task, "assignee") or _attribute(task, "candidateUsers"),
+        instances=_instances(task),
     )
+
+
+def _instances(task: Any) -> str:
+    loop = task.find(f"{{{BPMN}}}multiInstanceLoopCharacteristics")
+    if loop is None:
+        return ""
+    return "sequential" if loop.get("isSequential") == "true" else "parallel"
 
 
 def _listed_outcomes(text: str) -> list[tuple[str, str]]:

@@ -1,15 +1,19 @@
 """One project's guideline as it may be shown: its pages in tree order, each in its approved text.
 
 A run over an unchanged space reads one listing (250 pages a request) and, for a label, one listing more. What was
-read before is in ``seen``, the JSON state of the last run; renderings and images are objects in the store.
+read before is in ``seen``, the JSON state of the last run; renderings and images are objects in the store. Changed
+pages are read side by side by a few threads; results and the error that is raised depend on the tree's order alone.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
+import threading
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +35,9 @@ from include.projects.model import Project
 from include.systems.confluence import Attachment, ConfluenceGateway, Page
 
 __all__ = ["Collected", "CollectedPage", "Image", "LeftOut", "collect", "rows"]
+
+READERS = 8
+"""With 50 ms a request, as many as fill the usual limit of 100 requests a second and not many more."""
 
 SEEN_FORMAT = 1
 UNRESOLVED = ("unresolved_image", "external_image")
@@ -131,15 +138,22 @@ def collect(
     seen: dict[str, Any] | None,
     *,
     resolve_user: ResolveUser | None = None,
+    readers: int = READERS,
 ) -> Collected:
     """Return the project's guideline in its approved state.
 
+    :param confluence: used by several threads at once, as the hook allows.
     :param seen: ``Collected.seen`` of the last run, or None for the first.
-    :param resolve_user: turns the account id of a mention into a name; without it the id is shown.
+    :param resolve_user: turns the account id of a mention into a name; without it the id is shown. Called by several
+        threads at once.
+    :param readers: how many changed pages are read at the same time.
     :raises InvalidInput: when the root page is not in the space. A single bad page never raises: it becomes a finding.
-    :raises OutsideError: as the gateway does.
+    :raises OutsideError: as the gateway does: that of the first page in tree order of which one was raised. No further
+        page is begun then.
     """
-    return _Run(project, confluence, store, seen or {}, resolve_user or (lambda account: None)).collect()
+    if readers < 1:
+        raise InvalidInput(f"readers: found {readers}; allowed: 1 or more")
+    return _Run(project, confluence, store, seen or {}, resolve_user or (lambda account: None), readers).collect()
 
 
 def rows(collected: Collected) -> list[dict[str, Any]]:
@@ -240,8 +254,10 @@ class _Run:
         store: Store,
         seen: dict[str, Any],
         resolve_user: ResolveUser,
+        readers: int,
     ) -> None:
         self.project = project
+        self.readers = readers
         self.settings = project.confluence.guideline
         self.mark = self.settings.approved
         self.confluence = confluence
@@ -257,18 +273,21 @@ class _Run:
         self.stale = seen.get("rendering") != self.rendering
         self.read: list[str] = []
         self.attachments: dict[str, dict[str, Attachment]] = {}
+        # Threads that ask for the same attachments, or keep the same bytes, take turns.
+        self.listing_turn: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self.keeping_turn = tuple(threading.Lock() for _ in range(16))
+        self.turns = threading.Lock()
 
     def collect(self) -> Collected:
         self._list()
         tree = self._tree()
         self.inside = {page.id for page, _ in tree}
         self.labelled = self._labelled([page for page, _ in tree])
-        entries: dict[str, _Entry] = {}
+        entries = self._entries([page for page, _ in tree])
         pages: list[CollectedPage] = []
         left_out: list[LeftOut] = []
         for page, depth in tree:
-            entry = self._entry(page)
-            entries[page.id] = entry
+            entry = entries[page.id]
             findings = (*entry.findings, *entry.render_findings)
             if entry.approved is None or entry.html is None:
                 left_out.append(LeftOut(page.id, page.title, depth, page.version.number, findings))
@@ -383,12 +402,32 @@ class _Run:
 
     # one page
 
+    def _entries(self, pages: list[Page]) -> dict[str, _Entry]:
+        """Return each page's entry, in the order given: as it was, or read now."""
+        entries = {page.id: self._as_before(page) for page in pages}
+        changed = [page for page in pages if entries[page.id] is None]
+        self.read = [page.id for page in changed]
+        if len(changed) < 2 or self.readers == 1:
+            found = map(self._entry, changed)
+            entries.update(zip(self.read, found, strict=True))
+        else:
+            with ThreadPoolExecutor(min(self.readers, len(changed)), thread_name_prefix="pages") as pool:
+                # In order, so the first error met is the first page's; it cancels what has not begun.
+                entries.update(zip(self.read, pool.map(self._entry, changed), strict=True))
+        return {page_id: entry for page_id, entry in entries.items() if entry is not None}
+
+    def _as_before(self, page: Page) -> _Entry | None:
+        """Return what is known of a page if nothing about it changed, else None."""
+        before = self.before.get(page.id)
+        if before is None or self._changed(page):
+            return None
+        if self.mark.by == "label" and sorted(self.labelled.get(page.id, ())) != before.labelled:
+            return None
+        return None if self._must_render(before) else before
+
     def _entry(self, page: Page) -> _Entry:
         before = self.before.get(page.id)
         labelled = sorted(self.labelled.get(page.id, ()))
-        same_mark = before is not None and (self.mark.by != "label" or labelled == before.labelled)
-        if before is not None and not self._changed(page) and same_mark and not self._must_render(before):
-            return before
         try:
             return self._look(page, before, labelled)
         except InvalidInput as error:
@@ -413,7 +452,6 @@ class _Run:
         return entry
 
     def _look(self, page: Page, before: _Entry | None, labelled: list[int]) -> _Entry:
-        self.read.append(page.id)
         if self.mark.by == "label":
             labelled = self._labels_now(page.id)
         current = self.confluence.page(page.id)
@@ -473,7 +511,7 @@ class _Run:
             heading_offset=2,
         )
         content = rendered.html.encode("utf-8")
-        entry.html = self.store.put_object(content)
+        entry.html = self.keep(content)
         entry.html_bytes = len(content)
         entry.sections = rendered.sections
         entry.text_characters = rendered.text_characters
@@ -489,10 +527,18 @@ class _Run:
             return None
         return f"#page-{page.id}" if page.id in self.inside else self.confluence.page_url(page) or None
 
+    def keep(self, content: bytes) -> str:
+        # Two threads with the same bytes would write the same file: the turn goes by what the bytes are.
+        with self.keeping_turn[zlib.crc32(content) % len(self.keeping_turn)]:
+            return self.store.put_object(content)
+
     def attached(self, page_id: str) -> dict[str, Attachment]:
-        if page_id not in self.attachments:
-            self.attachments[page_id] = {item.title: item for item in self.confluence.attachments(page_id)}
-        return self.attachments[page_id]
+        with self.turns:
+            turn = self.listing_turn[page_id]
+        with turn:
+            if page_id not in self.attachments:
+                self.attachments[page_id] = {item.title: item for item in self.confluence.attachments(page_id)}
+            return self.attachments[page_id]
 
     def page_by_title(self, title: str) -> Page | None:
         return self.by_title.get(title.casefold())
@@ -572,7 +618,7 @@ class _Pictures:
         if ending is None:
             self._note("image_type", f"image {filename!r} is not PNG, JPEG, GIF or WebP by its first bytes")
             return None
-        digest = self.run.store.put_object(content)
+        digest = self.run.keep(content)
         image = Image(filename, f"{digest[:16]}.{ending}", digest, len(content))
         self.used.append(image)
         return f"images/{image.name}"

@@ -116,6 +116,10 @@ class ProcessModel:
 class OpenTextGateway(Protocol):
     """What ``OpenTextWorkflowHook`` does. Lists are generators; errors are those of ``include.base.errors``."""
 
+    @property
+    def groups(self) -> Mapping[str, str]:
+        """Return role to candidate group as this tenant has them; empty where the mapping's own names are right."""
+
     def start_process(
         self, key: str, *, name: str, business_key: str, variables: Mapping[str, Any], settle_seconds: float = 0.0
     ) -> tuple[str, bool]:

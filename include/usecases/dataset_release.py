@@ -187,7 +187,7 @@ def ask_release(
         business_key=key,
         settle_seconds=SETTLE_SECONDS if effect.interrupted else 0,
         variables={
-            **start_variables(mapping, [ROLE]),
+            **start_variables(mapping, [ROLE], opentext.groups),
             mapping.digest_variable: version.digest,
             "labelops_project": project.name,
             "dataset_version": version.number,

@@ -27,9 +27,12 @@ def _scope(project: Project) -> str:
     return f"{USE_CASE}:{project.name}"
 
 
-def collect(desk: Desk, project: Project, confluence: ConfluenceGateway) -> dict[str, Any] | None:
+def collect(
+    desk: Desk, project: Project, confluence: ConfluenceGateway, *, readers: int = sync.READERS
+) -> dict[str, Any] | None:
     """Read what changed since the last run and stage it for the gate; None when nothing did.
 
+    :param readers: how many changed pages are read at the same time.
     :return: ``staged``, the gate's rows; ``collected``, the pages; ``digest``, of the release they would make.
     """
     state = desk.ledger.sync_state(_scope(project)) or {}
@@ -39,6 +42,7 @@ def collect(desk: Desk, project: Project, confluence: ConfluenceGateway) -> dict
         desk.store,
         state.get("seen"),
         resolve_user=lambda account: _name(desk, account),
+        readers=readers,
     )
     digest = release.release_digest(project, collected)
     current = release.current(desk.store, project.name)

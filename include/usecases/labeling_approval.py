@@ -24,7 +24,7 @@ from include.datasets.batches import BatchTally, Progress
 from include.governance import approval
 from include.governance.records import Decision, Event, VersionRecord
 from include.projects.model import Policy, Project
-from include.systems.opentext import OpenTextGateway
+from include.systems.opentext import OpenTextGateway, ProcessModel
 from include.systems.prodigy import ProdigyGateway
 from include.usecases.batches import OpenBatch, malformed, open_batches, task_ids
 from include.usecases.desk import Desk, ItemResult, WorkItem, event_key, short
@@ -282,7 +282,7 @@ def request(
         business_key=key,
         settle_seconds=SETTLE_SECONDS if effect.interrupted else 0,
         variables={
-            **start_variables(mapping, [one.role for one in project.policy.approvals]),
+            **start_variables(mapping, [one.role for one in project.policy.approvals], opentext.groups),
             mapping.digest_variable: digest,
             "labelops_project": project.name,
             "dataset_version": version.number,
@@ -556,11 +556,11 @@ def _said_in_this_run(desk: Desk, project: Project, action: str, kind: str, pref
 
 
 def check_deployed(desk: Desk, project: Project, opentext: OpenTextGateway, mapping: ProcessMapping) -> None:
-    """Check the deployed model against our mapping; a model checked before is not read again.
+    """Check the deployed model, and those it calls, against our mapping; what was checked before is not read again.
 
-    :raises InvalidInput: listing, for the modeller, what does not fit.
+    :raises InvalidInput: the report for the modeller: what does not fit, and what to change.
     """
-    model = next(iter(opentext.models(mapping.process_key)), None)
+    model = _deployed(opentext, mapping.process_key)
     if model is None:
         raise InvalidInput(
             f"OpenText has no deployed model with the key {mapping.process_key!r}: deploy it, "
@@ -568,15 +568,30 @@ def check_deployed(desk: Desk, project: Project, opentext: OpenTextGateway, mapp
         )
     scope = f"model:{mapping.process_key}"
     checked = {"id": model.id, "version": model.version, "mapping": digest_of(mapping.model_dump(mode="json"))}
-    if desk.ledger.sync_state(scope) == checked:
+    before = desk.ledger.sync_state(scope) or {}
+    called: dict[str, str] = dict(before.get("called", {}))
+    if {**checked, "called": called} == {"called": {}, **before} and all(
+        (found := _deployed(opentext, key)) is not None and found.id == model_id for key, model_id in called.items()
+    ):
         return
-    problems = check_model(mapping, opentext.model(model.id).content or "")
-    if problems:
-        raise InvalidInput(
-            f"the deployed model {mapping.process_key!r} (version {model.version}) does not fit the mapping:\n- "
-            + "\n- ".join(problems)
-        )
-    desk.ledger.save_sync_state(scope, checked)
+    called = {}
+
+    def look(key: str) -> str | None:
+        found = _deployed(opentext, key)
+        if found is None:
+            return None
+        called[key] = found.id
+        return opentext.model(found.id).content
+
+    report = check_model(mapping, opentext.model(model.id).content or "", look)
+    if not report.fits:
+        raise InvalidInput(f"the deployed model (version {model.version}): {report.text()}")
+    desk.log.info("Version %d: %s", model.version, report.text())
+    desk.ledger.save_sync_state(scope, {**checked, "called": called})
+
+
+def _deployed(opentext: OpenTextGateway, key: str) -> ProcessModel | None:
+    return next(iter(opentext.models(key)), None)
 
 
 def _act_on_deadline(

@@ -106,7 +106,7 @@ def tasks(body: str) -> Iterator[Task]:
             local_id=element.findtext(f"{{{AC}}}task-id", "").strip(),
             complete=element.findtext(f"{{{AC}}}task-status", "").strip() == "complete",
             body="" if content is None else serialise(content),
-            assigned_to=None if user is None else user.get(f"{{{RI}}}account-id"),
+            assigned_to=None if user is None else user.get(f"{{{RI}}}account-id") or user.get(f"{{{RI}}}userkey"),
             due=None if due is None else due.get("datetime"),
         )
 

@@ -97,6 +97,8 @@ class ConfluenceStandIn:
     :param users: who can sign in; kept in the database.
     """
 
+    context = "/wiki"
+
     def __init__(self, state: Path | None = None, users: Iterable[SandboxUser] = ()) -> None:
         self.database = Database(state)
         self.edits_clear_state = False
@@ -519,7 +521,7 @@ class ConfluenceStandIn:
             values = (row["id"], name, number, self.database.now())
             self.database.write("insert or ignore into labels values (?, ?, ?, ?)", values)
         rows = self.database.rows("select * from labels where page_id = ? order by name", (row["id"],))
-        return json_reply({"results": [_label(item) for item in rows], "start": 0, "limit": 200, "size": len(rows)})
+        return json_reply({"results": [_v1_label(item) for item in rows], "start": 0, "limit": 200, "size": len(rows)})
 
     def _delete_label(self, request: Request) -> Reply:
         row = self._content_row(request)
@@ -560,9 +562,8 @@ class ConfluenceStandIn:
             (page_id,),
         )
         assert row is not None
-        return json_reply(
-            {"contentState": None if row["id"] is None else _state(row), "lastUpdated": iso(row["state_changed"])}
-        )
+        changed = {} if row["state_changed"] is None else {"lastUpdated": iso(row["state_changed"])}
+        return json_reply({"contentState": None if row["id"] is None else _state(row), **changed})
 
     def _get_state(self, request: Request) -> Reply:
         return self._state_reply(self._content_row(request)["id"])
@@ -670,7 +671,7 @@ class ConfluenceStandIn:
             "type": "attachment",
             "status": "current",
             "title": row["title"],
-            "version": {"number": row["version"], "when": iso(row["created"])},
+            "version": {"number": row["version"], "when": iso(row["created"]), "minorEdit": False},
             "metadata": {"comment": row["comment"], "mediaType": row["media_type"]},
             "extensions": extensions,
         }
@@ -1059,6 +1060,10 @@ def _label(row: sqlite3.Row) -> dict[str, Any]:
     return {"id": str(row["label_id"]), "name": row["name"], "prefix": "global"}
 
 
+def _v1_label(row: sqlite3.Row) -> dict[str, Any]:
+    return {**_label(row), "label": row["name"]}
+
+
 def _state(row: sqlite3.Row) -> dict[str, Any]:
     return {"id": row["id"], "name": row["name"], "color": row["color"]}
 
@@ -1107,6 +1112,13 @@ def _comment(row: sqlite3.Row, *, with_body: bool) -> dict[str, Any]:
 
 def _task(row: sqlite3.Row, *, with_body: bool) -> dict[str, Any]:
     body = {"storage": {"representation": "storage", "value": row["body"]}} if with_body else {}
+    # The contract lets none of these be null, so what is not there is left out.
+    some = {
+        "assignedTo": row["assigned_to"],
+        "completedBy": row["completed_by"],
+        "dueAt": f"{row['due']}T00:00:00.000Z" if row["due"] else None,
+        "completedAt": iso(row["completed"]),
+    }
     return {
         "id": str(row["id"]),
         "localId": row["local_id"],
@@ -1115,10 +1127,7 @@ def _task(row: sqlite3.Row, *, with_body: bool) -> dict[str, Any]:
         "status": row["status"],
         "body": body,
         "createdBy": row["created_by"],
-        "assignedTo": row["assigned_to"],
-        "completedBy": row["completed_by"],
         "createdAt": iso(row["created"]),
         "updatedAt": iso(row["updated"]),
-        "dueAt": f"{row['due']}T00:00:00.000Z" if row["due"] else None,
-        "completedAt": iso(row["completed"]),
+        **{name: value for name, value in some.items() if value is not None},
     }

@@ -32,25 +32,26 @@ _SHOWN_VERSIONS = 30
 _TREE_PAGES = 400
 
 
-def add_routes(app: App, database: Database) -> None:
-    """Add the browser's addresses to a stand-in."""
-    browser = _Browser(database)
+def add_routes(app: App, database: Database, root: str = "/wiki") -> None:
+    """Add the browser's addresses to a stand-in, below its context path."""
+    browser = _Browser(database, root)
     for template, handler in (
         ("/", browser.spaces),
-        ("/wiki", browser.spaces),
-        ("/wiki/", browser.spaces),
-        ("/wiki/spaces/{key}", browser.space),
-        ("/wiki/spaces/{key}/overview", browser.space),
-        ("/wiki/spaces/{key}/pages/{id}", browser.page),
-        ("/wiki/spaces/{key}/pages/{id}/{title}", browser.page),
-        ("/wiki/pages/viewpage.action", browser.by_id),
+        (root, browser.spaces),
+        (f"{root}/", browser.spaces),
+        (f"{root}/spaces/{{key}}", browser.space),
+        (f"{root}/spaces/{{key}}/overview", browser.space),
+        (f"{root}/spaces/{{key}}/pages/{{id}}", browser.page),
+        (f"{root}/spaces/{{key}}/pages/{{id}}/{{title}}", browser.page),
+        (f"{root}/pages/viewpage.action", browser.by_id),
     ):
         app.route("GET", template)(handler)
 
 
 class _Browser:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, root: str) -> None:
         self.database = database
+        self.root = root
 
     def spaces(self, request: Request) -> Reply:
         rows = self.database.rows(
@@ -58,7 +59,7 @@ class _Browser:
             " from spaces s order by s.name"
         )
         lines = "".join(
-            f"<tr><td><a href='/wiki/spaces/{escape(row['key'])}'>{escape(row['name'])}</a></td>"
+            f"<tr><td><a href='{self.root}/spaces/{escape(row['key'])}'>{escape(row['name'])}</a></td>"
             f"<td><code>{escape(row['key'])}</code></td><td>{row['pages']}</td></tr>"
             for row in rows
         )
@@ -119,7 +120,7 @@ class _Browser:
         return f"<nav><h2>{escape(row['space_name'])}</h2>{branch(None, 0)}{more}</nav>"
 
     def link(self, key: str, page: sqlite3.Row) -> str:
-        return f"<a href='/wiki/spaces/{escape(key)}/pages/{page['id']}'>{escape(page['title'])}</a>"
+        return f"<a href='{self.root}/spaces/{escape(key)}/pages/{page['id']}'>{escape(page['title'])}</a>"
 
     def person(self, account_id: str | None) -> str:
         found = self.database.row("select name from users where account_id = ?", (account_id,))
@@ -146,7 +147,7 @@ class _Browser:
         )
         old = ""
         if version["number"] != row["version"]:
-            address = f"/wiki/spaces/{escape(row['key'])}/pages/{row['id']}"
+            address = f"{self.root}/spaces/{escape(row['key'])}/pages/{row['id']}"
             old = (
                 f"<p class='old'>This is version {version['number']}. <a href='{address}'>Show the current one</a></p>"
             )
@@ -193,7 +194,7 @@ class _Browser:
             "select number, author_id, created, message from versions where page_id = ? order by number desc limit ?",
             (row["id"], _SHOWN_VERSIONS),
         )
-        address = f"/wiki/spaces/{escape(row['key'])}/pages/{row['id']}?version="
+        address = f"{self.root}/spaces/{escape(row['key'])}/pages/{row['id']}?version="
         lines = "".join(
             f"<tr><td><a href='{address}{item['number']}'>{item['number']}</a></td>"
             f"<td>{self.person(item['author_id'])}</td><td>{_time(item['created'])}</td>"
@@ -301,7 +302,7 @@ class _Renderer:
             if name in ("ac:link-body", "ac:plain-text-link-body"):
                 text = self._inside(child)
             elif name == "ri:user":
-                account = markup.attribute(child, "ri:account-id")
+                account = markup.attribute(child, "ri:account-id") or markup.attribute(child, "ri:userkey")
                 return f"<span class='mention'>@{self.browser.person(account)}</span>"
             elif name == "ri:page":
                 title = markup.attribute(child, "ri:content-title")
@@ -319,7 +320,7 @@ class _Renderer:
         found = self.browser.database.row(
             "select p.id from pages p join spaces s on s.id = p.space_id where s.key = ? and p.title = ?", (key, title)
         )
-        return f"/wiki/spaces/{quote_plus(key)}/pages/{found['id']}" if found else ""
+        return f"{self.browser.root}/spaces/{quote_plus(key)}/pages/{found['id']}" if found else ""
 
     def _on_ac_task_list(self, element: Any) -> str:
         return f"<ul class='tasks'>{self._inside(element)}</ul>"
@@ -412,7 +413,7 @@ def _html(title: str, tree: str, content: str, status: int = 200) -> Reply:
     page = (
         f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{escape(title)}</title>"
         f"<meta name='viewport' content='width=device-width'><style>{_STYLE}</style></head><body>"
-        f"<header><a href='/wiki'>Confluence</a><small>local stand-in</small></header>{frame}</body></html>"
+        f"<header><a href='/'>Confluence</a><small>local stand-in</small></header>{frame}</body></html>"
     )
     headers = {
         "Content-Type": "text/html; charset=utf-8",

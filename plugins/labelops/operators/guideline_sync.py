@@ -40,11 +40,12 @@ class CollectGuidelinesOperator(ItemOperator):
 
     def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
         """Return where the pages are staged."""
+        from include.settings import schedules
         from include.usecases import guideline_sync
         from labelops.hooks.confluence import ConfluenceHook
 
         hook = ConfluenceHook(self.confluence_conn_id)
-        staged = guideline_sync.collect(desk, project, hook)
+        staged = guideline_sync.collect(desk, project, hook, readers=schedules().confluence_readers)
         desk.log.info("This took %d request(s) to Confluence.", hook.requests_made)
         if staged is None:
             raise AirflowSkipException(f"The guideline of {project.name} is unchanged.")

@@ -15,6 +15,7 @@ password the client secret. Extra:
 ``rels``                   names of lists in ``_embedded``, by collection, where they differ from the collection's name
 ``completer_field``        field of a historic task that names who completed it; default ``completedBy``
 ``model_encoding``         how a model's XML travels when it is deployed: ``base64`` (default), ``url`` or ``plain``
+``groups``                 role to candidate group in this tenant; goes before the mapping's own ``groups``
 ``process_page``           address that shows a process to a person, with ``{id}``
 ``history_grace_seconds``  how long history may lag behind, default 30
 ``count``                  elements a list request asks for, default 100

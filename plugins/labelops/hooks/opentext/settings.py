@@ -29,6 +29,7 @@ class Settings:
     rels: Mapping[str, str]
     completer_field: str
     model_encoding: str
+    groups: Mapping[str, str]
     process_page: str | None
     grace: float
     count: int
@@ -62,6 +63,7 @@ def read_settings(connection: Any) -> Settings:
         rels=dict(extra.get("rels") or {}),
         completer_field=str(extra.get("completer_field") or "completedBy"),
         model_encoding=_choice(extra, "model_encoding", ("base64", "url", "plain")),
+        groups=_texts(extra, "groups"),
         process_page=extra.get("process_page") or None,
         grace=_number(extra, "history_grace_seconds", 30),
         count=max(1, int(_number(extra, "count", 100))),
@@ -88,6 +90,13 @@ def _number(extra: Mapping[str, Any], name: str, default: float) -> float:
     if not 0 <= number < 1e9:
         raise InvalidInput(f"{SYSTEM}: extra {name}: found {value!r}; allowed: zero or more")
     return number
+
+
+def _texts(extra: Mapping[str, Any], name: str) -> dict[str, str]:
+    value = extra.get(name) or {}
+    if not isinstance(value, dict) or not all(isinstance(one, str) and one for pair in value.items() for one in pair):
+        raise InvalidInput(f"{SYSTEM}: extra {name}: found {value!r}; allowed: an object of texts")
+    return dict(value)
 
 
 def _path(extra: Mapping[str, Any], name: str, default: str) -> str:

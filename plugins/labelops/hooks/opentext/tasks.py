@@ -18,6 +18,11 @@ __all__ = ["Tasks"]
 class Tasks(OpenTextClient):
     """Tasks that wait for people."""
 
+    @property
+    def groups(self) -> Mapping[str, str]:
+        """Return role to candidate group in this tenant, as the connection's extra ``groups`` has it."""
+        return self.settings.groups
+
     def tasks(self, *, process_id: str | None = None, candidate_or_assigned: str | None = None) -> Iterator[UserTask]:
         """List waiting tasks, oldest first: of one process and the processes it called, of one person, or all."""
         filters = {"includeTaskAssignments": "true", "sort": "createTime", "order": "asc"}

@@ -1,0 +1,163 @@
+"""The doors under acceptance: each hook with each engine behind it, and what a test may do to it from outside.
+
+A door fills its system as people do, not through the hook, so that the hook is not tested by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import pytest
+import requests
+
+from include.base.errors import AuthError, LabelopsError, Unavailable
+from include.sandbox.http import Server
+from include.sandbox.jira import JiraStandIn, JiraUser
+from include.systems.listing import Listing
+from labelops.hooks.jira import JiraIssueHook
+from labelops.hooks.requests_http import RetryPolicy
+
+__all__ = ["DOORS", "Door"]
+
+SECRET = "acceptance-secret-Zq7"
+NO_PATIENCE = RetryPolicy(tries=2, sleep=lambda seconds: None, jitter=lambda: 1.0)
+
+
+class Door(ABC):
+    """One hook with one engine.
+
+    :param patch: where connections are put into the environment.
+    """
+
+    conn_id = "acceptance"
+    secrets: tuple[str, ...] = (SECRET,)
+    errors: ClassVar[dict[str, type[LabelopsError]]] = {"host": Unavailable, "secret": AuthError}
+    speaks_as = ""
+    right_word = "permission"
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.patch = patch
+
+    def connect(self, conn_type: str, **fields: Any) -> str:
+        """Put a connection into the environment and return its id."""
+        self.patch.setenv(f"AIRFLOW_CONN_{self.conn_id.upper()}", json.dumps({"conn_type": conn_type, **fields}))
+        return self.conn_id
+
+    @abstractmethod
+    def hook(self, *, wrong: str = "") -> Any:
+        """Return a hook; ``wrong`` is what of its connection is: ``host``, ``secret`` or ``scope`` (too few rights)."""
+
+    @abstractmethod
+    def fill(self, number: int) -> None:
+        """Make so many things more, as people would."""
+
+    @abstractmethod
+    def change(self) -> None:
+        """Change one thing, or add one, as people would."""
+
+    @abstractmethod
+    def all(self, hook: Any, resume: str | None = None) -> Listing[Any]:
+        """List everything, a few things a request."""
+
+    @abstractmethod
+    def changes(self, hook: Any, resume: str | None = None) -> Listing[Any]:
+        """List what is new or changed."""
+
+    @abstractmethod
+    def name(self, item: Any) -> str:
+        """Return the name under which :meth:`there` knows an item."""
+
+    @abstractmethod
+    def there(self) -> set[str]:
+        """Return the names of everything there is, asked of the system and not of the hook."""
+
+    def later(self, state: str) -> str:
+        """Return the state with every time in it a year later."""
+
+        def shift(found: re.Match[str]) -> str:
+            return f"{int(found[1]) + 1}-"
+
+        return re.sub(r"\b(20\d\d)-(?=\d\d-\d\dT)", shift, state)
+
+    @abstractmethod
+    def beyond_rights(self, hook: Any) -> Any:
+        """Do what the account with too few rights may not."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop what was started."""
+
+
+class JiraDoor(Door):
+    """Jira of one flavour."""
+
+    flavour = "cloud"
+    speaks_as = "jira"
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        super().__init__(patch)
+        self.service = JiraUser("service", "Service", "service@labelops.example", SECRET)
+        self.reader = JiraUser("reader", "Reader", "reader@labelops.example", "reader-" + SECRET, may_write=False)
+        self.stand_in = JiraStandIn(None, [self.service, self.reader], ["LAB"], flavour=self.flavour)
+        self.stand_in.page_rows = 3
+        self.server = Server(self.stand_in.app).start()
+
+    def hook(self, *, wrong: str = "") -> JiraIssueHook:
+        user = self.reader if wrong == "scope" else self.service
+        conn_id = self.connect(
+            "jira",
+            host="http://127.0.0.1:9" if wrong == "host" else self.server.url,
+            login=user.login,
+            password="wrong-" + SECRET if wrong == "secret" else user.token,
+            extra={"flavour": self.flavour},
+        )
+        return JiraIssueHook(conn_id, policy=NO_PATIENCE)
+
+    def _send(self, method: str, path: str, body: Any) -> None:
+        auth = (self.service.login, self.service.token)
+        reply = requests.request(method, self.server.url + "/rest/api/2" + path, json=body, auth=auth, timeout=10)
+        reply.raise_for_status()
+
+    def fill(self, number: int) -> None:
+        for _ in range(number):
+            fields = {"project": {"key": "LAB"}, "issuetype": {"name": "Task"}, "summary": "By hand"}
+            self._send("POST", "/issue", {"fields": fields})
+
+    def change(self) -> None:
+        self._send("PUT", "/issue/LAB-1", {"fields": {"summary": "Changed by hand"}})
+
+    def all(self, hook: JiraIssueHook, resume: str | None = None) -> Listing[Any]:
+        return hook.search("project = LAB ORDER BY created ASC", resume=resume)
+
+    def changes(self, hook: JiraIssueHook, resume: str | None = None) -> Listing[Any]:
+        return hook.changed_issues("LAB", resume=resume)
+
+    def name(self, item: Any) -> str:
+        return item.key
+
+    def there(self) -> set[str]:
+        return {f"LAB-{number}" for number in range(1, self.stand_in.snapshot()["issues"] + 1)}
+
+    def beyond_rights(self, hook: JiraIssueHook) -> Any:
+        return hook.add_comment("LAB-1", "May I?")
+
+    def close(self) -> None:
+        self.server.stop()
+        self.stand_in.close()
+
+
+class JiraDataCenterDoor(JiraDoor):
+    """Jira Data Center."""
+
+    flavour = "datacenter"
+
+
+DOORS: dict[str, Callable[[pytest.FixtureRequest, pytest.MonkeyPatch], Door]] = {
+    "jira cloud": lambda request, patch: JiraDoor(patch),
+    "jira datacenter": lambda request, patch: JiraDataCenterDoor(patch),
+}
+"""How each door is opened, by name."""
