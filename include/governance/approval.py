@@ -27,7 +27,9 @@ __all__ = [
     "STATEMENT_VERSION",
     "UNKNOWN",
     "Evaluation",
+    "Holding",
     "MappingLike",
+    "Observed",
     "ProcessDecision",
     "ProcessSnapshot",
     "ReleaseDecision",
@@ -35,8 +37,11 @@ __all__ = [
     "evaluate",
     "evaluate_release",
     "is_unknown",
+    "mapped_task",
     "observe",
+    "read_observed",
     "statement",
+    "unknown_person",
 ]
 
 SYSTEM = "opentext"
@@ -112,19 +117,68 @@ class MappingLike(Protocol):
     def ends(self) -> Mapping[str, str]:
         """Return what each end event means."""
 
+    def is_other(self, name: str, key: str | None = None) -> bool:
+        """Tell whether a user task is declared to be nobody's decision."""
+
+
+@dataclass(frozen=True)
+class Holding:
+    """Who had a waiting task at one look. A reassignment may leave no trace in history, so looks are kept.
+
+    :param delegation: ``pending`` or ``resolved`` while the owner has delegated it.
+    :param seen: when this was seen first (our clock); None where an older record did not say.
+    """
+
+    assignee: str | None
+    owner: str | None = None
+    delegation: str | None = None
+    seen: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What the looks at a process saw that its history may not show later.
+
+    :param holdings: who had each task, oldest first, by task id; only changes are kept.
+    :param outcomes: outcome of a completed task, by task id, as its process variable was while that task was the last
+        that had written it: another task may write the same variable later.
+    """
+
+    holdings: Mapping[str, Sequence[Holding]] = field(default_factory=dict)
+    outcomes: Mapping[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as the sync state keeps it."""
+        return {
+            "holdings": {
+                task_id: [
+                    [one.assignee, one.owner, one.delegation, one.seen.isoformat() if one.seen else None]
+                    for one in seen
+                ]
+                for task_id, seen in self.holdings.items()
+            },
+            "outcomes": dict(self.outcomes),
+        }
+
 
 @dataclass(frozen=True)
 class ProcessSnapshot:
     """What was read of one process.
 
-    :param observed: assignees that earlier polls saw on a task, oldest first, by task id (see :func:`observe`).
+    :param observed: what this look and the earlier ones saw (see :func:`observe`).
+    :param called: variables of the processes that this one called, by process id.
     """
 
     history: HistoricProcess
     tasks: Sequence[HistoricTask] = ()
     open_tasks: Sequence[UserTask] = ()
     comments: Sequence[ProcessComment] = ()
-    observed: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    observed: Observed = field(default_factory=Observed)
+    called: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def variables_of(self, process_id: str) -> Mapping[str, Any]:
+        """Return the variables of the process that a task is in: this one or one that it called."""
+        return self.called.get(process_id, {}) if process_id != self.history.id else self.history.variables
 
 
 @dataclass(frozen=True)
@@ -275,13 +329,63 @@ def statement(*, meaning: str, outcome: str, role: str, project: str, digest: st
     return f"[{STATEMENT_VERSION}] {wording.format(what=what, role=role)}, under policy {policy_digest}."
 
 
-def observe(earlier: Mapping[str, Sequence[str]], tasks: Iterable[UserTask]) -> dict[str, list[str]]:
-    """Return who was seen holding each task, with what this poll saw added (JSON, for the sync state)."""
-    seen = {task_id: list(assignees) for task_id, assignees in earlier.items()}
-    for task in tasks:
-        if task.assignee and (not seen.get(task.id) or seen[task.id][-1] != task.assignee):
-            seen.setdefault(task.id, []).append(task.assignee)
-    return seen
+def unknown_person(process_id: str, account: str) -> str:
+    """Return a name for somebody who is not in the register, the same within a process, that tells nothing of them."""
+    return f"{UNKNOWN}:{digest_of([process_id, account_key(account)])[:SHORT]}"
+
+
+def read_observed(value: Mapping[str, Any] | None) -> Observed:
+    """Return what earlier looks kept; before there were times, it was a list of assignees for each task."""
+    value = value or {}
+    listed = value.get("holdings", {} if "outcomes" in value else value)
+    return Observed(
+        {
+            task_id: tuple(
+                Holding(one)
+                if isinstance(one, str)
+                else Holding(one[0], one[1], one[2], datetime.fromisoformat(one[3]) if one[3] else None)
+                for one in seen
+            )
+            for task_id, seen in listed.items()
+        },
+        dict(value.get("outcomes", {})),
+    )
+
+
+def observe(
+    earlier: Observed, snapshot: ProcessSnapshot, mapping: MappingLike, now: datetime
+) -> tuple[Observed, list[tuple[UserTask, Holding]]]:
+    """Return the looks with this one added, and who has a task now that was not seen to have it before.
+
+    A task that nobody holds is worth keeping only once somebody held it.
+    """
+    holdings = {task_id: tuple(seen) for task_id, seen in earlier.holdings.items()}
+    changes = []
+    for task in snapshot.open_tasks:
+        last = holdings[task.id][-1] if holdings.get(task.id) else Holding(None)
+        present = Holding(task.assignee, task.owner, task.delegation_state, now)
+        if replace(present, seen=last.seen) != last:
+            holdings[task.id] = (*holdings.get(task.id, ()), present)
+            changes.append((task, present))
+    outcomes = dict(earlier.outcomes)
+    for writers in _writers(snapshot, mapping):
+        last_task, mapped = max(writers, key=lambda pair: _task_order(pair[0]))
+        value = snapshot.variables_of(last_task.process_id).get(mapped.outcome_variable)
+        if value is not None and _text_of(value) in mapping.outcomes:
+            outcomes[last_task.id] = _text_of(value)
+    return Observed(holdings, outcomes), changes
+
+
+def _writers(snapshot: ProcessSnapshot, mapping: MappingLike) -> Iterable[list[tuple[HistoricTask, TaskMappingLike]]]:
+    """Return the completed tasks by the process variable that they wrote: several tasks, or one that came twice."""
+    written: dict[tuple[str, str], list[tuple[HistoricTask, TaskMappingLike]]] = {}
+    for task in snapshot.tasks:
+        mapped = mapped_task(mapping, task)
+        if mapped is None or task.ended is None or _was_deleted(task):
+            continue
+        if _own_value(task, mapped.outcome_variable) is None:
+            written.setdefault((task.process_id, mapped.outcome_variable), []).append((task, mapped))
+    return written.values()
 
 
 def evaluate(
@@ -442,7 +546,9 @@ def _judge(case: _Case, *, demanded: tuple[str, ...], expires_at: datetime | Non
     for task in sorted(case.snapshot.tasks, key=_task_order):
         if task.ended is None or _was_deleted(task):
             continue
-        mapped = _mapped_task(case.mapping, task)
+        mapped = mapped_task(case.mapping, task)
+        if mapped is None and case.mapping.is_other(task.name, task.key):
+            continue
         if mapped is None:
             findings.append(
                 f"Task {task.name!r} ({task.id}) was completed but is not in the mapping; it decides nothing."
@@ -519,8 +625,9 @@ def _decision(
                 # Only what the task itself can have set: the other variables still change while the process runs, and a
                 # decision's proof must not.
                 "variables": {
-                    name: case.snapshot.history.variables.get(name)
-                    for name in (case.mapping.digest_variable, mapped.outcome_variable)
+                    case.mapping.digest_variable: case.snapshot.history.variables.get(case.mapping.digest_variable),
+                    mapped.outcome_variable: case.snapshot.observed.outcomes.get(task.id)
+                    or case.snapshot.variables_of(task.process_id).get(mapped.outcome_variable),
                 },
             },
         ),
@@ -532,7 +639,7 @@ def _outcome(case: _Case, task: HistoricTask, mapped: TaskMappingLike) -> tuple[
     """Return the outcome of a task, and what is wrong with it.
 
     A task's own variable is its own. A process variable belongs to whoever wrote it last, so it is believed only when a
-    single completed task can have written it.
+    single completed task can have written it, or when a look saw it while this task was the last that had.
     """
     variable = mapped.outcome_variable
     value = _own_value(task, variable)
@@ -540,28 +647,36 @@ def _outcome(case: _Case, task: HistoricTask, mapped: TaskMappingLike) -> tuple[
         writers = [
             other
             for other in case.snapshot.tasks
-            if other.ended is not None
+            if other.process_id == task.process_id
+            and other.ended is not None
             and not _was_deleted(other)
             and _own_value(other, variable) is None
-            and (known := _mapped_task(case.mapping, other)) is not None
+            and (known := mapped_task(case.mapping, other)) is not None
             and known.outcome_variable == variable
         ]
+        value = case.snapshot.variables_of(task.process_id).get(variable)
         if len(writers) > 1:
+            value = case.snapshot.observed.outcomes.get(task.id)
+        if len(writers) > 1 and value is None:
             return "undecided", (
                 f"Task {task.name!r} ({task.id}): {len(writers)} tasks wrote the process variable {variable}, "
                 "so whose outcome it holds cannot be told; give each task an outcome variable of its own."
             )
-        value = case.snapshot.history.variables.get(variable)
     if value is None:
         return "undecided", f"Task {task.name!r} ({task.id}): completed, but the variable {variable} holds no outcome."
-    outcome = _VERDICTS.get(case.mapping.outcomes.get(str(value), ""))
+    outcome = _VERDICTS.get(case.mapping.outcomes.get(_text_of(value), ""))
     if outcome is None:
         known_outcomes = ", ".join(sorted(case.mapping.outcomes)) or "none"
         return "undecided", (
-            f"Task {task.name!r} ({task.id}): the mapping does not know the outcome {str(value)[:80]!r}; "
+            f"Task {task.name!r} ({task.id}): the mapping does not know the outcome {_text_of(value)[:80]!r}; "
             f"it knows {known_outcomes}."
         )
     return outcome, ""
+
+
+def _text_of(value: Any) -> str:
+    """Return an outcome as the mapping spells it: a form's yes or no box is ``true`` or ``false``."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _own_value(task: HistoricTask, variable: str) -> Any:
@@ -630,10 +745,16 @@ def _grade(case: _Case, task: HistoricTask, comments: list[ProcessComment]) -> t
     """Return the grade of a decision's evidence, and what casts doubt on it."""
     doubts = []
     moved = _moved_without_trace(case, task)
+    last = _last_holder(case, task)
     if moved:
         doubts.append(
             f"Task {task.name!r} ({task.id}) went from {', '.join(moved)} to {task.assignee or 'nobody'} and no owner "
             "records a delegation; its evidence is only asserted."
+        )
+    elif last and not _same_account(last, task.assignee):
+        doubts.append(
+            f"Task {task.name!r} ({task.id}) was last seen with {last} and was completed as the task of "
+            f"{task.assignee or 'nobody'}: it changed hands between two looks."
         )
     if task.completer and not _same_account(task.completer, task.assignee):
         doubts.append(
@@ -652,14 +773,32 @@ def _grade(case: _Case, task: HistoricTask, comments: list[ProcessComment]) -> t
 def _moved_without_trace(case: _Case, task: HistoricTask) -> list[str]:
     """Return earlier holders of a task that its present assignee or owner does not account for."""
     traced = {account_key(account) for account in (task.assignee, task.owner) if account}
-    return [account for account in case.snapshot.observed.get(task.id, ()) if account_key(account) not in traced]
+    return list(
+        dict.fromkeys(
+            one.assignee
+            for one in case.snapshot.observed.holdings.get(task.id, ())
+            if one.assignee and account_key(one.assignee) not in traced
+        )
+    )
+
+
+def _last_holder(case: _Case, task: HistoricTask) -> str | None:
+    seen = case.snapshot.observed.holdings.get(task.id, ())
+    return seen[-1].assignee if seen else None
 
 
 def _comments_while_held(case: _Case, task: HistoricTask, account: str) -> list[ProcessComment]:
-    """Return what an account wrote on a task, or on its process, between claiming (or being given) it and its end."""
+    """Return what an account wrote on a task, or on its process, between claiming (or being given) it and its end.
+
+    What was written before a look saw the task with somebody else is left out: it was said of the task as it was then,
+    and who had it meanwhile may have changed the case. Whoever takes the task back says it again.
+    """
     since = task.claimed or task.created
     if since is None or task.ended is None or not account:
         return []
+    for one in case.snapshot.observed.holdings.get(task.id, ()):
+        if one.assignee and one.seen is not None and not _same_account(one.assignee, account):
+            since = max(since, one.seen)
     return [
         comment
         for comment in case.snapshot.comments
@@ -740,10 +879,12 @@ def _lost_roles(case: _Case, decisions: tuple[ProcessDecision, ...]) -> set[str]
     A role is lost when its decisions so far do not suffice, one of them does not count, and no task for it is open.
     While a task is open, another person may still decide.
     """
+    # The list of waiting tasks may carry names only; a name that two tasks share keeps both roles open.
     open_roles = {
         mapped.role
         for task in case.snapshot.open_tasks
-        if (mapped := _mapped_open_task(case.mapping, task)) is not None
+        for mapped in case.mapping.tasks
+        if (mapped.key == task.key if mapped.key and task.key else mapped.name == task.name)
     }
     return {
         demand.role
@@ -844,17 +985,13 @@ def _unmapped_end(case: _Case, end: str | None) -> str:
     return f"it ended at {place}, which means {end} and says nothing here"
 
 
-def _mapped_task(mapping: MappingLike, task: HistoricTask) -> TaskMappingLike | None:
+def mapped_task(mapping: MappingLike, task: HistoricTask | UserTask) -> TaskMappingLike | None:
     """Return a task's mapping: by definition key where both sides have one, else by name."""
     if task.key:
         by_key = next((one for one in mapping.tasks if one.key == task.key), None)
         if by_key is not None:
             return by_key
     return next((one for one in mapping.tasks if one.name == task.name and not (one.key and task.key)), None)
-
-
-def _mapped_open_task(mapping: MappingLike, task: UserTask) -> TaskMappingLike | None:
-    return next((one for one in mapping.tasks if one.name == task.name), None)
 
 
 def _was_deleted(task: HistoricTask) -> bool:

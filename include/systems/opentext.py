@@ -54,7 +54,7 @@ class HistoricProcess:
 
 @dataclass(frozen=True)
 class UserTask:
-    """A task that waits for a person."""
+    """A task that waits for a person. ``key`` is its id in the model, where the service's list tells it."""
 
     id: str
     name: str
@@ -69,6 +69,7 @@ class UserTask:
     priority: int = 50
     variables: Mapping[str, Any] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    key: str | None = None
 
 
 @dataclass(frozen=True)

@@ -282,7 +282,14 @@ def release_decision(
         raise Refused(f"no release process was started for version {version.number} of {project.name}")
     manifest = freezing.read_manifest(desk.store, project.name, version.digest)
     return approval.evaluate_release(
-        snapshot(desk, known.body["process_id"], opentext),
+        snapshot(
+            desk,
+            project,
+            f"version:{version.digest}",
+            known.body["process_id"],
+            opentext,
+            mappings.dataset_release,
+        ),
         project=project,
         digest=version.digest,
         mapping=mappings.dataset_release,

@@ -24,7 +24,7 @@ from include.datasets.batches import BatchTally, Progress
 from include.governance import approval
 from include.governance.records import Decision, Event, VersionRecord
 from include.projects.model import Policy, Project
-from include.systems.opentext import OpenTextGateway, ProcessModel
+from include.systems.opentext import HistoricProcess, OpenTextGateway, ProcessModel
 from include.systems.prodigy import ProdigyGateway
 from include.usecases.batches import OpenBatch, malformed, open_batches, task_ids
 from include.usecases.desk import Desk, ItemResult, WorkItem, event_key, short
@@ -427,7 +427,7 @@ def evaluate(
         raise Refused(f"version {short(digest)} of {project.name} was never put before approvers")
     manifest = freezing.read_manifest(desk.store, project.name, digest)
     return approval.evaluate(
-        snapshot(desk, where.requested.body["process_id"], opentext),
+        snapshot(desk, project, f"version:{digest}", where.requested.body["process_id"], opentext, mapping),
         project=project,
         digest=digest,
         business_key=where.requested.body["business_key"],
@@ -442,8 +442,10 @@ def evaluate(
     )
 
 
-def snapshot(desk: Desk, process_id: str, opentext: OpenTextGateway) -> approval.ProcessSnapshot:
-    """Read all that a process shows about who did what, and remember the assignees seen at this poll.
+def snapshot(
+    desk: Desk, project: Project, subject: str, process_id: str, opentext: OpenTextGateway, mapping: ProcessMapping
+) -> approval.ProcessSnapshot:
+    """Read all that a process shows about who did what, and put on the ledger who has its tasks where that changed.
 
     It takes several requests, and people go on meanwhile. So a running process is read again after its tasks: a task
     completed in between would be seen without the variables that hold its outcome.
@@ -451,25 +453,73 @@ def snapshot(desk: Desk, process_id: str, opentext: OpenTextGateway) -> approval
     :raises Unavailable: when the process never stood still.
     """
     history = opentext.history(process_id)
+    called: dict[str, HistoricProcess] = {}
     for _ in range(5):
         tasks = list(opentext.historic_tasks(process_id))
         waiting = [] if history.ended_at else list(opentext.tasks(process_id=process_id))
         comments = opentext.comments(process_id)
+        inner = {one.process_id for one in tasks if one.process_id not in ("", process_id)}
+        called_now = {one: opentext.history(one) for one in sorted(inner)}
         before, history = history, history if history.ended_at else opentext.history(process_id)
-        if before == history:
+        before_called, called = called, called_now
+        if before == history and (history.ended_at or not inner or before_called == called):
             break
     else:
         raise Unavailable(
             f"process {process_id} changed each time it was read; it is read again later", system="opentext"
         )
-    scope = f"observed:{process_id}"
-    earlier = desk.ledger.sync_state(scope) or {}
-    observed = approval.observe(earlier, waiting)
-    if observed != earlier:
-        desk.ledger.save_sync_state(scope, observed)
-    return approval.ProcessSnapshot(
-        history=history, tasks=tasks, open_tasks=waiting, comments=comments, observed=observed
+    found = approval.ProcessSnapshot(
+        history=history,
+        tasks=tasks,
+        open_tasks=waiting,
+        comments=comments,
+        called={one: process.variables for one, process in called.items()},
     )
+    return replace(found, observed=_observe(desk, project, subject, found, mapping))
+
+
+def _observe(
+    desk: Desk, project: Project, subject: str, found: approval.ProcessSnapshot, mapping: ProcessMapping
+) -> approval.Observed:
+    """Keep what this look saw, and an event for each task whose assignee, owner or delegation changed."""
+    process_id = found.history.id
+    scope = f"observed:{process_id}"
+    state = desk.ledger.sync_state(scope)
+    observed, changes = approval.observe(approval.read_observed(state), found, mapping, desk.now())
+    if state == observed.as_json() or not (state or observed.holdings or observed.outcomes):
+        return observed
+
+    def person(account: str | None) -> str | None:
+        if account is None:
+            return None
+        known = desk.register.resolve(approval.SYSTEM, account, desk.now())
+        return known.id if known else approval.unknown_person(process_id, account)
+
+    with desk.ledger.transaction() as transaction:
+        for task, holding in changes:
+            mapped = approval.mapped_task(mapping, task)
+            transaction.append(
+                desk.event(
+                    "task.assigned",
+                    project.name,
+                    subject,
+                    body={
+                        "process_id": process_id,
+                        "task_id": task.id,
+                        "role": mapped.role if mapped else None,
+                        "assignee": person(holding.assignee),
+                        "owner": person(holding.owner),
+                        "delegation": holding.delegation,
+                    },
+                ),
+                key=event_key("task.assigned", project.name, subject, [task.id, len(observed.holdings[task.id])]),
+            )
+            desk.log.info(
+                "Task %r of process %s is now with %s (owner %s).",
+                task.name, process_id, person(holding.assignee) or "nobody", person(holding.owner) or "nobody",
+            )  # fmt: skip
+        transaction.save_sync_state(scope, observed.as_json())
+    return observed
 
 
 def kept_decisions(desk: Desk, decisions: Iterable[approval.ProcessDecision]) -> list[Decision]:

@@ -10,11 +10,14 @@ from include.base.canonical import digest_of, effect_key
 from include.bpmn.mapping import ProcessMapping, load_mapping
 from include.governance.approval import (
     Evaluation,
+    Holding,
+    Observed,
     ProcessSnapshot,
     ReleaseDecision,
     evaluate,
     evaluate_release,
     observe,
+    read_observed,
     statement,
 )
 from include.governance.register import Register
@@ -439,23 +442,98 @@ def test_a_service_that_completed_somebodys_task_decides_nothing() -> None:
 def test_an_assignee_that_changed_between_polls_is_a_finding_and_asserted() -> None:
     task = BOTH[0]
     comments = (comment(QUENTIN, SHORT, 0.9),)
-    seen = {task.id: [CARLA]}
+    seen = Observed({task.id: [Holding(CARLA, seen=at(0.6))]})
     moved = judge(ProcessSnapshot(process("approved"), BOTH, (), comments, seen))
     assert moved.decisions[0].grade == "asserted"
     assert any(CARLA in finding for finding in moved.findings)
     traced = (replace(task, owner=CARLA), BOTH[1])
     delegated = judge(ProcessSnapshot(process("approved"), traced, (), comments, seen))
     assert delegated.decisions[0].grade == "attested"
-    assert delegated.findings == ()
+    [finding] = delegated.findings
+    assert f"last seen with {CARLA}" in finding
 
 
-def test_observe_remembers_every_assignee_in_order() -> None:
-    seen = observe({}, [waiting(QUALITY)])
-    assert seen == {}
-    seen = observe(seen, [waiting(QUALITY, QUENTIN), waiting(OWNER, DANA)])
-    seen = observe(seen, [waiting(QUALITY, QUENTIN)])
-    seen = observe(seen, [waiting(QUALITY, CARLA)])
-    assert seen == {"open-review_quality": [QUENTIN, CARLA], "open-approve_dataset": [DANA]}
+def test_a_comment_from_before_somebody_else_had_the_task_attests_nothing() -> None:
+    """Quentin comments, Carla is seen with the task, Quentin completes: what he said was said of another moment."""
+    task = replace(BOTH[0], owner=CARLA)
+    back = Observed(
+        {task.id: [Holding(QUENTIN, seen=at(0.5)), Holding(CARLA, seen=at(0.7)), Holding(QUENTIN, seen=at(0.8))]}
+    )
+    early, again = comment(QUENTIN, SHORT, 0.6), comment(QUENTIN, SHORT, 0.9)
+    weak = judge(ProcessSnapshot(process("approved"), (task, BOTH[1]), (), (early,), back))
+    assert weak.decisions[0].grade == "asserted"
+    assert judge(ProcessSnapshot(process("approved"), (task, BOTH[1]), (), (early, again), back)).decisions[
+        0
+    ].grade == ("attested")
+    never = replace(back, holdings={task.id: back.holdings[task.id][:1]})
+    assert judge(ProcessSnapshot(process("approved"), (task, BOTH[1]), (), (early,), never)).decisions[0].grade == (
+        "attested"
+    )
+
+
+def test_a_task_completed_as_another_persons_than_was_last_seen_is_a_finding() -> None:
+    seen = Observed({BOTH[0].id: [Holding(CARLA, seen=at(0.2))]})
+    result = judge(ProcessSnapshot(process("approved"), BOTH, observed=seen))
+    assert any(CARLA in finding and QUENTIN in finding for finding in result.findings)
+    unheld = Observed({BOTH[0].id: [Holding(QUENTIN, seen=at(0.1)), Holding(None, seen=at(0.2))]})
+    assert judge(ProcessSnapshot(process("approved"), BOTH, observed=unheld)).findings == ()
+
+
+def look(earlier: Observed, *tasks: UserTask, hours: float = 1) -> Observed:
+    return observe(earlier, ProcessSnapshot(process(), (), tasks), MAPPING, at(hours))[0]
+
+
+def test_observe_remembers_every_holder_in_order_and_only_changes() -> None:
+    seen = look(Observed(), waiting(QUALITY))
+    assert seen == Observed()
+    seen = look(seen, waiting(QUALITY, QUENTIN), waiting(OWNER, DANA))
+    assert look(seen, waiting(QUALITY, QUENTIN), hours=2) == seen
+    seen = look(seen, replace(waiting(QUALITY, CARLA), owner=QUENTIN, delegation_state="pending"), hours=3)
+    seen = look(seen, waiting(QUALITY), hours=4)
+    assert seen.holdings == {
+        "open-review_quality": (
+            Holding(QUENTIN, seen=at(1)), Holding(CARLA, QUENTIN, "pending", at(3)), Holding(None, seen=at(4)),
+        ),
+        "open-approve_dataset": (Holding(DANA, seen=at(1)),),
+    }  # fmt: skip
+    assert read_observed(seen.as_json()) == seen
+    assert read_observed({"task-1": [QUENTIN]}).holdings == {"task-1": (Holding(QUENTIN),)}
+
+
+def test_outcomes_in_one_shared_variable_are_told_apart_by_the_looks() -> None:
+    """The variable holds the last outcome only; a look in between has seen the first."""
+    tasks = tuple(one.model_copy(update={"outcome_variable": "approvalStatus"}) for one in MAPPING.tasks)
+    shared = MAPPING.model_copy(update={"tasks": tasks})
+    first, second = (
+        historic(task, who, None, hours) for task, who, hours in zip(tasks, (QUENTIN, DANA), (1, 2), strict=True)
+    )
+    between = process(variables={MAPPING.digest_variable: DIGEST, "approvalStatus": "approved"})
+    after = process("approved", variables={MAPPING.digest_variable: DIGEST, "approvalStatus": "approved"})
+    seen, _ = observe(Observed(), ProcessSnapshot(between, (first,)), shared, at(1))
+    seen, _ = observe(seen, ProcessSnapshot(after, (first, second)), shared, at(3))
+    both = judge(ProcessSnapshot(after, (first, second), observed=seen), mapping=shared)
+    assert (both.state, [one.outcome for one in both.decisions]) == ("approved", ["approve", "approve"])
+    late, _ = observe(Observed(), ProcessSnapshot(after, (first, second)), shared, at(3))
+    missed = judge(ProcessSnapshot(after, (first, second), observed=late), mapping=shared)
+    assert (missed.state, [one.outcome for one in missed.decisions]) == ("undecided", ["undecided", "approve"])
+
+
+def test_a_decision_in_a_called_process_is_read_there() -> None:
+    inner = tuple(replace(task, process_id=f"called-{number}", variables={}) for number, task in enumerate(BOTH))
+    tasks = tuple(one.model_copy(update={"outcome_variable": "result"}) for one in MAPPING.tasks)
+    mapping = MAPPING.model_copy(update={"tasks": tasks, "other_tasks": ("file_it",)})
+    other = replace(BOTH[0], id="filing", key="file_it", name="File it")
+    called = {"called-0": {"result": "approved"}, "called-1": {"result": "rejected"}}
+    result = judge(ProcessSnapshot(process("approved"), (*inner, other), called=called), mapping=mapping)
+    assert [one.outcome for one in result.decisions] == ["approve", "reject"]
+    assert result.state == "undecided"
+    assert not any("not in the mapping" in finding for finding in result.findings)
+
+
+def test_a_forms_yes_or_no_is_an_outcome() -> None:
+    mapping = MAPPING.model_copy(update={"outcomes": {"true": "approve", "false": "reject"}})
+    tasks = (replace(BOTH[0], variables={QUALITY.outcome_variable: True}), BOTH[1])
+    assert judge(ProcessSnapshot(process(), tasks), mapping=mapping).decisions[0].outcome == "approve"
 
 
 def test_a_decision_states_what_it_means_and_on_what() -> None:

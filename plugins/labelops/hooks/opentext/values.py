@@ -163,6 +163,7 @@ def user_task(item: dict[str, Any]) -> UserTask:
             if link.get("type") == "candidate" and link.get("group")
         ),
         priority=50 if priority is None else int(priority),
+        key=item.get("taskDefinitionKey") or None,
         variables=read_variables(item.get("variables")),
         raw=item,
     )
