@@ -110,7 +110,7 @@ class Recorder:
             return
         exchange = Exchange(
             method=request.method,
-            path=confluence.canonical_path(flavour, request.path),
+            path=confluence.canonical_path(flavour, request.path).rstrip("/") or "/",
             query=urlsplit(request.target).query,
             headers=request.headers,
             body=request.body,

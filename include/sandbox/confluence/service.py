@@ -16,7 +16,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus, urlencode
@@ -78,6 +78,9 @@ class _ConfluenceApp(App):
     def handle(self, request: Request) -> Reply:
         """Answer one request; what it changed is committed before the reply leaves."""
         stand_in = self._stand_in
+        if request.path.startswith((V1, V2)):
+            # As the service takes it from publishers that write `/pages/`.
+            request = replace(request, path=request.path.rstrip("/"))
         with stand_in.database.transaction():
             stand_in.sign_in(request)
             headers = stand_in.count_request(request)
@@ -224,9 +227,19 @@ class ConfluenceStandIn:
             ("GET", f"{page}/children", self._list_children),
             ("GET", f"{page}/labels", self._list_labels),
             ("GET", f"{page}/attachments", self._list_attachments),
-            ("GET", f"{page}/properties", self._list_properties),
-            ("POST", f"{page}/properties", self._create_property),
-            ("PUT", f"{page}/properties/{{property}}", self._update_property),
+            *(
+                (method, f"{holder}/properties{rest}", handler)
+                for holder in (page, f"{V2}/attachments/{{id}}")
+                for method, rest, handler in (
+                    ("GET", "", self._list_properties),
+                    ("POST", "", self._create_property),
+                    ("GET", "/{property}", self._get_property),
+                    ("PUT", "/{property}", self._update_property),
+                    ("DELETE", "/{property}", self._delete_property),
+                )
+            ),
+            ("GET", f"{V2}/attachments/{{id}}", self._get_attachment),
+            ("DELETE", f"{V2}/attachments/{{id}}", self._delete_attachment),
             ("GET", f"{page}/footer-comments", self._list_comments),
             ("POST", f"{V2}/footer-comments", self._create_comment),
             ("GET", f"{V2}/tasks", self._list_tasks),
@@ -240,6 +253,7 @@ class ConfluenceStandIn:
             ("DELETE", f"{content}/state", self._clear_state),
             ("GET", f"{V1}/space/{{key}}/state", self._list_states),
             ("POST", f"{content}/child/attachment", self._create_attachment),
+            ("PUT", file, self._rename_attachment),
             ("POST", f"{file}/data", self._update_attachment),
             ("GET", f"{file}/download", self._download),
             ("GET", "/_media/{token}", self._media_file),
@@ -655,6 +669,31 @@ class ConfluenceStandIn:
         )
         return json_reply(self._v1_attachment(number))
 
+    def _rename_attachment(self, request: Request) -> Reply:
+        """Change an attachment's properties. Its number may stay or go one up: publishers send it either way."""
+        number = self._attachment_number(request)
+        row = self.database.row("select * from attachments where id = ?", (number,))
+        sent = request.json()
+        version = sent.get("version") if isinstance(sent, dict) else None
+        wanted = version.get("number") if isinstance(version, dict) else None
+        if row is None or not isinstance(wanted, int) or sent.get("type") != "attachment":
+            raise _v1_error(400, "An attachment needs its id, the type `attachment` and a version number")
+        if str(sent.get("id")).removeprefix("att") != str(number):
+            raise _v1_error(400, "The id in the body is not the id in the path")
+        if wanted not in (row["version"], row["version"] + 1):
+            raise _v1_error(409, f"Version mismatch: the attachment is at version {row['version']}, not {wanted}")
+        title = sent.get("title") or row["title"]
+        metadata = sent.get("metadata") if isinstance(sent.get("metadata"), dict) else {}
+        media_type = metadata.get("mediaType") or row["media_type"]
+        if not isinstance(title, str) or "/" in title or not isinstance(media_type, str):
+            raise _v1_error(400, f"The file name is not valid: {title!r}")
+        taken = "select 1 from attachments where page_id = ? and title = ? and id <> ?"
+        if self.database.row(taken, (row["page_id"], title, number)):
+            raise _v1_error(400, f"The content already has an attachment named {title}")
+        values = (title, media_type, wanted, number)
+        self.database.write("update attachments set title = ?, media_type = ?, version = ? where id = ?", values)
+        return json_reply(self._v1_attachment(number))
+
     def _attachment_number(self, request: Request) -> int:
         page = self._content_row(request)
         number = _number(request.values["attachment"].removeprefix("att"))
@@ -699,10 +738,34 @@ class ConfluenceStandIn:
         headers["Content-Security-Policy"] = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
         return Reply(200, row["content"], headers)
 
+    def _v2_attachment_row(self, request: Request) -> sqlite3.Row:
+        number = request.values["id"].removeprefix("att")
+        columns = "id, page_id, title, media_type, comment, version, author_id, created, length(content) as size"
+        found = self.database.row(f"select {columns} from attachments where id = ?", (_number(number),))
+        if found is None:
+            raise _v2_error(404, "NOT_FOUND", f"Cannot find an attachment with id [{request.values['id']}]")
+        return found
+
+    def _get_attachment(self, request: Request) -> Reply:
+        return json_reply(_attachment(self._v2_attachment_row(request)))
+
+    def _delete_attachment(self, request: Request) -> Reply:
+        """Delete a file at once: the local Confluence keeps no trash for files."""
+        row = self._v2_attachment_row(request)
+        self.database.write("delete from properties where page_id = ?", (row["id"],))
+        self.database.write("delete from attachments where id = ?", (row["id"],))
+        return Reply(204)
+
     # --- properties ------------------------------------------------------------------------------------------------
 
+    def _holder(self, request: Request) -> sqlite3.Row:
+        """Return the page or file whose properties are asked for; their ids come from one sequence."""
+        if request.path.startswith(f"{V2}/attachments/"):
+            return self._v2_attachment_row(request)
+        return self._page_row(request.values["id"])
+
     def _list_properties(self, request: Request) -> Reply:
-        row = self._page_row(request.values["id"])
+        row = self._holder(request)
         where, values = "page_id = ?", [row["id"]]
         if "key" in request.query:
             where += " and key = ?"
@@ -710,7 +773,7 @@ class ConfluenceStandIn:
         return self._listing(request, f"select * from properties where {where} order by id", values, _property)
 
     def _create_property(self, request: Request) -> Reply:
-        row = self._page_row(request.values["id"])
+        row = self._holder(request)
         key, value = _property_sent(_object(request))
         if self.database.row("select 1 from properties where page_id = ? and key = ?", (row["id"], key)):
             raise _v2_error(409, "CONFLICT", f"A property with key [{key}] already exists")
@@ -725,8 +788,16 @@ class ConfluenceStandIn:
             raise _v2_error(404, "NOT_FOUND", f"Cannot find a property with id [{number}]")
         return row
 
+    def _get_property(self, request: Request) -> Reply:
+        return json_reply(_property(self._property_row(self._holder(request)["id"], request.values["property"])))
+
+    def _delete_property(self, request: Request) -> Reply:
+        row = self._property_row(self._holder(request)["id"], request.values["property"])
+        self.database.write("delete from properties where id = ?", (row["id"],))
+        return Reply(204)
+
     def _update_property(self, request: Request) -> Reply:
-        page = self._page_row(request.values["id"])
+        page = self._holder(request)
         row = self._property_row(page["id"], request.values["property"])
         sent = _object(request)
         key, value = _property_sent(sent)
@@ -1078,9 +1149,11 @@ def _attachment(row: sqlite3.Row) -> dict[str, Any]:
         "createdAt": iso(row["created"]),
         "pageId": str(row["page_id"]),
         "mediaType": row["media_type"],
+        "mediaTypeDescription": row["media_type"].partition("/")[0].capitalize() or "File",
         "comment": row["comment"],
         "fileId": f"file-{row['id']}",
         "fileSize": row["size"],
+        "webuiLink": f"/pages/viewpageattachments.action?pageId={row['page_id']}",
         "downloadLink": download,
         "version": version | {"createdAt": iso(row["created"])},
         "_links": {"download": download},
