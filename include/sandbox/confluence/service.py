@@ -243,6 +243,7 @@ class ConfluenceStandIn:
             ("GET", f"{page}/footer-comments", self._list_comments),
             ("POST", f"{V2}/footer-comments", self._create_comment),
             ("GET", f"{V2}/tasks", self._list_tasks),
+            ("GET", f"{V2}/tasks/{{id}}", self._get_task),
             ("PUT", f"{V2}/tasks/{{id}}", self._update_task),
             ("GET", f"{V1}/user/current", self._current_user),
             ("GET", f"{V1}/content/search", self._search),
@@ -897,12 +898,19 @@ class ConfluenceStandIn:
         with_body = _body_format(request, LIST_FORMATS)
         return self._listing(request, sql, values, lambda row: _task(row, with_body=with_body))
 
-    def _update_task(self, request: Request) -> Reply:
-        """Tick or untick: the stored body follows; the page's number stays, since no source shows that it moves."""
+    def _task_row(self, request: Request) -> sqlite3.Row:
         sql = "select t.*, p.space_id from tasks t join pages p on p.id = t.page_id where t.id = ?"
         row = self.database.row(sql, (_number(request.values["id"]),))
         if row is None:
             raise _v2_error(404, "NOT_FOUND", f"Cannot find a task with id [{request.values['id']}]")
+        return row
+
+    def _get_task(self, request: Request) -> Reply:
+        return json_reply(_task(self._task_row(request), with_body=_body_format(request, LIST_FORMATS)))
+
+    def _update_task(self, request: Request) -> Reply:
+        """Tick or untick: the stored body follows; the page's number stays, since no source shows that it moves."""
+        row = self._task_row(request)
         status = str(_object(request).get("status"))
         _among("status", [status], ("complete", "incomplete"))
         if status != row["status"]:
@@ -911,9 +919,7 @@ class ConfluenceStandIn:
             page = self._page_row(row["page_id"])
             values = (markup.tick(page["body"], row["local_id"], status), page["id"], page["version"])
             self.database.write("update versions set body = ? where page_id = ? and number = ?", values)
-        changed = self.database.row(sql, (row["id"],))
-        assert changed is not None
-        return json_reply(_task(changed, with_body=True))
+        return json_reply(_task(self._task_row(request), with_body=True))
 
     def _current_user(self, request: Request) -> Reply:
         account = self._account(request)
