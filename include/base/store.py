@@ -125,6 +125,13 @@ class Store:
             atomic_write(place, content)
         return digest
 
+    def has_object(self, digest: str) -> bool:
+        """Tell whether bytes with this digest are kept; asked about every page of a guideline, so it is quick."""
+        root = local_path(self.root)
+        if root is None:
+            return bool(self.object_path(digest).exists())
+        return os.path.exists(f"{root}/objects/{digest[:2]}/{digest}")
+
     def object_path(self, digest: str) -> StorePath:
         """Return where :meth:`put_object` keeps the bytes with this digest."""
         return self.at("objects", digest[:2], digest)

@@ -187,13 +187,24 @@ def by_state(mark: ApprovalMark, state: ContentState | None, history: History, k
     if version is None:
         detail = "its state is set, but no version matches the time of the state: set the state again"
         return _not_approved(history, known, detail, kind="approval_time_unknown", cleared=False)
-    digest = history.digest(version.number)
+    digest = _digest(history, version, known)
     if known is not None and (known.version, known.digest) == (version.number, digest):
         author = known.author
     else:
-        author = _author(history, version, digest)
+        author = _author(history, version, digest, known)
     approved = Approved(version.number, digest, version.author_id, _iso(version.created), how, author=author)
     return _compare(history, approved)
+
+
+def _digest(history: History, version: PageVersion, known: Approved | None) -> str:
+    """Return the digest of a version's text; one that an earlier run approved is not read again, for it cannot change.
+
+    Number, time and author are compared, because a page restored from elsewhere may use a number anew.
+    """
+    current = version.number == history.number
+    if known is None or current or (known.version, known.when) != (version.number, _iso(version.created)):
+        return history.digest(version.number)
+    return known.digest if known.approver == version.author_id else history.digest(version.number)
 
 
 def by_label(
@@ -252,14 +263,14 @@ def by_property(mark: ApprovalMark, history: History, known: Approved | None) ->
     return Verdict(approved, tuple(findings))
 
 
-def _author(history: History, approved: PageVersion, digest: str) -> str | None:
+def _author(history: History, approved: PageVersion, digest: str, known: Approved | None) -> str | None:
     """Return who wrote the text that a version carries: setting a state makes a version that changes no text."""
     author = approved.author_id
     for version in history.versions():
         if version.number >= approved.number:
             continue
         try:
-            same = history.digest(version.number) == digest
+            same = _digest(history, version, known) == digest
         except (InvalidInput, NotFound):
             same = False
         if not same:

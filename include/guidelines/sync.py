@@ -439,7 +439,7 @@ class _Run:
     def _must_render(self, before: _Entry) -> bool:
         if before.approved is None:
             return False
-        return self.stale or before.html is None or not self.store.object_path(before.html).exists()
+        return self.stale or before.html is None or not self.store.has_object(before.html)
 
     def _unreadable(
         self, page: Page, before: _Entry | None, labelled: list[int], looked_at: int, reason: str

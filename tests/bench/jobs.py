@@ -1,42 +1,17 @@
-"""The jobs that are measured, one a process. Each prints ``count``, ``seconds`` and ``peak_mb`` of itself as JSON."""
+"""The jobs on answers, versions and the ledger. Each returns ``count`` and ``seconds``."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import sqlite3
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-JOBS: dict[str, Callable[..., dict[str, Any]]] = {}
-WORDS = "The parcel came late and the invoice names another address than the one of the order. " * 5
-
-
-def job(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """Register a job under its name."""
-    JOBS[function.__name__] = function
-    return function
-
-
-@contextmanager
-def timed(found: dict[str, Any]) -> Iterator[None]:
-    """Put the seconds that pass into ``found``."""
-    start = time.perf_counter()
-    yield
-    found["seconds"] = time.perf_counter() - start
-
-
-def peak_megabytes() -> float:
-    """Return the highest resident memory of this process so far, in MB; Linux only."""
-    match = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text("ascii"))
-    return int(match[1]) / 1024 if match else 0.0
-
+from tests.bench.measure import WORDS, job, timed
 
 # --- answers -------------------------------------------------------------------------------------------------------
 
@@ -182,59 +157,3 @@ def ledger_appends(file: str, count: str) -> dict[str, Any]:
             ledger.append(replace(event, subject=f"bench:{number}"))
     ledger.close()
     return found
-
-
-# --- guidelines ----------------------------------------------------------------------------------------------------
-
-
-@job
-def quiet_sync(folder: str, pages: str) -> dict[str, Any]:
-    """Sync a space twice; the second time nothing is new."""
-    from include.base.store import Store
-    from tests.guidelines.conftest import Sync, make_project
-    from tests.guidelines.fake_confluence import FakeConfluence
-
-    space = FakeConfluence()
-    space.write("1", "<h1>Purpose</h1>", title="Guideline")
-    for number in range(2, int(pages) + 1):
-        space.write(str(number), f"<p>{number}</p>", title=f"Page {number}", parent="1")
-    for number in range(1, int(pages) + 1):
-        space.set_state(str(number), "Verified")
-    sync = Sync(space, Store(Path(folder)), make_project())
-    sync.run()
-    space.requests.clear()
-    found: dict[str, Any] = {"count": int(pages), "pages": int(pages)}
-    with timed(found):
-        sync.run()
-    return {**found, "requests": space.requests.total()}
-
-
-# --- ingestion -----------------------------------------------------------------------------------------------------
-
-
-@job
-def ingest_records(folder: str, count: str) -> dict[str, Any]:
-    """Make tasks of raw records."""
-    from include.ingestion.pipeline import ingest
-    from include.ingestion.scan import scan
-    from include.projects.load import load_project
-    from include.settings import ROOT
-
-    place = Path(folder) / "raw"
-    place.mkdir(parents=True)
-    with (place / "raw.jsonl").open("w") as out:
-        for number in range(int(count)):
-            out.write(json.dumps({"ticket": f"t{number}", "text": f"{number} {WORDS}", "channel": "mail"}) + "\n")
-    project = load_project(ROOT / "include" / "projects" / "definitions", "ticket_topics")
-    staging = Path(folder) / "staging"
-    staging.mkdir()
-    found: dict[str, Any] = {}
-    with timed(found):
-        files = scan(place, project.source.routes, None).new_or_changed
-        found["count"] = ingest(project, files, known=None, staging=staging).counts["records"]
-    return found
-
-
-if __name__ == "__main__":
-    result = JOBS[sys.argv[1]](*sys.argv[2:])
-    print(json.dumps({**result, "peak_mb": peak_megabytes()}))

@@ -23,7 +23,7 @@ BURST_SECONDS = 0.1
 SLOWEST = 1.0
 """Requests per second below which no refusal pushes the pace."""
 
-NEAR = 0.9
+NEAR = 0.95
 """Share of the allowed rate that is kept when the limit is near; it is not passed, so there is no need for less."""
 
 REFUSED = 0.5
