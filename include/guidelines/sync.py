@@ -39,6 +39,9 @@ __all__ = ["Collected", "CollectedPage", "Image", "LeftOut", "collect", "rows"]
 READERS = 8
 """With 50 ms a request, as many as fill the usual limit of 100 requests a second and not many more."""
 
+BODIES_AT_ONCE = 25
+"""How many changed pages' texts one request brings: at most 5 MB each, so memory stays within reason."""
+
 SEEN_FORMAT = 1
 UNRESOLVED = ("unresolved_image", "external_image")
 _NUMBERS = re.compile(r"(\d+)")
@@ -277,6 +280,7 @@ class _Run:
         self.listing_turn: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self.keeping_turn = tuple(threading.Lock() for _ in range(16))
         self.turns = threading.Lock()
+        self.bodies: _Bodies | None = None
 
     def collect(self) -> Collected:
         self._list()
@@ -407,6 +411,9 @@ class _Run:
         entries = {page.id: self._as_before(page) for page in pages}
         changed = [page for page in pages if entries[page.id] is None]
         self.read = [page.id for page in changed]
+        if self.mark.by == "state" and len(changed) > 1:
+            # Not for labels, which must be read before the text, nor for rows, which are judged by text alone.
+            self.bodies = _Bodies(self.confluence, self.read)
         if len(changed) < 2 or self.readers == 1:
             found = map(self._entry, changed)
             entries.update(zip(self.read, found, strict=True))
@@ -454,7 +461,7 @@ class _Run:
     def _look(self, page: Page, before: _Entry | None, labelled: list[int]) -> _Entry:
         if self.mark.by == "label":
             labelled = self._labels_now(page.id)
-        current = self.confluence.page(page.id)
+        current = self.bodies.take(page.id) if self.bodies else self.confluence.page(page.id)
         if self.mark.by == "label" and current.version.number != page.version.number:
             # the labels were read between the two readings: nobody can say which of the two texts carried them
             entry = self._unreadable(page, before, labelled, 0, "it was edited while it was being read")
@@ -565,6 +572,43 @@ class _Run:
             largest_image_bytes=entry.largest_image_bytes,
             findings=findings,
         )
+
+
+class _Bodies:
+    """The current texts of changed pages, read some at a time, shortly before they are needed and by any thread."""
+
+    def __init__(self, confluence: ConfluenceGateway, ids: list[str]) -> None:
+        self._confluence = confluence
+        self._blocks = [_Block(ids[start : start + BODIES_AT_ONCE]) for start in range(0, len(ids), BODIES_AT_ONCE)]
+        self._place = {page_id: number for number, block in enumerate(self._blocks) for page_id in block.ids}
+
+    def take(self, page_id: str) -> Page:
+        """Return a page with its text and forget it."""
+        number = self._place[page_id]
+        block = self._blocks[number]
+        page = self._loaded(block).pop(page_id, None)
+        if page_id == block.ids[0] and number + 1 < len(self._blocks):
+            # The next ones, while the other threads are busy with these.
+            self._loaded(self._blocks[number + 1])
+        # What the listing of texts left out is asked for by itself, for only that answer says why.
+        return page or self._confluence.page(page_id)
+
+    def _loaded(self, block: _Block) -> dict[str, Page]:
+        with block.turn:
+            if block.pages is None:
+                try:
+                    block.pages = {page.id: page for page in self._confluence.pages(block.ids)}
+                except (InvalidInput, NotFound):
+                    # Which page it is about, the single readings will tell.
+                    block.pages = {}
+            return block.pages
+
+
+class _Block:
+    def __init__(self, ids: list[str]) -> None:
+        self.ids = ids
+        self.turn = threading.Lock()
+        self.pages: dict[str, Page] | None = None
 
 
 def _keep_rendering(before: _Entry, entry: _Entry) -> None:

@@ -14,7 +14,10 @@ from typing import Any
 ANSWERS = 100_000
 VERSION = 20_000
 EVENTS = 1_000
-PAGES = 2_000
+PAGES = 10_000
+CHANGED = 1_000
+LIMIT = 100
+DELAY = 0.05
 RECORDS = (50_000, 200_000)
 
 Line = tuple[str, str, str, str]
@@ -22,7 +25,7 @@ Line = tuple[str, str, str, str]
 
 def job(folder: Path, name: str, *values: object) -> dict[str, Any]:
     """Run one job in a process of its own, so that its peak memory is nobody else's."""
-    command = [sys.executable, "-m", "tests.bench.jobs", name, *map(str, values)]
+    command = [sys.executable, "-m", "tests.bench.job", name, *map(str, values)]
     environment = {
         **os.environ,
         "AIRFLOW_HOME": str(folder / "airflow"),
@@ -81,18 +84,43 @@ def ledger(folder: Path) -> list[Line]:
 
 
 def guideline(folder: Path) -> list[Line]:
-    """Requests of a guideline sync when nothing changed, against the least that a listing can cost."""
-    found = job(folder, "quiet_sync", folder / "store", PAGES)
+    """A guideline sync when nothing changed, against the least that a listing can cost."""
+    found = job(folder, "quiet_sync", folder, PAGES)
     floor = -(-found["pages"] // 250)
-    times = f"{found['requests'] / floor:.2f} × the floor of {floor}"
     return [
         (
-            f"nothing-changed sync of {found['pages']:,} pages",
-            f"{found['requests']} requests",
+            f"listing of {found['pages']:,} pages, bare `requests`",
+            f"{found['plain_requests']} requests, {found['plain_seconds']:.2f} s",
+            "",
+            "1",
+        ),
+        (
+            "nothing-changed sync of them",
+            f"{found['requests']} requests, {found['seconds']:.2f} s",
             f"{found['peak_mb']:,.0f} MB",
-            times,
-        )
+            f"{found['requests'] / floor:.2f} × the floor of {floor}, "
+            f"{found['seconds'] / found['plain_seconds']:.2f} × the seconds",
+        ),
     ]
+
+
+def changed(folder: Path) -> list[Line]:
+    """Changed pages over a slow network and a rate limit, against what the limit allows."""
+    lines = []
+    for readers, what in ((8, "8 readers"), (1, "1 reader")):
+        pages = CHANGED if readers > 1 else CHANGED // 5
+        place = folder / str(readers)
+        found = job(folder, "changed_sync", place, 2 * pages, pages, LIMIT, DELAY, readers, "")
+        least = found["requests"] / LIMIT
+        lines.append(
+            (
+                f"{pages:,} changed pages of {2 * pages:,}, {DELAY * 1000:.0f} ms latency, {LIMIT} requests/s, {what}",
+                f"{found['requests']:,} requests, {found['seconds']:.1f} s, {found['refused']} × 429",
+                f"{found['peak_mb']:,.0f} MB",
+                f"{found['seconds'] / least:.2f} × the {least:.1f} s that the limit allows",
+            )
+        )
+    return lines
 
 
 def ingestion(folder: Path) -> list[Line]:
@@ -105,7 +133,7 @@ def ingestion(folder: Path) -> list[Line]:
 
 
 BENCHMARKS: dict[str, Callable[[Path], list[Line]]] = {
-    one.__name__: one for one in (stream, export, ledger, guideline, ingestion)
+    one.__name__: one for one in (stream, export, ledger, guideline, changed, ingestion)
 }
 
 

@@ -34,7 +34,7 @@ def _versions(number: int, changed: int) -> list[tuple[int, str, str]]:
 
 
 def fill(state: Path, pages: int, changed: int) -> None:
-    """Put a space of approved pages into a stand-in's database; the first ``changed`` were edited and approved again."""
+    """Put a space of approved pages into a stand-in's database; the first so many were edited and approved again."""
     from include.sandbox.confluence import ConfluenceStandIn, SandboxUser
 
     ConfluenceStandIn(state, [SandboxUser("acc-bench", "Bench", MAIL, TOKEN)]).close()
@@ -51,12 +51,13 @@ def fill(state: Path, pages: int, changed: int) -> None:
         rows.append((number, SPACE, title, "current", parent, "acc-olga", times[0], len(made), times[-1], 3, times[-1]))
     with closing(sqlite3.connect(state / "confluence.db")) as conn, conn:
         conn.execute(
-            "insert into spaces (id, key, name, homepage_id, author_id, created) values (?, 'LAB', 'Labelling', 1, 'x', ?)",
+            "insert into spaces (id, key, name, homepage_id, author_id, created)"
+            " values (?, 'LAB', 'Labelling', 1, 'x', ?)",
             (SPACE, START),
         )
         conn.executemany(
-            "insert into pages (id, space_id, title, status, parent_id, author_id, created, version, modified, state_id,"
-            " state_changed) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "insert into pages (id, space_id, title, status, parent_id, author_id, created, version, modified,"
+            " state_id, state_changed) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
         conn.executemany(

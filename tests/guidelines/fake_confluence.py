@@ -89,6 +89,10 @@ class FakeConfluence:
         versions = self.history[page_id]
         return versions[-1] if version is None else versions[version - 1]
 
+    def pages(self, ids: list[str]) -> Iterator[Page]:
+        self.requests["pages"] += 1
+        yield from (self.history[page_id][-1] for page_id in ids if page_id in self.history)
+
     def versions(self, page_id: str) -> Iterator[PageVersion]:
         self.requests["versions"] += 1
         yield from (page.version for page in reversed(self.history[page_id]))

@@ -72,6 +72,7 @@ def test_any_number_of_readers_finds_the_same(tmp_path: Path) -> None:
     assert together == alone
     assert found.requests == asked
     assert found.requests["attachments"] == 1
+    assert found.requests["pages"] == 2
     assert 1 < found.most <= 8
 
 
@@ -94,3 +95,28 @@ def test_after_an_error_no_further_page_is_begun(tmp_path: Path) -> None:
 def test_no_readers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="readers: found 0"):
         collect(make_project(), space(1), Store(tmp_path), None, readers=0)
+
+
+def test_what_the_bulk_reading_refuses_is_asked_for_page_by_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = space()
+    whole = collect(make_project(), found, Store(tmp_path / "one"), None)
+
+    def refused(ids: list[str]) -> Iterator[Page]:
+        raise InvalidInput("one of them has no storage format")
+
+    monkeypatch.setattr(found, "pages", refused)
+    assert collect(make_project(), found, Store(tmp_path / "two"), None) == whole
+
+
+def test_an_approved_version_known_from_before_is_not_read_again(tmp_path: Path) -> None:
+    found = space(3)
+    store, project = Store(tmp_path), make_project()
+    seen = collect(project, found, store, None).seen
+    for page_id in ("1", "2", "3"):
+        found.write(page_id, "<p>edited</p>")
+    found.begun.clear()
+    collected = collect(project, found, store, seen)
+    assert [page.version for page in collected.pages] == [2, 2, 2]
+    assert found.begun == []
