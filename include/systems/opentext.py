@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from include.systems.listing import Listing
+
 __all__ = [
+    "Assignment",
+    "Attachment",
     "HistoricProcess",
     "HistoricTask",
     "OpenTextGateway",
@@ -70,6 +74,32 @@ class UserTask:
     variables: Mapping[str, Any] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     key: str | None = None
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A link between a task and a person or a group.
+
+    :param kind: ``candidate``, ``assignee``, ``owner``, ``participant``.
+    """
+
+    kind: str
+    user: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """Something attached to a task: a link (``url``) or a file. ``kind`` is what the service calls its type."""
+
+    id: str
+    name: str
+    description: str = ""
+    kind: str = ""
+    url: str | None = None
+    author: str | None = None
+    time: datetime | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -141,8 +171,26 @@ class OpenTextGateway(Protocol):
     def historic_tasks(self, process_id: str) -> Iterator[HistoricTask]:
         """List the tasks of a process and of the processes it called, ended ones included."""
 
-    def tasks(self, *, process_id: str | None = None, candidate_or_assigned: str | None = None) -> Iterator[UserTask]:
-        """List waiting tasks, of one process with its children, or of one person."""
+    def historic_task(self, task_id: str) -> HistoricTask | None:
+        """Return one task from history, waiting out its lag."""
+
+    def tasks(
+        self,
+        *,
+        process_id: str | None = None,
+        process_key: str | None = None,
+        candidate_or_assigned: str | None = None,
+        candidate_group: str | Iterable[str] | None = None,
+        candidate_user: str | None = None,
+        assignee: str | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        resume: str | None = None,
+    ) -> Listing[UserTask]:
+        """List waiting tasks that fit everything given: of a process with those it called, of a person, of a group."""
+
+    def task(self, task_id: str) -> UserTask:
+        """Return a waiting task; NotFound where it does not wait."""
 
     def comments(self, process_id: str) -> list[ProcessComment]:
         """Return the comments on a process and on its tasks, oldest first, running or ended."""
@@ -156,7 +204,7 @@ class OpenTextGateway(Protocol):
     def claim(self, task_id: str, assignee: str) -> None:
         """Claim a task in a person's name (people's clients only; Labelops itself never claims)."""
 
-    def complete(self, task_id: str, *, outcome: str, variables: Mapping[str, Any] | None = None) -> None:
+    def complete(self, task_id: str, *, outcome: str | None = None, variables: Mapping[str, Any] | None = None) -> None:
         """Complete a task with an outcome (people's clients only; Labelops itself never completes)."""
 
     def update_task(self, task_id: str, **fields: Any) -> UserTask:

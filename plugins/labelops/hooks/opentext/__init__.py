@@ -16,6 +16,9 @@ password the client secret. Extra:
 ``completer_field``        field of a historic task that names who completed it; default ``completedBy``
 ``model_encoding``         how a model's XML travels when it is deployed: ``base64`` (default), ``url`` or ``plain``
 ``groups``                 role to candidate group in this tenant; goes before the mapping's own ``groups``
+``unclaim``                ``action`` (default) or ``update`` (the assignee is set to null): how a task is given back
+``assignment_removal``     how a link is named when it is removed: ``body`` (default), ``query``, ``path`` (Flowable's)
+``attachment_content``     below an attachment's address, where its bytes are; default ``/content`` (Flowable's)
 ``process_page``           address that shows a process to a person, with ``{id}``
 ``history_grace_seconds``  how long history may lag behind, default 30
 ``count``                  elements a list request asks for, default 100

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
 from airflow.sdk import BaseHook
@@ -24,6 +25,7 @@ from include.base.errors import (
     Unavailable,
     Unsupported,
 )
+from include.systems.listing import Listing
 from labelops.hooks.opentext.settings import Settings, read_settings
 from labelops.hooks.opentext.values import SYSTEM, as_object
 from labelops.hooks.requests_http import HttpCaller, RetryPolicy, read_json
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
 __all__ = ["OpenTextClient"]
+
+Item = TypeVar("Item")
 
 log = logging.getLogger(__name__)
 
@@ -148,10 +152,52 @@ class OpenTextClient(BaseHook):
             if self._is_last(reply, offset, len(items)):
                 return
 
+    def _listing(
+        self,
+        of: str,
+        path: str,
+        collection: str,
+        filters: Mapping[str, str],
+        make: Callable[[dict[str, Any]], Item],
+        resume: str | None = None,
+        fits: Callable[[Item], bool] = lambda item: True,
+    ) -> Listing[Item]:
+        """Return a collection as a listing that can be taken up again; ends where :meth:`_list` does.
+
+        Elements that vanish while the list is walked move the later ones up. Where the service counts the whole list,
+        a smaller count than before sets the next page back by the difference: an element may then come twice, and none
+        is left out. (As many gone as come between two pages is not noticed: what must not be missed is asked for by
+        its id.)
+
+        :param make: an element as its type; it has an ``id``.
+        :param fits: what the service cannot choose by is left out here.
+        :raises InvalidReply: the service answers with the same page again, so the list would never end.
+        """
+
+        def fetch(place: str | None) -> tuple[list[Item], str | None]:
+            offset, total, first = json.loads(place) if place else (0, None, None)
+            reply = self._get_json(path, {**filters, "offset": offset, "count": self.settings.count})
+            items = self._elements(reply, collection)
+            now = _total(reply)
+            if isinstance(now, int) and isinstance(total, int) and now < total and offset:
+                offset = max(0, offset - (total - now))
+                reply = self._get_json(path, {**filters, "offset": offset, "count": self.settings.count})
+                items, now = self._elements(reply, collection), _total(reply)
+            name = str(items[0].get("id")) if items else None
+            if offset and items and name == first:
+                raise InvalidReply(
+                    f"{SYSTEM}: {path}: the page at offset {offset} is the first one again", system=SYSTEM
+                )
+            after = offset + len(items)
+            more = bool(items) and not self._is_last(reply, after, len(items))
+            made = [item for item in map(make, items) if fits(item)]
+            return made, json.dumps([after, now, first or name]) if more else None
+
+        return Listing(of, fetch, lambda item: str(item.id), resume)  # type: ignore[attr-defined]
+
     def _is_last(self, reply: Mapping[str, Any], seen: int, length: int) -> bool:
-        page, links = reply.get("page"), reply.get("_links")
-        total = page.get("totalElements") if isinstance(page, dict) else None
-        if isinstance(total, int):
+        total, links = _total(reply), reply.get("_links")
+        if total is not None:
             return seen >= total
         return length < self.settings.count and not (isinstance(links, dict) and "next" in links)
 
@@ -189,6 +235,7 @@ class OpenTextClient(BaseHook):
         *,
         params: Mapping[str, Any] | None = None,
         json: Any = None,
+        files: Any = None,
         idempotent: bool | None = None,
     ) -> requests.Response:
         """Send one request with a token; a refused token is renewed exactly once.
@@ -198,17 +245,17 @@ class OpenTextClient(BaseHook):
         :raises NotFound, Conflict, Unsupported, Unavailable, InvalidReply: 404; 409; 405 and 501; 5xx; anything else.
         """
         token = self._token()
-        response = self._send(method, path, token, params, json, idempotent)
+        response = self._send(method, path, token, params, json, files, idempotent)
         if response.status_code == 401:
             log.info("%s: the access token was refused; asking for a new one.", SYSTEM)
             _TOKENS.drop(self._credential(), token)
-            response = self._send(method, path, self._token(), params, json, idempotent)
+            response = self._send(method, path, self._token(), params, json, files, idempotent)
         if response.status_code >= 300:
             raise refusal(method, path, response)
         return response
 
     def _send(
-        self, method: str, path: str, token: str, params: Any, json: Any, idempotent: bool | None
+        self, method: str, path: str, token: str, params: Any, json: Any, files: Any, idempotent: bool | None
     ) -> requests.Response:
         return self.caller.call(
             method,
@@ -217,6 +264,7 @@ class OpenTextClient(BaseHook):
                 self.settings.root + path,
                 params=params,
                 json=json,
+                files=files,
                 headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
                 timeout=self.settings.timeout,
                 allow_redirects=False,
@@ -313,3 +361,9 @@ def refusal(method: str, path: str, response: requests.Response) -> OutsideError
         501: Unsupported,
     }.get(status, Unavailable if status >= 500 else InvalidReply)
     return kind(message, system=SYSTEM, status=status)
+
+
+def _total(reply: Any) -> int | None:
+    page = reply.get("page") if isinstance(reply, dict) else None
+    total = page.get("totalElements") if isinstance(page, dict) else None
+    return total if isinstance(total, int) else None

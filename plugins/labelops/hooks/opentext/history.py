@@ -59,6 +59,22 @@ class History(OpenTextClient):
         for item in self._historic_tasks(process_id):
             yield historic_task(item, self.settings.completer_field)
 
+    def historic_task(self, task_id: str) -> HistoricTask | None:
+        """Return one task from history, waiting out its lag; None where it is not there after that."""
+        deadline = time.monotonic() + self.settings.grace
+        path = f"{self.settings.history}/historic-task-instances"
+        pause = 0.2
+        while True:
+            for item in self._list(path, "historic-task-instances", {"taskId": task_id}):
+                found = historic_task(item, self.settings.completer_field)
+                if found.id == task_id and (found.ended is not None or time.monotonic() >= deadline):
+                    return found
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            self.caller.policy.sleep(min(pause, max(left, 0.01)))
+            pause = min(pause * 2, 5.0)
+
     def _historic_tasks(self, process_id: str, **filters: str) -> Iterator[dict[str, Any]]:
         yield from self._list(
             f"{self.settings.history}/historic-task-instances",

@@ -30,6 +30,9 @@ class Settings:
     completer_field: str
     model_encoding: str
     groups: Mapping[str, str]
+    unclaim: str
+    assignment_removal: str
+    attachment_content: str
     process_page: str | None
     grace: float
     count: int
@@ -64,6 +67,9 @@ def read_settings(connection: Any) -> Settings:
         completer_field=str(extra.get("completer_field") or "completedBy"),
         model_encoding=_choice(extra, "model_encoding", ("base64", "url", "plain")),
         groups=_texts(extra, "groups"),
+        unclaim=_choice(extra, "unclaim", ("action", "update")),
+        assignment_removal=_choice(extra, "assignment_removal", ("body", "query", "path")),
+        attachment_content=_path(extra, "attachment_content", "/content"),
         process_page=extra.get("process_page") or None,
         grace=_number(extra, "history_grace_seconds", 30),
         count=max(1, int(_number(extra, "count", 100))),

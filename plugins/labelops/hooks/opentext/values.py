@@ -11,6 +11,8 @@ from urllib.parse import quote, unquote
 
 from include.base.errors import InvalidInput, InvalidReply
 from include.systems.opentext import (
+    Assignment,
+    Attachment,
     HistoricProcess,
     HistoricTask,
     ProcessComment,
@@ -20,8 +22,9 @@ from include.systems.opentext import (
 )
 
 __all__ = [
-    "SYSTEM", "Encrypted", "as_object", "comment_of", "decoded", "encoded", "historic_process", "historic_task",
-    "model_of", "parse_time", "process_instance", "read_variables", "user_task", "with_task", "write_variable",
+    "SYSTEM", "Encrypted", "as_object", "assignment", "attachment", "comment_of", "decoded", "encoded",
+    "historic_process", "historic_task", "model_of", "parse_time", "process_instance", "read_variables", "user_task",
+    "with_task", "write_variable",
 ]  # fmt: skip
 
 SYSTEM = "opentext"
@@ -165,6 +168,27 @@ def user_task(item: dict[str, Any]) -> UserTask:
         priority=50 if priority is None else int(priority),
         key=item.get("taskDefinitionKey") or None,
         variables=read_variables(item.get("variables")),
+        raw=item,
+    )
+
+
+def assignment(item: dict[str, Any]) -> Assignment:
+    """Return a link between a task and a person or a group."""
+    return Assignment(
+        kind=str(item.get("type") or "participant"), user=item.get("user") or None, group=item.get("group") or None
+    )
+
+
+def attachment(item: dict[str, Any]) -> Attachment:
+    """Return an attachment, without its content."""
+    return Attachment(
+        id=str(item["id"]),
+        name=item.get("name") or "",
+        description=item.get("description") or "",
+        kind=item.get("type") or "",
+        url=item.get("externalUrl") or None,
+        author=item.get("userId") or None,
+        time=parse_time(item.get("time")),
         raw=item,
     )
 
