@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from tests.contracts import datacenter
 from tests.contracts.contract import METHODS, Contract, Exchange, load, objects
 
 V2 = "/wiki/api/v2"
@@ -77,6 +78,7 @@ class Known:
 
     :param on: pattern of ``METHOD template``, whole.
     :param schemas: the bodies it may have.
+    :param html: whether it may be a page in HTML, from the container before Confluence.
     :param source: who says so, with its mark.
     """
 
@@ -85,11 +87,12 @@ class Known:
     on: str
     schemas: tuple[dict[str, Any], ...]
     source: str
+    html: bool = False
 
 
 KNOWN = (
     Known("v2", 400, ".*", (V2_ERROR,), "error bodies of v2 (L: markfluence; R: md2conf#114, Pipedream#15776)"),
-    Known("v2", 401, ".*", (PLAIN_ERROR,), "scope failure at the gateway (L: markfluence)"),
+    Known("v2", 401, ".*", (PLAIN_ERROR,), "scope failure at the gateway, or HTML (L: markfluence)", html=True),
     Known("v2", 404, ".*", (V2_ERROR,), "rejected credential, also where nothing can be missing (L: markfluence)"),
     Known(
         "v2",
@@ -101,14 +104,21 @@ KNOWN = (
     Known("v2", 413, "(POST|PUT) /.*", (V2_ERROR,), "5 MB (S: declared for creating a page)"),
     Known("v2", 429, ".*", (PLAIN_ERROR,), "rate limits (S: rate-limiting page, Aug 2026)"),
     Known("v1", 400, ".*", (V1_ERROR,), "error bodies of v1 (L: markfluence; R: duo-labs#6)"),
-    Known("v1", 401, ".*", (PLAIN_ERROR,), "scope failure at the gateway (L: markfluence)"),
+    Known("v1", 401, ".*", (PLAIN_ERROR,), "scope failure at the gateway, or HTML (L: markfluence)", html=True),
     Known("v1", 403, ".*", (V1_ERROR, PLAIN_ERROR), "rejected credential; XSRF check (L: markfluence; S)"),
     Known("v1", 404, ".*", (V1_ERROR,), "error bodies of v1 (L: markfluence)"),
     Known("v1", 409, "(POST|PUT|DELETE) .*", (V1_ERROR,), "OptimisticLockException (R: duo-labs#6)"),
     Known("v1", 413, "(POST|PUT) .*", (V1_ERROR,), "files over the site's limit (S: descriptions)"),
     Known("v1", 429, ".*", (PLAIN_ERROR,), "rate limits (S: rate-limiting page, Aug 2026)"),
     Known("datacenter", 400, ".*", (V1_ERROR,), "error bodies of v1 (L: markfluence)"),
-    Known("datacenter", 401, ".*", (V1_ERROR, PLAIN_ERROR), "rejected credential (S: declared elsewhere)"),
+    Known(
+        "datacenter",
+        401,
+        ".*",
+        (V1_ERROR, PLAIN_ERROR),
+        "rejected credential (S: declared elsewhere; L: HTML)",
+        html=True,
+    ),
     Known("datacenter", 403, ".*", (V1_ERROR, PLAIN_ERROR), "no right, or the XSRF check (S: declared elsewhere)"),
     Known("datacenter", 404, ".*", (V1_ERROR,), "error bodies of v1 (L: markfluence)"),
     Known("datacenter", 409, "(POST|PUT) .*", (V1_ERROR,), "version conflict (S: declared for properties; L)"),
@@ -194,6 +204,8 @@ def _declare(document: dict[str, Any], name: str) -> None:
                     if not described.get("content"):
                         schema = {"anyOf": list(known.schemas)} if len(known.schemas) > 1 else known.schemas[0]
                         described["content"] = {"application/json": {"schema": schema}}
+                    if known.html:
+                        described["content"] = {**described["content"], "text/html": {}}
 
 
 # --- contracts -----------------------------------------------------------------------------------------------------
@@ -204,6 +216,8 @@ def document(name: str) -> dict[str, Any]:
     """Return one mended document: ``v2``, ``v1`` or ``datacenter``."""
     file = {"v2": "confluence-cloud-v2", "v1": "confluence-cloud-v1", "datacenter": "confluence-datacenter-10.0.3"}
     found = load(f"{file[name]}.json", mend)
+    if name == "datacenter":
+        datacenter.mend(found)
     _declare(found, name)
     return found
 
@@ -211,7 +225,8 @@ def document(name: str) -> dict[str, Any]:
 @cache
 def contract(name: str) -> Contract:
     """Return one contract: ``v2``, ``v1`` or ``datacenter``."""
-    return Contract(name, document(name), V2 if name == "v2" else "")
+    anywhere = datacenter.ANYWHERE if name == "datacenter" else frozenset()
+    return Contract(name, document(name), V2 if name == "v2" else "", anywhere)
 
 
 def contract_of(flavour: str, path: str) -> Contract | None:

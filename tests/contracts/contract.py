@@ -81,12 +81,16 @@ class Contract:
 
     :param document: a mended OpenAPI 3.0 document.
     :param prefix: what stands before each path.
+    :param anywhere: members that any object of a reply may have.
     """
 
-    def __init__(self, name: str, document: dict[str, Any], prefix: str = "") -> None:
+    def __init__(
+        self, name: str, document: dict[str, Any], prefix: str = "", anywhere: frozenset[str] = frozenset()
+    ) -> None:
         self.name = name
         self.document = document
         self.prefix = prefix
+        self.anywhere = anywhere
         self._absolute = _with_absolute_references(document)
         self._registry = Registry().with_resource(URN, DRAFT4.create_resource(self._absolute))
         self._validators: dict[tuple[int, bool], Any] = {}
@@ -302,6 +306,8 @@ class Contract:
             is_open = is_open or not any("properties" in one for one in flat)
             for name, member in value.items():
                 named = [one["properties"][name] for one in flat if name in one.get("properties", {})]
+                if name in self.anywhere:
+                    continue
                 if named:
                     yield from self.undeclared(member, named, f"{where}.{name}")
                 elif not is_open:

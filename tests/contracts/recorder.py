@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests.adapters
 
+from include.sandbox.confluence import ConfluenceStandIn, DataCenterStandIn
 from include.sandbox.http import App, HttpError, Reply, Request, Server
 from labelops.hooks.requests_http import HttpCaller
 from tests.contracts import confluence
@@ -119,8 +120,8 @@ class Recorder:
             reply=reply.body,
         )
         found = confluence.contract_of(flavour, exchange.path)
-        if found is None and reply.headers.get("Content-Type", "").startswith("text/html"):
-            return  # a page for people
+        if found is None and (is_page(reply) or exchange.path.partition("/download/")[1]):
+            return  # a page for people, or a file
         if found is None or found.find(exchange.method, exchange.path) is None:
             # Whatever a client asks for that no contract has must be refused, as the service would.
             faults = [] if reply.status in (404, 405) else [f"{exchange}: {reply.status}, and no contract has this"]
@@ -135,12 +136,17 @@ class Recorder:
         self.faults += faults
 
 
+def is_page(reply: Reply) -> bool:
+    """Tell whether a reply is a page for people."""
+    return reply.headers.get("Content-Type", "").startswith("text/html")
+
+
 def flavour_of(app: App) -> str | None:
     """Return which Confluence a stand-in plays, or None for another system."""
-    module = type(app).__module__
-    if not module.startswith("include.sandbox.confluence"):
+    stand_in = getattr(app, "_stand_in", None)
+    if not isinstance(stand_in, ConfluenceStandIn):
         return None
-    return "datacenter" if "datacenter" in module else "cloud"
+    return "datacenter" if isinstance(stand_in, DataCenterStandIn) else "cloud"
 
 
 @contextmanager
