@@ -837,17 +837,21 @@ class DataCenterStandIn(ConfluenceStandIn):
 
     # --- restrictions ----------------------------------------------------------------------------------------------
 
-    def _restriction_shape(self, request: Request, page_id: int, operation: str) -> dict[str, Any]:
+    def _restriction_shape(
+        self, request: Request, page_id: int, operation: str, start: int = 0, limit: int = 200
+    ) -> dict[str, Any]:
         subjects: dict[str, list[dict[str, Any]]] = {"user": [], "group": []}
         for kind, subject in access.named(self.database, page_id, operation):
             found = self._person(request, subject) if kind == "user" else self._group_shape(request, subject)
             subjects[kind].append(found)
         own = f"{self._base(request)}/rest/api/content/{page_id}/restriction/byOperation/{operation}"
+        limit = min(limit, self.system_limit)
+        parts = {kind: found[start : start + limit] for kind, found in subjects.items()}
         return {
             "operation": operation,
             "restrictions": {
-                kind: {"results": found, "start": 0, "limit": self.system_limit, "size": len(found)}
-                for kind, found in subjects.items()
+                kind: {"results": found, "start": start, "limit": limit, "size": len(found)}
+                for kind, found in parts.items()
             },
             "_links": {"self": own},
             "_expandable": {"content": f"/rest/api/content/{page_id}"},
@@ -864,7 +868,8 @@ class DataCenterStandIn(ConfluenceStandIn):
         row, operation = self._row(request, request.values["id"]), request.values["operation"]
         if operation not in ("read", "update"):
             raise _bad(f"Unknown operation: {operation}")
-        return json_reply(self._restriction_shape(request, row["id"], operation))
+        start, limit = _whole(request, "start", 0), _whole(request, "limit", 100)
+        return json_reply(self._restriction_shape(request, row["id"], operation, start, limit))
 
     def _set_restrictions(self, request: Request) -> Reply:
         row, sent = self._row(request, request.values["id"], operation="update"), request.json()

@@ -52,6 +52,7 @@ from include.systems.listing import Changes, Listing
 from labelops.hooks.confluence import capabilities
 from labelops.hooks.confluence.client import Client, Settings
 from labelops.hooks.confluence.cloud import Cloud
+from labelops.hooks.confluence.datacenter import DataCenter
 from labelops.hooks.confluence.replies import SYSTEM
 from labelops.hooks.confluence.site import Rows, Site
 from labelops.hooks.requests_http import HttpCaller, RetryPolicy
@@ -72,7 +73,7 @@ STATUSES = ("complete", "incomplete")
 PLACEHOLDER = "<p>Labelops is preparing this page.</p>"
 """The text of a restricted page until its restrictions are known to stand. It says nothing."""
 
-SITES: dict[str, Callable[[Client], Site]] = {"cloud": Cloud}
+SITES: dict[str, Callable[[Client], Site]] = {"cloud": Cloud, "datacenter": DataCenter}
 
 Item = TypeVar("Item")
 
@@ -91,6 +92,7 @@ class ConfluenceHook(BaseHook):
     * ``gateway``: the gateway's address before the id, where it is not Atlassian's;
     * ``verify``: false, or the path of a certificate bundle; ``timeout``: seconds for a reply (60);
     * ``path``: where Confluence is below the host (``/wiki`` for Cloud, nothing for Data Center);
+    * ``time_zone`` and ``changes``, for Data Center: see :class:`~labelops.hooks.confluence.datacenter.DataCenter`;
     * ``requests_per_second``: how many requests are sent at most (90 to Cloud), by all threads together; 0 for no limit
       of ours.
 
@@ -155,11 +157,6 @@ class ConfluenceHook(BaseHook):
             if self._opened is None:
                 settings = Settings.read(self.get_connection(self.confluence_conn_id))
                 client = Client(settings, self._caller)
-                if settings.flavour not in SITES:
-                    raise Unsupported(
-                        f"confluence: flavour `{settings.flavour}` is not supported yet (Data Center is next)",
-                        system=SYSTEM,
-                    )
                 self._opened = client, SITES[settings.flavour](client)
             return self._opened
 
