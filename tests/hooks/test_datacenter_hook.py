@@ -141,6 +141,7 @@ def test_a_wrong_password_is_refused(site: Site) -> None:
     assert "wrong-token-999" not in message
 
 
+@pytest.mark.off_contract
 def test_a_wrong_path_is_not_a_missing_page(site: Site) -> None:
     hook = site.hook(extra={"path": "/elsewhere"})
     with pytest.raises(InvalidReply, match="check host and path"):

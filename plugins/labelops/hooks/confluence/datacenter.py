@@ -145,10 +145,10 @@ class DataCenter:
     ) -> Rows[dict[str, Any]]:
         """Return one page of a list that counts with ``start``, and the place of the next one.
 
-        A place holds the next start and the names of the page before. Each page is asked for from the last row of the
-        one before on. When that is not met again, rows before it are gone and the rest moved up: then as much is asked
-        for again as that page held. Rows that were in that page are left out; two pages in a row with nothing else in
-        them, and the same, are behind the end.
+        A place holds the next start and the names of the last rows, as many as a page has at most. Each page is asked
+        for from the last row of the one before on. When that is not met again, rows before it are gone and the rest
+        moved up: then the rows that are remembered are asked for again. Those are left out; a page that holds nothing
+        else, and comes twice, is behind the end.
         """
         start, before = _read_place(place)
         at, looked_back = max(0, start - 1), False
@@ -167,7 +167,8 @@ class DataCenter:
                     self.whoami()
                 return new, None
             if new:
-                return new, json.dumps([at, names], separators=(",", ":"))
+                given = [*before, *(found for found in names if found not in before)]
+                return new, json.dumps([at, given[-limit:]], separators=(",", ":"))
             behind = names
 
     def _all(
@@ -648,7 +649,7 @@ class DataCenter:
 
 
 def _read_place(place: str | None) -> tuple[int, list[str]]:
-    """Return the next start and the names of the page before."""
+    """Return the next start and the names of the rows before it."""
     if place is None:
         return 0, []
     try:
