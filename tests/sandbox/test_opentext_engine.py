@@ -41,7 +41,7 @@ def test_expressions(text: str, variables: dict, expected: bool) -> None:
         "${a == }",
         "${(a}",
         "${a b}",
-        "${empty a}",
+        "${empty}",
         "${'x}",
     ],
 )

@@ -1,9 +1,10 @@
 """The small part of the Unified Expression Language that gateway conditions need.
 
-``${quality_decision == "approved" && !(round > 3)}``: literals, process variables, ``== != < > <= >= && || !`` and
-parentheses. Method calls, property access and arithmetic are refused when a model is deployed: the text is parsed by
-this file and never handed to Python. Comparison follows Jakarta Expression Language 5.0, section 1.9.2: a boolean or a
-number on one side turns the other side into its kind.
+``${quality_decision == "approved" && not (round gt 3)}``: literals, process variables, ``== != < > <= >= && || !`` and
+their words ``eq ne lt gt le ge and or not``, ``empty``, and parentheses. Method calls, property access and arithmetic
+are refused when a model is deployed: the text is parsed by this file and never handed to Python. Precedence, comparison
+and ``empty`` follow Jakarta Expression Language 5.0, sections 1.5 and 1.9 to 1.11: a boolean or a number on one side of
+a comparison turns the other side into its kind.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ _TOKEN = re.compile(
     r"""|(?P<name>[A-Za-z_]\w*)|(?P<sign>==|!=|<=|>=|&&|\|\||[!<>()-]))"""
 )
 _WORDS = {"true": True, "false": False, "null": None}
-_RESERVED = frozenset({"and", "or", "not", "eq", "ne", "lt", "gt", "le", "ge", "empty", "div", "mod", "instanceof"})
+_SIGNS = {
+    "and": "&&", "or": "||", "not": "!", "eq": "==", "ne": "!=", "lt": "<", "gt": ">", "le": "<=", "ge": ">=",
+    "empty": "empty",
+}  # fmt: skip
+_RESERVED = frozenset({"div", "mod", "instanceof"})
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "<": lambda left, right: left < right,
     ">": lambda left, right: left > right,
@@ -58,7 +63,8 @@ class _Reader:
             found = _TOKEN.match(inner, place)
             if not found or found.lastgroup is None:
                 raise ExpressionError(f"cannot read {inner[place:].strip()[:20]!r} in {whole!r}")
-            self.tokens.append((found.lastgroup, found.group(found.lastgroup)))
+            kind, word = found.lastgroup, found.group(found.lastgroup)
+            self.tokens.append(("sign", _SIGNS[word]) if kind == "name" and word in _SIGNS else (kind, word))
             place = found.end()
         self.place = 0
 
@@ -83,23 +89,30 @@ class _Reader:
         return left
 
     def _conjunction(self) -> Expression:
-        left = self._comparison()
+        left = self._equality()
         while self._take("&&"):
-            left = _both(left, self._comparison())
+            left = _both(left, self._equality())
         return left
 
-    def _comparison(self) -> Expression:
+    def _equality(self) -> Expression:
+        left = self._relation()
+        while sign := self._take("==", "!="):
+            left = _comparison(sign, left, self._relation())
+        return left
+
+    def _relation(self) -> Expression:
         left = self._unary()
-        sign = self._take("==", "!=", "<", ">", "<=", ">=")
-        if not sign:
-            return left
-        right = self._unary()
-        return lambda variables: _compare(sign, left(variables), right(variables))
+        while sign := self._take("<", ">", "<=", ">="):
+            left = _comparison(sign, left, self._unary())
+        return left
 
     def _unary(self) -> Expression:
         if self._take("!"):
             inner = self._unary()
             return lambda variables: not _truth(inner(variables))
+        if self._take("empty"):
+            inner = self._unary()
+            return lambda variables: inner(variables) in (None, "", [], {})
         if self._take("("):
             inner = self.alternative()
             if not self._take(")"):
@@ -143,6 +156,10 @@ def _either(left: Expression, right: Expression) -> Expression:
 
 def _both(left: Expression, right: Expression) -> Expression:
     return lambda variables: _truth(left(variables)) and _truth(right(variables))
+
+
+def _comparison(sign: str, left: Expression, right: Expression) -> Expression:
+    return lambda variables: _compare(sign, left(variables), right(variables))
 
 
 def _truth(value: Any) -> bool:
