@@ -4,7 +4,7 @@ import pytest
 
 from include.base.errors import InvalidInput
 from include.bpmn.mapping import MAPPINGS
-from include.sandbox.opentext.engine import EngineError, advance, begin, check_deployable, text_value
+from include.sandbox.opentext.engine import EngineError, World, advance, begin, check_deployable, text_value
 from include.sandbox.opentext.expressions import ExpressionError, compile_expression
 
 APPROVAL = (MAPPINGS.parent / "labeling_approval.bpmn").read_text("utf-8")
@@ -58,12 +58,12 @@ def test_a_missing_variable_is_named() -> None:
 def walk(xml: str, key: str, variables: dict, steps: list[tuple[str, str, str]]) -> str | None:
     """Run a model through ``(task id, outcome variable, outcome)`` and return where it ended."""
     values = dict(variables)
-    position = begin(xml, key, values)
+    position = begin(xml, key, World(values, 0.0))
     for element, variable, outcome in steps:
         assert list(position.waiting.values()) == [element]
         assert not position.ended
         values[variable] = outcome
-        position = advance(position.state, next(iter(position.waiting)), values)
+        position = advance(position.state, next(iter(position.waiting)), World(values, 0.0))
     assert position.ended
     assert not position.waiting
     return position.end
@@ -102,17 +102,17 @@ def test_dataset_release_on_every_path(passed: bool, steps: list, end: str) -> N
 
 
 def test_an_outcome_that_no_gateway_knows_changes_nothing() -> None:
-    position = begin(APPROVAL, "labeling_approval", {"quality_review_required": False})
+    position = begin(APPROVAL, "labeling_approval", World({"quality_review_required": False}, 0.0))
     task = next(iter(position.waiting))
     with pytest.raises(EngineError):
-        advance(position.state, task, {"quality_review_required": False, "owner_decision": "perhaps"})
-    again = advance(position.state, task, {"quality_review_required": False, "owner_decision": "approved"})
+        advance(position.state, task, World({"quality_review_required": False, "owner_decision": "perhaps"}, 0.0))
+    again = advance(position.state, task, World({"quality_review_required": False, "owner_decision": "approved"}, 0.0))
     assert again.end == "approved"
 
 
 def test_a_start_without_the_routing_variable_is_refused_rather_than_unreviewed() -> None:
     with pytest.raises(EngineError, match="quality_review_required"):
-        begin(APPROVAL, "labeling_approval", {})
+        begin(APPROVAL, "labeling_approval", World({}, 0.0))
 
 
 def test_a_terminate_end_event_ends_the_process() -> None:

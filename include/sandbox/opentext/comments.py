@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
-
 from include.sandbox.http import Reply, Request, json_reply
 from include.sandbox.opentext.history import History
 from include.sandbox.opentext.service import Subject
-from include.sandbox.opentext.shapes import bad_request, comment_json, hal
+from include.sandbox.opentext.shapes import bad_request, comment_json, hal, missing
 from include.sandbox.opentext.tasks import Tasks
 from include.sandbox.opentext.wire import read_body
 
@@ -21,17 +19,14 @@ class Comments(Tasks, History):
         message = read_body(request).get("message")
         if not isinstance(message, str) or not message:
             raise bad_request("Comment text is required.")
-        comment_id = str(uuid.uuid4())
-        self.state.insert(
-            "comment",
-            id=comment_id,
-            process_id=process_id,
-            task_id=task_id,
-            author=subject.name,
-            message=message,
-            at=self.clock(),
-        )
+        comment_id = self._insert_comment(process_id, task_id, subject.name, message, self.clock())
         return json_reply(comment_json(self.state.row("SELECT * FROM comment WHERE id = ?", comment_id)), 201)
+
+    def _delete_comment(self, request: Request, subject: Subject) -> Reply:
+        row, comment_id = self._live(request.values["process"]), request.values["comment"]
+        if not self.state.delete_comment(row["id"], comment_id):
+            raise missing(f"Process instance '{row['id']}' does not have a comment with id '{comment_id}'.")
+        return Reply(204)
 
     def _comments(self, request: Request, subject: Subject) -> Reply:
         row = self._live(request.values["process"])

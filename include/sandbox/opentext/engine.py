@@ -8,15 +8,16 @@ people's tasks are reported in the :class:`Position` for the stand-in to deal wi
 from __future__ import annotations
 
 import functools
+import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 from SpiffWorkflow.bpmn import BpmnEvent, BpmnWorkflow
 from SpiffWorkflow.bpmn.script_engine import PythonScriptEngine
 from SpiffWorkflow.bpmn.serializer import BpmnWorkflowSerializer
-from SpiffWorkflow.bpmn.specs.defaults import BoundaryEvent, EndEvent, EventBasedGateway
+from SpiffWorkflow.bpmn.specs.defaults import BoundaryEvent, EndEvent, EventBasedGateway, StartEvent
 from SpiffWorkflow.bpmn.specs.event_definitions import (
     ErrorEventDefinition,
     EscalationEventDefinition,
@@ -45,7 +46,7 @@ _PLAYED = frozenset(
         "conditionExpression", "incoming", "outgoing", "textAnnotation", "text", "association", "laneSet", "lane",
         "flowNodeRef", "intermediateCatchEvent", "intermediateThrowEvent", "boundaryEvent", "timerEventDefinition",
         *KINDS, "messageEventDefinition", "signalEventDefinition", "escalationEventDefinition", "errorEventDefinition",
-        "receiveTask", "callActivity", "subProcess",
+        "receiveTask", "callActivity", "subProcess", "multiInstanceLoopCharacteristics", "completionCondition",
     }
 )  # fmt: skip
 _NOT_RUN = {
@@ -53,8 +54,8 @@ _NOT_RUN = {
     "serviceTask": "a service task (HTTP and mail tasks too) calls other systems, which this stand-in does not",
     "sendTask": "it calls other systems, which this stand-in does not",
     "businessRuleTask": "there is no decision service here",
-    "multiInstanceLoopCharacteristics": "write the repetitions as parallel branches",
 }
+logging.getLogger("spiff").setLevel(logging.WARNING)  # it tells every change of every token
 _STEPS = 10_000
 """More automatic steps than this without a stop are an endless loop."""
 
@@ -115,6 +116,7 @@ class Position:
     :param stopped_by: what ended tasks in this step, in the real engine's words, such as ``boundary event (late)``.
     :param signals: names of the signals thrown in this step.
     :param escapes: what left the process in this step.
+    :param start: the id of the start event, in the first step.
     """
 
     state: str
@@ -124,6 +126,7 @@ class Position:
     stopped_by: str | None = None
     signals: tuple[str, ...] = ()
     escapes: tuple[Escape, ...] = ()
+    start: str | None = None
 
     @property
     def waiting(self) -> dict[str, str]:
@@ -172,21 +175,25 @@ class _Player(PythonScriptEngine):
         raise EngineError("scripts are not run")
 
 
-def check_deployable(xml: str) -> ProcessElement:
+def check_deployable(xml: str, passed_over: Set[str] = frozenset()) -> ProcessElement:
     """Return the one process of a model that this engine can run.
 
+    :param passed_over: elements that count as done at once, such as ``serviceTask``; else they are refused.
     :raises InvalidInput: malformed, an element that is not played here, or an expression outside the subset.
     """
     process = read_process(xml)
     root = parse(xml)
     for element in root.find(f"{{{BPMN}}}process").iter(f"{{{BPMN}}}*"):
-        _check_element(element)
+        if element.tag.rpartition("}")[2] not in passed_over:
+            _check_element(element)
     try:
         for condition in process.conditions:
             compile_expression(condition.text)
         for task in process.user_tasks:
             if "{" in task.candidate_groups:
                 compile_expression(task.candidate_groups)
+        for enough in root.iter(f"{{{BPMN}}}completionCondition"):
+            compile_expression((enough.text or "").strip())
         found = starters(xml)
         for start in found or (None,):
             _specification(xml, process.key, start.element if start else None)
@@ -203,6 +210,8 @@ def _check_element(element: Any) -> None:
         raise InvalidInput(f"<{name} {place}> is not played by this stand-in" + _why(name))
     if name == "subProcess" and element.get("triggeredByEvent") == "true":
         raise InvalidInput(f"<subProcess {place}> is an event sub-process, which is not played by this stand-in")
+    if name == "multiInstanceLoopCharacteristics":
+        _check_loop(element)
     if name == "callActivity" and not element.get("calledElement"):
         raise InvalidInput(f"<callActivity {place}> has no calledElement")
     holder = element.getparent().tag.rpartition("}")[2]
@@ -217,6 +226,16 @@ def _check_element(element: Any) -> None:
             compile_expression((element.text or "").strip())
         except ExpressionError as error:
             raise InvalidInput(str(error)) from error
+
+
+def _check_loop(element: Any) -> None:
+    holder = element.getparent()
+    place = f"id={holder.get('id')!r}"
+    names = {key.rpartition("}")[2] for key in element.attrib}
+    if not holder.tag.endswith("}userTask"):
+        raise InvalidInput(f"<{holder.tag.rpartition('}')[2]} {place}> is repeated; only user tasks are repeated here")
+    if not {"collection", "elementVariable"} <= names:
+        raise InvalidInput(f"<userTask {place}> is repeated without collection and elementVariable")
 
 
 def _why(name: str) -> str:
@@ -266,6 +285,8 @@ def _specification(xml: str, key: str, start: str | None) -> tuple[Any, Any]:
             continue
         for definition in [child for child in element if child.tag.endswith("EventDefinition")]:
             element.remove(definition)  # it has come: that is why the process starts
+    for loop in process.findall(f".//{{{BPMN}}}multiInstanceLoopCharacteristics"):
+        loop.getparent().remove(loop)  # the stand-in makes the tasks
     parser = ModelParser()
     parser.add_bpmn_xml(root)
     return parser.get_spec(key), parser.get_subprocess_specs(key)
@@ -395,6 +416,9 @@ def _run(workflow: Any, step: Callable[[Any], None]) -> Position:
         for event in workflow.get_events()
         if isinstance(event.event_definition, (ErrorEventDefinition, EscalationEventDefinition))
     )  # fmt: skip
+    starts = [
+        task.task_spec.bpmn_id for task in done if isinstance(task.task_spec, StartEvent) and task.workflow is workflow
+    ]
     ends = [task for task in done if isinstance(task.task_spec, EndEvent) and task.workflow is workflow]
     return Position(
         state=_serializer().serialize_json(workflow),
@@ -404,6 +428,7 @@ def _run(workflow: Any, step: Callable[[Any], None]) -> Position:
         stopped_by=_stopped_by(done),
         signals=tuple(workflow.script_engine.signals),
         escapes=escapes,
+        start=starts[0] if starts else None,
     )
 
 

@@ -154,11 +154,16 @@ class _End(_Events, EndEventParser):
 
 
 class ModelParser(BpmnParser):
-    """Reads models: a called process and a receive task wait like a user task, for whoever plays the model."""
+    """Reads models: a called process and a receive task wait like a user task, for whoever plays the model.
+
+    A service task, where it is allowed at all, is passed like an event that throws nothing.
+    """
 
     OVERRIDE_PARSER_CLASSES = {  # noqa: RUF012 - the library's way to be extended
         full_tag("callActivity"): (TaskParser, UserTask),
         full_tag("receiveTask"): (TaskParser, UserTask),
+        full_tag("serviceTask"): (_Throw, IntermediateThrowEvent),
+        full_tag("sendTask"): (_Throw, IntermediateThrowEvent),
         full_tag("startEvent"): (_Start, StartEvent),
         full_tag("intermediateCatchEvent"): (_Catch, IntermediateCatchEvent),
         full_tag("intermediateThrowEvent"): (_Throw, IntermediateThrowEvent),

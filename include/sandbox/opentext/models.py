@@ -7,7 +7,7 @@ import uuid
 
 from include.base.errors import InvalidInput
 from include.sandbox.http import Reply, Request, json_reply
-from include.sandbox.opentext.engine import check_deployable
+from include.sandbox.opentext.engine import check_deployable, starters
 from include.sandbox.opentext.service import Service, Subject
 from include.sandbox.opentext.shapes import bad_request, hal, missing, model_json
 from include.sandbox.opentext.wire import model_text, read_body
@@ -43,7 +43,8 @@ class Models(Service):
             raise bad_request("This stand-in takes models as xml only.")
         try:
             xml = model_text(body.get("modelContent"))
-            process = check_deployable(xml)
+            process = check_deployable(xml, self.passed_over)
+            begun = starters(xml)
         except InvalidInput as error:
             raise bad_request(str(error)) from error
         version = 1 + self.state.number("SELECT max(version) FROM model WHERE key = ?", process.key)
@@ -51,4 +52,6 @@ class Models(Service):
         self.state.insert(
             "model", id=model_id, key=process.key, version=version, name=process.name or process.key, xml=xml
         )
+        for one in begun:
+            self.state.insert("starter", model_id=model_id, activity=one.element, kind=one.kind, name=one.name)
         return json_reply(model_json(self.state.row("SELECT * FROM model WHERE id = ?", model_id)), 201)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 from include.sandbox.http import HttpError, Reply, Request, json_reply
-from include.sandbox.opentext.engine import begin
+from include.sandbox.opentext.diagram import draw
 from include.sandbox.opentext.progress import Progress
 from include.sandbox.opentext.service import Subject
 from include.sandbox.opentext.shapes import bad_request, hal, missing, runtime_time, variable_json
-from include.sandbox.opentext.wire import RUN, TENANT_ID, flag, known_sort, play, read_body, variable_items
+from include.sandbox.opentext.wire import RUN, TENANT_ID, flag, known_sort, read_body, variable_items
 
 __all__ = ["Processes"]
 
@@ -25,34 +24,34 @@ class Processes(Progress):
             raise bad_request("Either processDefinitionId, processDefinitionKey or message is required.")
         if len(chosen) > 1:
             raise bad_request("Only one of processDefinitionId, processDefinitionKey or message should be set.")
-        model = self._startable(chosen[0], str(body[chosen[0]]))
-        process_id, now = str(uuid.uuid4()), self.clock()
-        self.state.insert(
-            "process",
-            id=process_id,
-            model_id=model["id"],
+        model, start = self._startable(chosen[0], str(body[chosen[0]]))
+        passing = {item["name"]: item.get("value") for item in variable_items(body.get("transientVariables") or [])}
+        process_id = self._begin(
+            model,
+            start,
+            body.get("variables") or [],
+            passing,
+            self.clock(),
             name=body.get("name"),
             business_key=body.get("businessKey"),
-            started=now,
             started_by=subject.name,
-            engine="",
         )
-        self._set_variables(process_id, body.get("variables") or [], now)
-        passing = {item["name"]: item.get("value") for item in variable_items(body.get("transientVariables") or [])}
-        values = {**self.state.values(process_id), **passing}
-        self._stand(process_id, play(lambda: begin(model["xml"], model["key"], values)), values, now)
         return json_reply(self._process_json(self._process(process_id), bool(body.get("returnVariables"))), 201)
 
-    def _startable(self, by: str, value: str) -> Any:
+    def _startable(self, by: str, value: str) -> tuple[Any, str | None]:
+        """Return the model and its start event (None: the plain one)."""
         if by == "message":
-            raise bad_request(
-                f"Cannot start process instance by message: no subscription to a message with name '{value}'"
-            )
+            found = self._starters("message", value)
+            if not found:
+                raise bad_request(
+                    f"Cannot start process instance by message: no subscription to a message with name '{value}' found."
+                )
+            return found[0][0], found[0][1].element
         column, said = ("key", "key") if by == "processDefinitionKey" else ("id", "id")
-        found = self.state.row(f"SELECT * FROM model WHERE {column} = ? ORDER BY version DESC", value)  # noqa: S608
-        if found is None:
+        model = self.state.row(f"SELECT * FROM model WHERE {column} = ? ORDER BY version DESC", value)  # noqa: S608
+        if model is None:
             raise bad_request(f"No process definition found for {said} '{value}'")
-        return found
+        return model, None
 
     def _process_json(self, row: Any, with_variables: bool) -> dict[str, Any]:
         value = {
@@ -66,7 +65,7 @@ class Processes(Progress):
             "suspended": bool(row["suspended"]),
             "ended": row["ended"] is not None,
             "completed": row["ended"] is not None,
-            "superProcessInstanceId": None,
+            "superProcessInstanceId": row["parent_id"],
             "tenantId": TENANT_ID,
             "_links": {"self": {"href": f"{RUN}/process-instances/{row['id']}"}},
         }
@@ -85,7 +84,8 @@ class Processes(Progress):
         return json_reply(self._process_json(row, flag(request, "includeProcessVariables")))
 
     def _suspend(self, request: Request, subject: Subject) -> Reply:
-        row, action = self._live(request.values["process"]), read_body(request).get("action")
+        row, body = self._live(request.values["process"]), read_body(request)
+        action, now = body.get("action"), self.clock()
         if action not in ("suspend", "activate"):
             raise bad_request(f"Invalid action: '{action}'.")
         wanted = int(action == "suspend")
@@ -93,20 +93,31 @@ class Processes(Progress):
             word = "suspended" if wanted else "active"
             text = f"Process instance with id '{row['id']}' is already {word}."
             raise HttpError(409, {"message": "Conflict", "exception": text})
-        self.state.update("process", row["id"], suspended=wanted)
+        for member in self._family(row["id"]):
+            self.state.update("process", member, suspended=wanted)
+        comment = body.get("comment")
+        if isinstance(comment, dict) and comment.get("message"):
+            self._insert_comment(row["id"], None, subject.name, str(comment["message"]), now)
         return json_reply(self._process_json(self._process(row["id"]), False))
 
     def _terminate(self, request: Request, subject: Subject) -> Reply:
-        row, now = self._live(request.values["process"]), self.clock()
-        reason = request.one("deleteReason") or "deleted"
-        self.state.update("process", row["id"], ended=now, delete_reason=reason)
-        for task in self.state.rows("SELECT id FROM task WHERE process_id = ? AND ended IS NULL", row["id"]):
-            self.state.update("task", task["id"], ended=now, delete_reason=reason)
+        row = self._live(request.values["process"])
+        self._stop(row["id"], request.one("deleteReason") or "deleted", self.clock())
         return Reply(204)
+
+    def _diagram(self, request: Request, subject: Subject) -> Reply:
+        row = self._live(request.values["process"])
+        places = self.state.rows("SELECT activity FROM execution WHERE process_id = ?", row["id"])
+        picture = draw(row["xml"], row["key"], {place["activity"] for place in places})
+        return Reply(200, picture, {"Content-Type": "image/png"})
 
     def _variables(self, request: Request, subject: Subject) -> Reply:
         row = self._live(request.values["process"])
-        return hal(request, "variables", [variable_json(item) for item in self.state.variables(row["id"])], page=False)
+        found = [variable_json(item) for item in self.state.variables(row["id"])]
+        for name in ("scope", "type"):
+            if name in request.query:
+                found = [item for item in found if item[name] == request.one(name)]
+        return hal(request, "variables", found, page=False)
 
     def _named_variable(self, request: Request) -> Any:
         row = self._live(request.values["process"])

@@ -1,9 +1,12 @@
 """OpenText Workflow Service on loopback: tokens, processes, variables, comments, tasks, models and history over HTTP.
 
-Paths, statuses and shapes follow what is known of the service; where only Flowable is known, Flowable. Left out:
-diagrams, executions and messages, attachments, external jobs, call activities, timers. Not known of the real service,
-so switches here: whether a service token may claim and complete (no), whether a historic task names its completer
-(no), whether history has comments (yes), which outcomes are refused (none; a gateway that fits no outcome refuses).
+Paths, statuses and shapes follow what is known of the service; where only Flowable is known, Flowable. Models run
+through gateways, timers, messages, signals, escalations and errors, sub-processes, repeated tasks and called processes.
+Left out, and refused where a model needs it: scripts, service tasks, timer start events, event sub-processes, external
+jobs. Not known of the real service, so switches here: whether a service token may claim and complete (no), whether a
+historic task names its completer (no), whether history has comments (yes), the status with which a suspended process
+refuses (409; Flowable's own source makes it 500), which outcomes are refused (none; a gateway that fits no outcome
+refuses).
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import Any
 from include.sandbox.http import json_reply
 from include.sandbox.opentext import pages
 from include.sandbox.opentext.comments import Comments
+from include.sandbox.opentext.executions import Executions
 from include.sandbox.opentext.models import Models
 from include.sandbox.opentext.processes import Processes
 from include.sandbox.opentext.service import Subject
@@ -23,7 +27,7 @@ from include.sandbox.opentext.wire import HISTORY, RUN, TENANT
 __all__ = ["OpenTextStandIn", "Subject"]
 
 
-class OpenTextStandIn(Processes, Comments, Models):
+class OpenTextStandIn(Processes, Executions, Comments, Models):
     """The service, all parts of it; for the parameters see :class:`Service`."""
 
     def __init__(
@@ -45,9 +49,13 @@ class OpenTextStandIn(Processes, Comments, Models):
         for method, path, handler in (
             ("POST", f"{RUN}/process-instances", self._start),
             ("GET", f"{RUN}/process-instances", self._running),
+            ("GET", f"{RUN}/process-instances/executions", self._executions),
+            ("GET", f"{RUN}/process-instances/executions/{{execution}}", self._execution),
+            ("PUT", f"{RUN}/process-instances/executions/{{execution}}", self._act_on_execution),
             ("GET", f"{RUN}/process-instances/{{process}}", self._one_running),
             ("PUT", f"{RUN}/process-instances/{{process}}", self._suspend),
             ("DELETE", f"{RUN}/process-instances/{{process}}", self._terminate),
+            ("GET", f"{RUN}/process-instances/{{process}}/diagram", self._diagram),
             ("GET", f"{RUN}/process-instances/{{process}}/variables", self._variables),
             ("POST", f"{RUN}/process-instances/{{process}}/variables", self._create_variables),
             ("GET", f"{RUN}/process-instances/{{process}}/variables/{{name}}", self._one_variable),
@@ -55,6 +63,7 @@ class OpenTextStandIn(Processes, Comments, Models):
             ("DELETE", f"{RUN}/process-instances/{{process}}/variables/{{name}}", self._delete_variable),
             ("GET", f"{RUN}/process-instances/{{process}}/comments", self._comments),
             ("POST", f"{RUN}/process-instances/{{process}}/comments", self._add_comment),
+            ("DELETE", f"{RUN}/process-instances/{{process}}/comments/{{comment}}", self._delete_comment),
             ("GET", f"{RUN}/tasks", self._tasks),
             ("GET", f"{RUN}/tasks/{{task}}", self._one_task),
             ("POST", f"{RUN}/tasks/{{task}}", self._act),

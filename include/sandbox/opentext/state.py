@@ -20,7 +20,13 @@ CREATE TABLE IF NOT EXISTS model (
 CREATE TABLE IF NOT EXISTS process (
   id TEXT PRIMARY KEY, model_id TEXT NOT NULL REFERENCES model (id), name TEXT, business_key TEXT,
   started REAL NOT NULL, started_by TEXT NOT NULL, suspended INTEGER NOT NULL DEFAULT 0, engine TEXT NOT NULL,
-  ended REAL, end_activity TEXT, delete_reason TEXT);
+  ended REAL, end_activity TEXT, delete_reason TEXT, parent_id TEXT, super_execution TEXT, start_activity TEXT,
+  due REAL);
+CREATE TABLE IF NOT EXISTS execution (
+  id TEXT PRIMARY KEY, process_id TEXT NOT NULL REFERENCES process (id), engine_task TEXT NOT NULL,
+  activity TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, due REAL);
+CREATE TABLE IF NOT EXISTS starter (
+  model_id TEXT NOT NULL REFERENCES model (id), activity TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS process_business_key ON process (business_key);
 CREATE TABLE IF NOT EXISTS variable (
   seq INTEGER PRIMARY KEY, process_id TEXT NOT NULL REFERENCES process (id), name TEXT NOT NULL, type TEXT,
@@ -31,7 +37,7 @@ CREATE TABLE IF NOT EXISTS task (
   id TEXT PRIMARY KEY, process_id TEXT NOT NULL REFERENCES process (id), engine_task TEXT NOT NULL, key TEXT NOT NULL,
   name TEXT NOT NULL, description TEXT, assignee TEXT, owner TEXT, groups TEXT NOT NULL, outcome_variable TEXT,
   priority INTEGER NOT NULL DEFAULT 50, category TEXT, due TEXT, delegation TEXT, created REAL NOT NULL, claimed REAL,
-  ended REAL, delete_reason TEXT, outcome TEXT, completer TEXT);
+  ended REAL, delete_reason TEXT, outcome TEXT, completer TEXT, users TEXT NOT NULL DEFAULT '[]', item TEXT);
 CREATE INDEX IF NOT EXISTS task_process ON task (process_id);
 CREATE TABLE IF NOT EXISTS comment (
   seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, process_id TEXT NOT NULL REFERENCES process (id), task_id TEXT,
@@ -39,6 +45,17 @@ CREATE TABLE IF NOT EXISTS comment (
 CREATE TABLE IF NOT EXISTS token (
   digest TEXT PRIMARY KEY, subject TEXT NOT NULL, person INTEGER NOT NULL, expires REAL NOT NULL);
 """
+_INDEXES = """
+CREATE INDEX IF NOT EXISTS process_parent ON process (parent_id);
+CREATE INDEX IF NOT EXISTS process_due ON process (due) WHERE due IS NOT NULL;
+CREATE INDEX IF NOT EXISTS execution_process ON execution (process_id);
+CREATE INDEX IF NOT EXISTS execution_name ON execution (kind, name);
+"""
+_ADDED = {
+    "process": {"parent_id": "TEXT", "super_execution": "TEXT", "start_activity": "TEXT", "due": "REAL"},
+    "task": {"users": "TEXT NOT NULL DEFAULT '[]'", "item": "TEXT"},
+}
+"""Columns that a memory written by an earlier version lacks."""
 
 
 class State:
@@ -59,6 +76,12 @@ class State:
         self._database.execute("PRAGMA synchronous = FULL")
         self._database.execute("PRAGMA foreign_keys = ON")
         self._database.executescript(_SCHEMA)
+        for table, columns in _ADDED.items():
+            present = {row["name"] for row in self._database.execute(f"PRAGMA table_info ({table})")}
+            for name, kind in columns.items():
+                if name not in present:
+                    self._database.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
+        self._database.executescript(_INDEXES)
 
     def close(self) -> None:
         """Close the file."""
@@ -105,6 +128,15 @@ class State:
             f"UPDATE {table} SET {changes} WHERE id = ?",  # noqa: S608
             [*values.values(), row_id],
         )
+
+    def forget_executions(self, process_id: str) -> None:
+        """Forget what a process waited for."""
+        self._database.execute("DELETE FROM execution WHERE process_id = ?", (process_id,))
+
+    def delete_comment(self, process_id: str, comment_id: str) -> bool:
+        """Delete a process's comment; return whether it was there."""
+        found = self._database.execute("DELETE FROM comment WHERE process_id = ? AND id = ?", (process_id, comment_id))
+        return found.rowcount > 0
 
     def delete_tokens(self, before: float) -> None:
         """Forget tokens that expired."""

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from include.sandbox.http import HttpError, Reply, Request, json_reply
-from include.sandbox.opentext.engine import advance
 from include.sandbox.opentext.progress import Progress
 from include.sandbox.opentext.service import Subject
 from include.sandbox.opentext.shapes import bad_request, hal, missing, runtime_time
@@ -17,7 +16,6 @@ from include.sandbox.opentext.wire import (
     flag,
     forbidden,
     known_sort,
-    play,
     read_body,
     variable_items,
 )
@@ -67,27 +65,31 @@ class Tasks(Progress):
             "JOIN process ON process.id = process_id JOIN model ON model.id = model_id "
             "WHERE task.ended IS NULL ORDER BY task.created, task.rowid"
         )
-        rows = [row for row in rows if self._task_fits(row, request)]
+        family = self._family(request.one("processInstanceIdWithChildren"))
+        rows = [row for row in rows if self._task_fits(row, request, family)]
         column = {"createTime": "created", "name": "name", "priority": "priority"}.get(request.one("sort"), "created")
         rows.sort(key=lambda row: row[column], reverse=request.one("order") == "desc")
         return hal(request, "tasks", [self._task_json(row, request) for row in rows], page=True)
 
-    def _task_fits(self, row: Any, request: Request) -> bool:
-        groups = set(json.loads(row["groups"]))
+    def _task_fits(self, row: Any, request: Request, family: set[str]) -> bool:
+        groups, users = set(json.loads(row["groups"])), set(json.loads(row["users"]))
         checks: dict[str, Callable[[str], bool]] = {
             "name": lambda value: row["name"] == value,
             "assignee": lambda value: row["assignee"] == value,
             "owner": lambda value: row["owner"] == value,
             "unassigned": lambda value: (row["assignee"] is None) == (value == "true"),
             "processInstanceId": lambda value: row["process_id"] == value,
-            "processInstanceIdWithChildren": lambda value: row["process_id"] == value,
+            "processInstanceIdWithChildren": lambda value: row["process_id"] in family,
             "processInstanceBusinessKey": lambda value: row["business_key"] == value,
             "processDefinitionKey": lambda value: row["process_key"] == value,
             "candidateGroup": lambda value: row["assignee"] is None and value in groups,
             "candidateGroups": lambda value: row["assignee"] is None and bool(groups & set(value.split(","))),
-            "candidateUser": lambda value: row["assignee"] is None and bool(groups & self._groups(value)),
+            "candidateUser": lambda value: (
+                row["assignee"] is None and (value in users or bool(groups & self._groups(value)))
+            ),
             "candidateOrAssigned": lambda value: (
-                row["assignee"] == value or (row["assignee"] is None and bool(groups & self._groups(value)))
+                row["assignee"] == value
+                or (row["assignee"] is None and (value in users or bool(groups & self._groups(value))))
             ),
         }
         return all(fits(request.one(name)) for name, fits in checks.items() if name in request.query)
@@ -129,7 +131,7 @@ class Tasks(Progress):
         if action not in actions:
             raise bad_request(f"Invalid action: '{action}'.")
         if self._process(task["process_id"])["suspended"]:
-            raise HttpError(409, {"message": "Conflict", "exception": f"Task '{task['id']}' is suspended."})
+            raise self._suspended(f"Task '{task['id']}' is suspended.")
         actions[action](task, body, subject)
         # The body of the reply is not known; an empty one is the harder case for a client.
         return Reply(200)
@@ -145,7 +147,8 @@ class Tasks(Progress):
             raise forbidden("A task is claimed in one's own name only.")
         if not subject.person and not self.service_may_complete:
             raise forbidden("A service client may not claim tasks.")
-        if not self._groups(assignee) & set(json.loads(task["groups"])) and task["assignee"] != assignee:
+        candidate = assignee in json.loads(task["users"]) or self._groups(assignee) & set(json.loads(task["groups"]))
+        if not candidate and task["assignee"] != assignee:
             raise forbidden(f"'{assignee}' is not a candidate for the task.")
         self.state.update("task", task["id"], assignee=assignee, claimed=task["claimed"] or self.clock())
 
@@ -184,9 +187,7 @@ class Tasks(Progress):
             item = {"name": task["outcome_variable"], "type": "string", "value": str(outcome), "scope": "global"}
             self._set_variables(process["id"], [item], now)
         passing = {item["name"]: item.get("value") for item in variable_items(body.get("transientVariables") or [])}
-        values = {**self.state.values(process["id"]), **passing}
-        position = play(lambda: advance(process["engine"], task["engine_task"], values))
         self.state.update(
             "task", task["id"], ended=now, outcome=None if outcome is None else str(outcome), completer=subject.name
         )
-        self._stand(process["id"], position, values, now)
+        self._finish(task, now, passing)

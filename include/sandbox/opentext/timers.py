@@ -61,6 +61,8 @@ def read_schedule(kind: str, text: str, now: float) -> Schedule:
             f"timer: found the cycle {text!r}; allowed: R<times>/<duration>, R<times>/<start>/<duration>"
         )
     times = int(found["times"]) if found["times"] else -1
+    if _later(now, found["every"]) <= now:
+        raise InvalidInput(f"timer: the cycle {text!r} repeats without a pause")
     first = _moment(found["start"]) if found["start"] else _later(now, found["every"])
     return Schedule(first, found["every"], times)
 

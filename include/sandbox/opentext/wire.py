@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,7 +24,9 @@ __all__ = [
     "flag",
     "forbidden",
     "known_sort",
+    "like",
     "model_text",
+    "moment",
     "play",
     "read_body",
     "type_of",
@@ -57,6 +61,20 @@ def known_sort(request: Request, columns: Sequence[str]) -> None:
         raise bad_request(f"Value for param 'sort' is not valid, '{chosen}' is not a valid property")
 
 
+def moment(text: str) -> float:
+    """Return a time of a parameter, in seconds since the epoch."""
+    try:
+        return datetime.fromisoformat(text.replace(" ", "+")).timestamp()
+    except ValueError as error:
+        raise bad_request(f"'{text}' is no valid date") from error
+
+
+def like(value: str | None, pattern: str) -> bool:
+    """Tell whether a text fits a pattern in which % stands for anything and _ for one character."""
+    parts = "".join({"%": ".*", "_": "."}.get(sign, re.escape(sign)) for sign in pattern)
+    return value is not None and re.fullmatch(parts, value, re.DOTALL) is not None
+
+
 def forbidden(text: str) -> HttpError:
     """Return 403 as Flowable's ``ErrorInfo`` has it."""
     return HttpError(403, {"message": "Forbidden", "exception": text})
@@ -65,6 +83,7 @@ def forbidden(text: str) -> HttpError:
 def assignment_links(task: Any) -> list[dict[str, str]]:
     """Return a task's assignments."""
     links = [{"type": "candidate", "group": group} for group in json.loads(task["groups"])]
+    links += [{"type": "candidate", "user": user} for user in json.loads(task["users"])]
     return [*links, *([{"type": "assignee", "user": task["assignee"]}] if task["assignee"] else [])]
 
 

@@ -1,0 +1,172 @@
+"""A picture of a process model with the places where one of its processes waits."""
+
+from __future__ import annotations
+
+import functools
+import io
+import textwrap
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import Any
+
+from include.bpmn.read import BPMN, parse
+
+__all__ = ["Shape", "draw", "lay_out"]
+
+_DI = "http://www.omg.org/spec/BPMN/20100524/DI"
+_DC = "http://www.omg.org/spec/DD/20100524/DC"
+_MARK, _LINE = "#c0392b", "#1c2430"
+_SIGNS = {"parallelGateway": "+", "inclusiveGateway": "O", "exclusiveGateway": "X", "eventBasedGateway": "*"}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An element's place; y grows downwards, as in BPMN DI."""
+
+    id: str
+    kind: str
+    name: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Return its middle."""
+        return self.x + self.width / 2, self.y + self.height / 2
+
+
+@functools.lru_cache(maxsize=64)
+def lay_out(xml: str, key: str) -> tuple[tuple[Shape, ...], tuple[tuple[str, str], ...]]:
+    """Return the shapes of a process and its flows ``(from, to)``: as the model draws them, else in columns.
+
+    :raises InvalidInput: the model is malformed.
+    """
+    root = parse(xml)
+    process = next(one for one in root.findall(f"{{{BPMN}}}process") if one.get("id") == key)
+    nodes = {
+        element.get("id"): element
+        for element in process.iter(f"{{{BPMN}}}*")
+        if _kind(element).endswith(("Event", "Task", "Gateway", "task", "callActivity", "subProcess"))
+    }
+    flows = tuple(
+        (flow.get("sourceRef"), flow.get("targetRef"))
+        for flow in process.iter(f"{{{BPMN}}}sequenceFlow")
+        if flow.get("sourceRef") in nodes and flow.get("targetRef") in nodes
+    )
+    drawn = _drawn(root)
+    places = drawn if set(nodes) <= set(drawn) else _columns(nodes, flows)
+    shapes = tuple(
+        Shape(name, _kind(element), element.get("name") or name, *places[name]) for name, element in nodes.items()
+    )
+    return shapes, flows
+
+
+def _kind(element: Any) -> str:
+    return str(element.tag).rpartition("}")[2]
+
+
+def _drawn(root: Any) -> dict[str, tuple[float, float, float, float]]:
+    places = {}
+    for shape in root.iter(f"{{{_DI}}}BPMNShape"):
+        bounds = shape.find(f"{{{_DC}}}Bounds")
+        if bounds is not None:
+            x, y, width, height = (float(bounds.get(name, "0")) for name in ("x", "y", "width", "height"))
+            places[shape.get("bpmnElement")] = (x, y, width, height)
+    return places
+
+
+def _columns(nodes: dict[str, Any], flows: tuple[tuple[str, str], ...]) -> dict[str, tuple[float, float, float, float]]:
+    """Put every element one column right of the first that leads to it."""
+    edges = [*flows, *((node.get("attachedToRef"), name) for name, node in nodes.items() if node.get("attachedToRef"))]
+    for name, node in nodes.items():
+        holder = node.getparent().get("id")
+        if holder in nodes and _kind(node) == "startEvent":
+            edges.append((holder, name))
+    column: dict[str, int] = {}
+    front = [name for name in nodes if not any(target == name for _, target in edges)] or list(nodes)[:1]
+    depth = 0
+    while front:
+        for name in front:
+            column.setdefault(name, depth)
+        reached = {target for source, target in edges if source in front}
+        front = [name for name in nodes if name in reached and name not in column]
+        depth += 1
+    used: dict[int, int] = {}
+    places = {}
+    for name, node in nodes.items():
+        at = column.get(name, depth)
+        row = used[at] = used.get(at, -1) + 1
+        width, height = _size(_kind(node))
+        places[name] = (at * 150 + (110 - width) / 2, row * 100 + (60 - height) / 2, width, height)
+    return places
+
+
+def _size(kind: str) -> tuple[float, float]:
+    if kind.endswith("Event"):
+        return 34.0, 34.0
+    return (44.0, 44.0) if kind.endswith("Gateway") else (110.0, 60.0)
+
+
+def draw(xml: str, key: str, marked: Set[str] = frozenset()) -> bytes:
+    """Return a PNG of a process, with the marked elements in red.
+
+    :raises InvalidInput: the model is malformed.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shapes, flows = lay_out(xml, key)
+    right = max(shape.x + shape.width for shape in shapes) + 30
+    left = min(shape.x for shape in shapes) - 30
+    top = min(shape.y for shape in shapes) - 40
+    bottom = max(shape.y + shape.height for shape in shapes) + 50
+    figure = Figure(figsize=((right - left) / 80, (bottom - top) / 80), dpi=80)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xlim(left, right)
+    axes.set_ylim(bottom, top)
+    axes.set_axis_off()
+    by_id = {shape.id: shape for shape in shapes}
+    for source, target in flows:
+        arrow = {"arrowstyle": "-|>", "color": "#667085", "shrinkA": 18, "shrinkB": 18}
+        axes.annotate("", xy=by_id[target].centre, xytext=by_id[source].centre, arrowprops=arrow)
+    # The large first, so that what is inside a sub-process shows.
+    for shape in sorted(shapes, key=lambda one: -one.width * one.height):
+        _draw_shape(axes, shape, _MARK if shape.id in marked else _LINE)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Title": key})
+    return buffer.getvalue()
+
+
+def _draw_shape(axes: Any, shape: Shape, colour: str) -> None:
+    from matplotlib.patches import Circle, FancyBboxPatch, Polygon
+
+    width = 3.0 if colour == _MARK else (2.5 if shape.kind == "endEvent" else 1.2)
+    x, y = shape.centre
+    style: dict[str, Any] = {
+        "facecolor": "#fbe5e3" if colour == _MARK else "white",
+        "edgecolor": colour,
+        "linewidth": width,
+    }
+    below = y + shape.height / 2 + 12
+    if shape.kind.endswith("Event"):
+        axes.add_patch(Circle((x, y), shape.width / 2, zorder=3, **style))
+        _write(axes, x, below, shape.name, colour)
+    elif shape.kind.endswith("Gateway"):
+        half = shape.width / 2
+        corners = [(x, y - half), (x + half, y), (x, y + half), (x - half, y)]
+        axes.add_patch(Polygon(corners, zorder=2, **style))
+        axes.text(x, y, _SIGNS.get(shape.kind, ""), ha="center", va="center", zorder=4, color=colour)
+        _write(axes, x, below, shape.name, colour)
+    else:
+        box = FancyBboxPatch(
+            (shape.x, shape.y), shape.width, shape.height, boxstyle="round,pad=0,rounding_size=8", zorder=2, **style
+        )
+        axes.add_patch(box)
+        _write(axes, x, y, shape.name, colour)
+
+
+def _write(axes: Any, x: float, y: float, text: str, colour: str) -> None:
+    axes.text(x, y, "\n".join(textwrap.wrap(text, 16)), ha="center", va="center", fontsize=7, zorder=5, color=colour)
