@@ -80,14 +80,17 @@ def set_hashes(task: Mapping[str, Any], overwrite: bool = False) -> dict[str, An
 
 
 def _digest(task: Mapping[str, Any], prefix: str, keys: Sequence[str]) -> int:
-    counted = _without_ignored(task)
     # Presence decides, not truth: an empty list of spans is hashed too.
-    parts = [f"{key}={_serialise(counted[key])}" for key in keys if key in counted]
-    body = "".join(parts) if parts else _serialise(counted)
+    parts = [
+        f"{key}={_serialise(_without_ignored(task[key]))}" for key in keys if key in task and key not in IGNORE_KEYS
+    ]
+    body = "".join(parts) if parts else _serialise(_without_ignored(task))
     return mmh3.hash((prefix + body).encode("utf-8"), 0, signed=True)
 
 
 def _without_ignored(value: Any) -> Any:
+    if type(value) is str:
+        return value
     if isinstance(value, Mapping):
         return {key: _without_ignored(inner) for key, inner in value.items() if key not in IGNORE_KEYS}
     if isinstance(value, (list, tuple)):
@@ -95,5 +98,4 @@ def _without_ignored(value: Any) -> Any:
     return value
 
 
-def _serialise(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+_serialise = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode

@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+import orjson
+
 __all__ = ["SHORT", "canonical_json", "canonical_text", "digest_of", "effect_key", "sha256_hex"]
 
 SHORT = 12
@@ -18,7 +20,12 @@ def canonical_json(value: Any) -> bytes:
 
     :raises TypeError: for a float, whose text is not the same on every platform, and for anything JSON cannot hold.
     """
-    _refuse_floats(value)
+    if _refuse_floats(value):
+        try:
+            return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        except orjson.JSONEncodeError:
+            # A number above 64 bits, or half of a surrogate pair: json writes the one and names the other.
+            pass
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8")
 
 
@@ -47,14 +54,28 @@ def effect_key(use_case: str, project: str, subject: str, digest: str, attempt: 
     return digest_of([use_case, project, subject, digest, attempt])
 
 
-def _refuse_floats(value: Any) -> None:
+_SCALARS = (str, int, bool, type(None))
+
+
+def _refuse_floats(value: Any) -> bool:
+    """Tell whether a value is made of JSON's own types alone, for which orjson writes the same bytes as json."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return True
     if isinstance(value, float):
         raise TypeError(f"a digested value holds the float {value!r}: write it as a string or an integer")
     if isinstance(value, dict):
+        plain = kind is dict
         for key, inner in value.items():
-            if not isinstance(key, str):
-                raise TypeError(f"a digested object has the key {key!r}: keys are strings")
-            _refuse_floats(inner)
-    elif isinstance(value, (list, tuple)):
+            if type(key) is not str:
+                if not isinstance(key, str):
+                    raise TypeError(f"a digested object has the key {key!r}: keys are strings")
+                plain = False
+            plain &= _refuse_floats(inner)
+        return plain
+    if isinstance(value, (list, tuple)):
+        plain = kind is list or kind is tuple
         for inner in value:
-            _refuse_floats(inner)
+            plain &= _refuse_floats(inner)
+        return plain
+    return False

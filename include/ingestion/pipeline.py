@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,12 +26,18 @@ SOURCES_IN_TASK = 100
 """How many sources a task itself carries; ``sources.jsonl`` lists all of them."""
 
 _TABLES = """
-CREATE TABLE task (number INTEGER PRIMARY KEY, id TEXT UNIQUE, file TEXT, line INT, content TEXT);
-CREATE TABLE source (number INTEGER PRIMARY KEY, task TEXT, file TEXT, record TEXT, sha256 TEXT, line INT);
-CREATE INDEX source_task ON source (task);
-CREATE INDEX source_record ON source (file, record);
+CREATE TABLE task (number INTEGER PRIMARY KEY, id TEXT UNIQUE, content TEXT, copies INT DEFAULT 1);
+CREATE TABLE source (number INTEGER PRIMARY KEY, task TEXT, file TEXT, record TEXT, sha256 TEXT);
 CREATE TABLE bad (number INTEGER PRIMARY KEY, entry TEXT);
 """
+_CACHE = "PRAGMA cache_size=-32768;"
+"""32 MB of the index stay in memory, which is what its random order costs; the rest is on disk."""
+
+_AT_ONCE = 500
+"""How many records go into the index together, and of how many it is asked together whether they are known."""
+
+_HELD_CHARACTERS = 4 << 20
+"""Fewer go together when they are this long."""
 
 
 @dataclass
@@ -74,7 +80,7 @@ def ingest(
         tempfile.TemporaryDirectory(prefix="ingest-") as folder,
         closing(sqlite3.connect(str(Path(folder) / "batch.db"), isolation_level=None)) as index,
     ):
-        index.executescript("PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF;" + _TABLES)
+        index.executescript("PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF;" + _CACHE + _TABLES)
         counts = dict.fromkeys(("files", "bad_files", "records", "tasks", "duplicates", "known", "bad"), 0)
         found = Ingested(staging / "tasks.jsonl", staging / "sources.jsonl", staging / "bad.jsonl", counts)
         for file in sorted(files, key=lambda one: one.relative):
@@ -86,13 +92,16 @@ def ingest(
 def _take(project: Project, file: SourceFile, index: sqlite3.Connection, found: Ingested) -> None:
     source = project.source
     index.execute("BEGIN")
+    (before,) = index.execute("SELECT coalesce(max(number), 0) FROM source").fetchone()
+    kept = _Kept(index)
     try:
         for record in read(
             file,
             max_record_kilobytes=source.max_record_kilobytes,
             max_file_megabytes=source.max_file_megabytes,
         ):
-            _keep(project, file, record, index)
+            _keep(project, file, record, index, kept)
+        kept.flush()
         if fingerprint(file.path)[1] != file.mark:
             raise _Changed
     except (_Changed, OSError) as error:
@@ -109,8 +118,7 @@ def _take(project: Project, file: SourceFile, index: sqlite3.Connection, found: 
     index.execute("COMMIT")
     found.counts["files"] += 1
     twice = index.execute(
-        "SELECT count(*) FROM (SELECT 1 FROM source WHERE file = ? GROUP BY record HAVING count(*) > 1)",
-        (file.relative,),
+        "SELECT count(*) FROM (SELECT 1 FROM source WHERE number > ? GROUP BY record HAVING count(*) > 1)", (before,)
     ).fetchone()[0]
     if twice:
         found.findings.append(
@@ -125,7 +133,38 @@ class _Changed(Exception):
     pass
 
 
-def _keep(project: Project, file: SourceFile, record: Record | BadRecord, index: sqlite3.Connection) -> None:
+class _Kept:
+    """Tasks and sources on their way into the index, some hundred at a time."""
+
+    def __init__(self, index: sqlite3.Connection) -> None:
+        self._index = index
+        self._tasks: list[tuple[str, str]] = []
+        self._sources: list[tuple[str, str, str, str]] = []
+        self._held = 0
+
+    def add(self, name: str, task: Mapping[str, Any], file: str, record: Record) -> None:
+        content = _encode(task)
+        self._tasks.append((name, content))
+        self._sources.append((name, file, record.record_id, record.sha256))
+        self._held += len(content)
+        if len(self._tasks) >= _AT_ONCE or self._held >= _HELD_CHARACTERS:
+            self.flush()
+
+    def flush(self) -> None:
+        self._index.executemany(
+            "INSERT INTO task (id, content) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET copies = copies + 1",
+            self._tasks,
+        )
+        self._index.executemany("INSERT INTO source (task, file, record, sha256) VALUES (?, ?, ?, ?)", self._sources)
+        self._tasks, self._sources, self._held = [], [], 0
+
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def _keep(
+    project: Project, file: SourceFile, record: Record | BadRecord, index: sqlite3.Connection, kept: _Kept
+) -> None:
     if isinstance(record, BadRecord):
         _reject(index, _entry(project, file, record))
         return
@@ -137,15 +176,7 @@ def _keep(project: Project, file: SourceFile, record: Record | BadRecord, index:
         bad = BadRecord(record.line, str(error), record.sha256, record.content.get("text"), record.record_id)
         _reject(index, _entry(project, file, bad))
         return
-    name = task["labelops"]["task_id"]
-    index.execute(
-        "INSERT OR IGNORE INTO task (id, file, line, content) VALUES (?, ?, ?, ?)",
-        (name, file.relative, record.line, json.dumps(task, ensure_ascii=False)),
-    )
-    index.execute(
-        "INSERT INTO source (task, file, record, sha256, line) VALUES (?, ?, ?, ?, ?)",
-        (name, file.relative, record.record_id, record.sha256, record.line),
-    )
+    kept.add(task["labelops"]["task_id"], task, file.relative, record)
 
 
 def _entry(project: Project, file: SourceFile, bad: BadRecord) -> dict[str, Any]:
@@ -163,15 +194,13 @@ def _reject(index: sqlite3.Connection, entry: dict[str, Any]) -> None:
 
 def _stage(index: sqlite3.Connection, known: Callable[[list[str]], Iterable[str]] | None, found: Ingested) -> None:
     counts = found.counts
+    if index.execute("SELECT 1 FROM task WHERE copies > 1 LIMIT 1").fetchone():
+        index.execute("CREATE INDEX source_task ON source (task)")
     with atomic_file(found.tasks) as out:
-        for names in _blocks(index):
-            there = set(known(names)) if known else set()
-            for name in names:
-                if name in there:
-                    counts["known"] += 1
-                    continue
-                out.write(_merged(index, name))
-                counts["tasks"] += 1
+        for name, content, copies in _fresh(index, known, counts):
+            # A task of one record was stored as it is staged.
+            out.write((content if copies == 1 else _merged(index, name, content)).encode("utf-8") + b"\n")
+            counts["tasks"] += 1
     with atomic_file(found.sources) as out:
         for task, file, record, digest in index.execute(
             "SELECT task, file, record, sha256 FROM source ORDER BY number"
@@ -185,20 +214,28 @@ def _stage(index: sqlite3.Connection, known: Callable[[list[str]], Iterable[str]
     counts["duplicates"] = counts["records"] - counts["tasks"] - counts["known"]
 
 
-def _blocks(index: sqlite3.Connection) -> Iterator[list[str]]:
+def _fresh(
+    index: sqlite3.Connection, known: Callable[[list[str]], Iterable[str]] | None, counts: dict[str, int]
+) -> Iterator[tuple[str, str, int]]:
+    """Yield ``(task id, task, number of records)`` in the order of files and lines, those that are known left out."""
     last = 0
     while block := index.execute(
-        "SELECT number, id FROM task WHERE number > ? ORDER BY number LIMIT 500", (last,)
+        "SELECT number, id FROM task WHERE number > ? ORDER BY number LIMIT ?", (last, _AT_ONCE)
     ).fetchall():
+        there = set(known([name for _, name in block])) if known else set()
+        counts["known"] += len(there.intersection(name for _, name in block))
+        tasks = "SELECT id, content, copies FROM task WHERE number > ? AND number <= ? ORDER BY number"
+        # One by one: five hundred of the largest records would not fit into memory.
+        for name, content, copies in index.execute(tasks, (last, block[-1][0])):
+            if name not in there:
+                yield name, content, copies
         last = block[-1][0]
-        yield [name for _, name in block]
 
 
-def _merged(index: sqlite3.Connection, name: str) -> bytes:
-    (content,) = index.execute("SELECT content FROM task WHERE id = ?", (name,)).fetchone()
+def _merged(index: sqlite3.Connection, name: str, content: str) -> str:
     rows = index.execute(
         "SELECT file, record, sha256 FROM source WHERE task = ? ORDER BY number LIMIT ?", (name, SOURCES_IN_TASK)
     )
     task = json.loads(content)
     task["labelops"]["sources"] = [{"file": file, "record": record, "sha256": digest} for file, record, digest in rows]
-    return json.dumps(task, ensure_ascii=False, sort_keys=False).encode("utf-8") + b"\n"
+    return _encode(task)

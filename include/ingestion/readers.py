@@ -10,6 +10,7 @@ import csv
 import gzip
 import hashlib
 import json
+import re
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -144,7 +145,8 @@ def _read_json_lines(file: SourceFile, stream: IO[bytes], limit: int) -> Iterato
         if not text.strip():
             continue
         try:
-            value = json.loads(text, parse_constant=_refuse_constant)
+            # A byte order mark in the middle of a file is named as such by `loads` alone.
+            value = json.loads(text) if text.startswith("\ufeff") else _DECODER.decode(text)
         except (ValueError, RecursionError) as error:
             where = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
             why = error.msg if isinstance(error, json.JSONDecodeError) else str(error).partition("\n")[0]
@@ -159,6 +161,9 @@ def _read_json_lines(file: SourceFile, stream: IO[bytes], limit: int) -> Iterato
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _read_table(file: SourceFile, stream: IO[bytes], limit: int) -> Iterator[Record | BadRecord]:
@@ -335,12 +340,15 @@ def _text_problem(value: Mapping[str, Any], name: str, limit: int) -> str | None
     return None
 
 
+_NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+
+
 def _characters(text: str) -> str | None:
-    for place, character in enumerate(text):
-        code = ord(character)
-        if (code < 32 and character not in "\t\n\r") or code == 127 or 0xD800 <= code <= 0xDFFF:
-            return f"character {place + 1} is U+{code:04X}, a control character or half of a pair; allowed: text"
-    return None
+    found = _NO_TEXT.search(text)
+    if found is None:
+        return None
+    place, code = found.start() + 1, ord(found[0])
+    return f"character {place} is U+{code:04X}, a control character or half of a pair; allowed: text"
 
 
 def _plain(value: Any) -> bool:

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import date
+from enum import Enum
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -14,6 +17,14 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
+
+
+class Name(str):
+    __slots__ = ()
+
+
+class Colour(Enum):
+    RED = "red"
 
 
 def shuffled(value: object) -> object:
@@ -50,3 +61,26 @@ def test_an_effect_key_depends_on_every_part() -> None:
     keys.add(effect_key(*parts[:4], 2))  # type: ignore[arg-type]
     assert len(keys) == 6
     assert effect_key("a", "bc", "d", "e") != effect_key("ab", "c", "d", "e")
+
+
+@given(VALUES)
+def test_the_bytes_are_those_of_the_standard_library(value: object) -> None:
+    said = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert canonical_json(value) == said.encode()
+
+
+@pytest.mark.parametrize("value", [{"z": 2**70, "a": -(2**64)}, [Name("x"), {Name("k"): (1, True)}], "\x7f\u2028\x1f"])
+def test_unusual_values_have_the_same_bytes_too(value: object) -> None:
+    said = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert canonical_json(value) == said.encode()
+
+
+@pytest.mark.parametrize("value", [UUID(int=0), date(2026, 1, 1), Colour.RED, {"a": [UUID(int=0)]}, b"x"])
+def test_what_json_cannot_hold_is_refused(value: object) -> None:
+    with pytest.raises(TypeError):
+        canonical_json(value)
+
+
+def test_half_a_surrogate_pair_is_refused() -> None:
+    with pytest.raises(UnicodeEncodeError):
+        canonical_json(["\ud800"])

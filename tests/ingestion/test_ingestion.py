@@ -8,12 +8,14 @@ import io
 import json
 import os
 import tracemalloc
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from include.annotation.tasks import build_task
 from include.base.errors import InvalidInput
 from include.base.store import Store
 from include.ingestion import quarantine
@@ -253,6 +255,49 @@ def test_a_file_that_changes_or_breaks_while_read_leaves_nothing(tmp_path, proje
     assert found.counts["tasks"] == 0
     assert found.counts["bad_files"] == 1
     assert fingerprint(place / "a.txt")[1] != files[0].mark
+
+
+def test_what_is_staged_is_each_task_with_the_sources_it_was_made_from(tmp_path, project):
+    place = tmp_path / "in"
+    place.mkdir()
+    texts = [f"Text {number % 700} {'ü' * (number % 5)}" for number in range(1600)]
+    (place / "a.txt").write_text("".join(f"{text}\n" for text in texts[:900]), "utf-8")
+    (place / "b.txt").write_text("".join(f"{text}\n" for text in texts[900:]), "utf-8")
+    # What a file says that breaks off later is taken back, and other files' tasks are as if it had never been there.
+    broken = "".join(f"{text}\n" for text in [*texts[:800], *("only here" for _ in range(5))])
+    (place / "broken.txt.gz").write_bytes(gzip.compress(broken.encode() + os.urandom(90_000).hex().encode())[:-30])
+    project = with_routes(project, SourceRoute(match="*"))
+    found = ingest(project, scan(place, project.source.routes).new_or_changed, known=None, staging=tmp_path / "out")
+    assert (found.counts["bad_files"], found.counts["records"]) == (1, 1600)
+
+    first: dict[str, tuple[str, int]] = {}
+    origins: dict[str, list[dict[str, str]]] = {}
+    for number, text in enumerate(texts):
+        name, line = ("a.txt", number + 1) if number < 900 else ("b.txt", number - 899)
+        first.setdefault(text, (name, line))
+        digest = sha256(text.encode()).hexdigest()
+        origins.setdefault(text, []).append({"file": name, "record": str(line), "sha256": digest})
+    expected = [
+        build_task(project, content={"text": text}, meta={"source": f"{name}:{line}"}, sources=origins[text])
+        for text, (name, line) in first.items()
+    ]
+    assert found.tasks.read_bytes().splitlines() == [json.dumps(task, ensure_ascii=False).encode() for task in expected]
+
+
+def test_memory_is_bounded_by_the_largest_record_not_by_their_number(tmp_path, project):
+    place = tmp_path / "in"
+    place.mkdir()
+    with (place / "a.txt").open("w") as out:
+        for number in range(400):
+            out.write(f"{number} {'x' * 200_000}\n")
+    project = with_routes(project, SourceRoute(match="*"))
+    files = scan(place, project.source.routes).new_or_changed
+    tracemalloc.start()
+    try:
+        assert ingest(project, files, known=None, staging=tmp_path / "out").counts["tasks"] == 400
+        assert tracemalloc.get_traced_memory()[1] < 24 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_repeated_record_ids_are_kept_and_reported(tmp_path, project):
