@@ -193,7 +193,7 @@ def test_a_state_can_be_set_and_cleared(send: Send) -> None:
     assert send("GET", f"/wiki/api/v2/pages/{page['id']}").json()["version"]["number"] == 3
 
 
-@pytest.mark.parametrize("cql", ["", "label", 'label = "x" or space = "DS"', 'owner = "x"', 'label = "x" and'])
+@pytest.mark.parametrize("cql", ["", "label", 'label = "x" nor space = "DS"', 'owner = "x"', 'label = "x" and'])
 def test_cql_that_is_not_played_is_refused(send: Send, cql: str) -> None:
     assert send("GET", "/wiki/rest/api/content/search", params={"cql": cql}).status_code == 400
 

@@ -11,14 +11,20 @@ from collections.abc import Iterator
 
 from include.sandbox.confluence.database import Database
 
-__all__ = ["ancestors", "may", "named"]
+__all__ = ["HIDDEN", "ancestors", "may", "named"]
+
+HIDDEN = """(with recursive closed(id) as (select page_id from restrictions r where operation = 'read' and not exists
+    (select 1 from restrictions x where x.page_id = r.page_id and x.operation = 'read' and (x.kind = 'user' and
+    x.subject = ? or x.kind = 'group' and x.subject in (select group_name from members where account_id = ?)))
+    union select tree.id from tree join closed on tree.parent_id = closed.id) select id from closed)"""
+"""The ids of what an account may not read, as a subquery; its two values are both the account's id."""
 
 
 def ancestors(database: Database, page_id: int) -> list[int]:
-    """Return the ids of the pages above, the top one first."""
+    """Return the ids of the pages (and folders) above, the top one first."""
     found: list[int] = []
     while True:
-        row = database.row("select parent_id from pages where id = ?", (found[-1] if found else page_id,))
+        row = database.row("select parent_id from tree where id = ?", (found[-1] if found else page_id,))
         if row is None or row["parent_id"] is None or row["parent_id"] in found:
             return found[::-1]
         found.append(row["parent_id"])

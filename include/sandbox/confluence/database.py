@@ -49,6 +49,11 @@ create table if not exists members (group_name text not null, account_id text no
     primary key (group_name, account_id)) without rowid;
 create table if not exists restrictions (page_id integer not null, operation text not null, kind text not null,
     subject text not null, primary key (page_id, operation, kind, subject)) without rowid;
+create table if not exists folders (id integer primary key, space_id integer not null, title text not null,
+    status text not null, parent_id integer, author_id text not null, created integer not null);
+create view if not exists tree as
+    select id, space_id, title, status, parent_id, 'page' as kind from pages
+    union all select id, space_id, title, status, parent_id, 'folder' from folders;
 create table if not exists tasks (id integer primary key, page_id integer not null, local_id text not null,
     status text not null, body text not null, created_by text not null, assigned_to text, completed_by text,
     created integer not null, updated integer not null, due text, completed integer, unique (page_id, local_id));

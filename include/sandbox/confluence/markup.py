@@ -14,7 +14,20 @@ from typing import Any
 
 from lxml import etree
 
-__all__ = ["AC", "RI", "Malformed", "Task", "attribute", "name_of", "parse", "rewrite", "serialise", "tasks", "tick"]
+__all__ = [
+    "AC",
+    "RI",
+    "Malformed",
+    "Task",
+    "attribute",
+    "mark",
+    "name_of",
+    "parse",
+    "rewrite",
+    "serialise",
+    "tasks",
+    "tick",
+]
 
 AC = "http://atlassian.com/content"
 RI = "http://atlassian.com/resource/identifier"
@@ -121,6 +134,34 @@ def tick(body: str, local_id: str, status: str) -> str:
                 mark = etree.SubElement(element, f"{{{AC}}}task-status")
             mark.text = status
     return serialise(root)
+
+
+def mark(body: str, words: str, index: int, reference: str) -> tuple[str, int]:
+    """Return a stored body with a marker of an inline comment around one occurrence of words, and how many there are.
+
+    Words that go across elements are not found.
+    """
+    root = parse(body)
+    places = []
+    for element in root.iter(etree.Element):
+        for tail, text in ((False, element.text), (True, element.tail)):
+            start = (text or "").find(words)
+            while start >= 0:
+                places.append((element, tail, start))
+                start = (text or "").find(words, start + len(words))
+    if index < len(places):
+        element, tail, start = places[index]
+        text = element.tail if tail else element.text
+        marker = etree.Element(f"{{{AC}}}inline-comment-marker", {f"{{{AC}}}ref": reference})
+        marker.text, marker.tail = words, text[start + len(words) :]
+        if tail:
+            element.tail = text[:start]
+            parent = element.getparent()
+            parent.insert(parent.index(element) + 1, marker)
+        else:
+            element.text = text[:start]
+            element.insert(0, marker)
+    return serialise(root), len(places)
 
 
 def name_of(element: Any) -> str:

@@ -10,7 +10,6 @@ rewritten) follows reports of the live service. Where nobody has established a b
 from __future__ import annotations
 
 import base64
-import json
 import re
 import secrets
 import sqlite3
@@ -19,30 +18,46 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote_plus, urlencode
+from urllib.parse import urlencode
 
-from include.sandbox.confluence import markup, view
+from include.sandbox.confluence import access, discussion, markup, people, rights, search, tree, view
 from include.sandbox.confluence.database import Database, iso
+from include.sandbox.confluence.gateway import Gateway
+from include.sandbox.confluence.wire import (
+    LIST_FORMATS,
+    ONE_FORMATS,
+    PAGE_SORTS,
+    SELECT_PAGE,
+    V1,
+    V2,
+    as_utf8,
+    bad_v2,
+    base_of,
+    check_among,
+    cursor_of,
+    limit_of,
+    marks,
+    number_of,
+    object_in,
+    offset_of,
+    sent_property,
+    shape_attachment,
+    shape_label,
+    shape_page,
+    shape_property,
+    shape_space,
+    shape_state,
+    shape_task,
+    shape_v1_label,
+    shape_version,
+    stored_body,
+    v1_error,
+    v2_error,
+    wants_storage,
+)
 from include.sandbox.http import App, HttpError, Reply, Request, json_reply
 
 __all__ = ["ConfluenceStandIn", "SandboxUser"]
-
-V2 = "/wiki/api/v2"
-V1 = "/wiki/rest/api"
-MAX_PAGE_BYTES = 5 * 1024 * 1024
-LIST_FORMATS = ("storage", "atlas_doc_format")
-ONE_FORMATS = (*LIST_FORMATS, "view", "export_view", "anonymous_export_view", "styled_view", "editor")
-PAGE_SORTS = {
-    "id": "p.id",
-    "created-date": "p.created",
-    "modified-date": "p.modified",
-    "title": "p.title",
-}
-SELECT_PAGE = (
-    "select p.*, v.body, v.author_id as version_author, v.created as version_created, v.message, s.key as space_key,"
-    " s.homepage_id from pages p join versions v on v.page_id = p.id and v.number = p.version"
-    " join spaces s on s.id = p.space_id"
-)
 
 
 @dataclass(frozen=True)
@@ -53,19 +68,6 @@ class SandboxUser:
     name: str
     email: str
     token: str
-
-
-def _v2_error(status: int, code: str, title: str, detail: str | None = None) -> HttpError:
-    return HttpError(status, {"errors": [{"status": status, "code": code, "title": title, "detail": detail}]})
-
-
-def _v1_error(status: int, message: str) -> HttpError:
-    data = {"authorized": status != 403, "valid": status != 400, "errors": [], "successful": False}
-    return HttpError(status, {"statusCode": status, "data": data, "message": message})
-
-
-def _bad(title: str, detail: str | None = None) -> HttpError:
-    return _v2_error(400, "INVALID_REQUEST_PARAMETER", title, detail)
 
 
 class _ConfluenceApp(App):
@@ -82,6 +84,7 @@ class _ConfluenceApp(App):
             # As the service takes it from publishers that write `/pages/`.
             request = replace(request, path=request.path.rstrip("/"))
         with stand_in.database.transaction():
+            request = stand_in.through_gateway(request)
             stand_in.sign_in(request)
             headers = stand_in.count_request(request)
             reply = super().handle(request)
@@ -93,8 +96,10 @@ class ConfluenceStandIn:
     """A Confluence site on this machine.
 
     Switches for tests: ``edits_clear_state`` (whether an ordinary edit drops the content state, which nobody has
-    established for the service), ``hidden_reads`` (how many reads a new page answers with 404), ``search_lag_seconds``,
-    and :meth:`limit_rate`. ``app.faults`` holds what goes wrong on the wire.
+    established for the service), ``hidden_reads`` (how many reads a new page answers with 404), ``stale_reads`` (how
+    many reads after a write still show the version before it), ``archive_looks`` (how many reads an archived page stays
+    current), ``search_lag_seconds``, and :meth:`limit_rate`. ``gateway`` has the tokens with scopes; ``app.faults`` is
+    what goes wrong on the wire.
 
     :param state: folder of the database; None keeps everything in memory.
     :param users: who can sign in; kept in the database.
@@ -107,6 +112,13 @@ class ConfluenceStandIn:
         self.edits_clear_state = False
         self.hidden_reads = 0
         self.search_lag_seconds = 0.0
+        self.archive_looks = 0
+        self.stale_reads = 0
+        self._archiving: dict[int, int] = {}
+        self._stale: dict[int, int] = {}
+        self.me: str | None = None
+        """Account of the request being answered; there is one at a time."""
+        self.gateway = Gateway()
         self._hidden: dict[int, int] = {}
         self._media: dict[str, int] = {}
         self._limit: tuple[int, float] | None = None
@@ -144,12 +156,20 @@ class ConfluenceStandIn:
         self._limit = None if requests is None else (requests, seconds)
         self._window.clear()
 
+    def through_gateway(self, request: Request) -> Request:
+        """Return a request to the gateway as the site gets it; any other as it is."""
+        return self.gateway.pass_on(request)
+
     def sign_in(self, request: Request) -> None:
         """Refuse an API request without a known credential, as each API does: v2 with a bare 404, v1 with 403."""
-        if request.path.startswith((V1, V2)) and self._account(request) is None:
+        if not request.path.startswith((V1, V2)):
+            return
+        account = self._account(request)
+        self.me = None if account is None else str(account["account_id"])
+        if account is None:
             if request.path.startswith(V2):
-                raise _v2_error(404, "NOT_FOUND", "Not Found")
-            raise _v1_error(403, "Current user not permitted to use Confluence")
+                raise v2_error(404, "NOT_FOUND", "Not Found")
+            raise v1_error(403, "Current user not permitted to use Confluence")
 
     def count_request(self, request: Request) -> dict[str, str]:
         """Return the rate limit's headers.
@@ -176,6 +196,8 @@ class ConfluenceStandIn:
 
     def _account(self, request: Request) -> sqlite3.Row | None:
         scheme, _, value = request.headers.get("authorization", "").partition(" ")
+        if self.gateway.account(request):
+            return self.database.row("select * from users where account_id = ?", (self.gateway.account(request),))
         if scheme == "Bearer":
             return self.database.row("select * from users where token = ?", (value,))
         try:
@@ -223,8 +245,6 @@ class ConfluenceStandIn:
             ("PUT", page, self._update_page),
             ("DELETE", page, self._delete_page),
             ("GET", f"{page}/versions", self._list_versions),
-            ("GET", f"{page}/direct-children", self._list_children),
-            ("GET", f"{page}/children", self._list_children),
             ("GET", f"{page}/labels", self._list_labels),
             ("GET", f"{page}/attachments", self._list_attachments),
             *(
@@ -240,13 +260,9 @@ class ConfluenceStandIn:
             ),
             ("GET", f"{V2}/attachments/{{id}}", self._get_attachment),
             ("DELETE", f"{V2}/attachments/{{id}}", self._delete_attachment),
-            ("GET", f"{page}/footer-comments", self._list_comments),
-            ("POST", f"{V2}/footer-comments", self._create_comment),
             ("GET", f"{V2}/tasks", self._list_tasks),
             ("GET", f"{V2}/tasks/{{id}}", self._get_task),
             ("PUT", f"{V2}/tasks/{{id}}", self._update_task),
-            ("GET", f"{V1}/user/current", self._current_user),
-            ("GET", f"{V1}/content/search", self._search),
             ("POST", f"{content}/label", self._add_labels),
             ("DELETE", f"{content}/label", self._delete_label),
             ("GET", f"{content}/state", self._get_state),
@@ -257,17 +273,20 @@ class ConfluenceStandIn:
             ("PUT", file, self._rename_attachment),
             ("POST", f"{file}/data", self._update_attachment),
             ("GET", f"{file}/download", self._download),
+            ("GET", "/_edge/tenant_info", self.gateway.tenant_info),
             ("GET", "/_media/{token}", self._media_file),
             ("GET", "/_sandbox/snapshot", lambda request: json_reply(self._snapshot())),
             ("GET", "/_view/attachments/{id}", self._view_attachment),
         ]
+        for area in (tree.Tree, people.People, rights.Rights, discussion.Discussion, search.Search):
+            routes += area(self).routes()
         for method, template, handler in routes:
             self.app.route(method, template)(handler)
         view.add_routes(self.app, self.database)
 
     # --- lists -----------------------------------------------------------------------------------------------------
 
-    def _listing(
+    def listing(
         self,
         request: Request,
         sql: str,
@@ -277,14 +296,14 @@ class ConfluenceStandIn:
         default: int = 25,
     ) -> Reply:
         """Answer one page of a v2 list, with the next one's address in body and ``Link`` header."""
-        limit = _limit(request, default)
-        offset = _offset(request)
+        limit = limit_of(request, default)
+        offset = offset_of(request)
         rows = self.database.rows(f"{sql} limit ? offset ?", (*values, limit + 1, offset))
-        links = {"base": _base(request)}
+        links = {"base": base_of(request)}
         headers = {}
         if len(rows) > limit:
             query = {name: found for name, found in request.query.items() if name != "cursor"}
-            query |= {"limit": [str(limit)], "cursor": [_cursor(offset + limit)]}
+            query |= {"limit": [str(limit)], "cursor": [cursor_of(offset + limit)]}
             links["next"] = f"{request.path}?{urlencode(query, doseq=True)}"
             headers["Link"] = f'<{links["next"]}>; rel="next"'
         return json_reply({"results": [shape(row) for row in rows[:limit]], "_links": links}, headers=headers)
@@ -296,37 +315,43 @@ class ConfluenceStandIn:
         for name, column in (("keys", "key"), ("ids", "id")):
             wanted = request.many(name)
             if name in request.query:
-                where.append(f"{column} in ({_marks(wanted)})")
+                where.append(f"{column} in ({marks(wanted)})")
                 values += wanted
-        return self._listing(request, f"select * from spaces where {' and '.join(where)} order by id", values, _space)
+        return self.listing(
+            request, f"select * from spaces where {' and '.join(where)} order by id", values, shape_space
+        )
 
     def _get_space(self, request: Request) -> Reply:
-        return json_reply(_space(self._space_row(request.values["id"])))
+        return json_reply(shape_space(self.space_row(request.values["id"])))
 
-    def _space_row(self, space_id: Any) -> sqlite3.Row:
-        row = self.database.row("select * from spaces where id = ?", (_number(space_id),))
+    def space_row(self, space_id: Any) -> sqlite3.Row:
+        """Return a space by its id.
+
+        :raises HttpError: 404.
+        """
+        row = self.database.row("select * from spaces where id = ?", (number_of(space_id),))
         if row is None:
-            raise _v2_error(404, "NOT_FOUND", f"Cannot find a space with id [{space_id}]")
+            raise v2_error(404, "NOT_FOUND", f"Cannot find a space with id [{space_id}]")
         return row
 
     def _create_space(self, request: Request) -> Reply:
-        sent = _object(request)
+        sent = object_in(request)
         key, name = str(sent.get("key") or ""), str(sent.get("name") or "")
         if not re.fullmatch(r"[A-Za-z0-9]{1,255}", key) or not name:
-            raise _bad("A space needs a name, and a key of letters and digits")
+            raise bad_v2("A space needs a name, and a key of letters and digits")
         if self.database.row("select 1 from spaces where lower(key) = lower(?)", (key,)):
-            raise _v2_error(400, "BAD_REQUEST", "A space already exists with the same key")
+            raise v2_error(400, "BAD_REQUEST", "A space already exists with the same key")
         account, space_id = self._who(request), self.database.next_id()
         values = (space_id, key, name, None, account, self.database.now())
         self.database.write("insert into spaces values (?, ?, ?, ?, ?, ?)", values)
         homepage = self._insert_page(space_id, name, "<p />", None, account)
         self.database.write("update spaces set homepage_id = ? where id = ?", (homepage, space_id))
-        return json_reply(_space(self._space_row(space_id)), 201)
+        return json_reply(shape_space(self.space_row(space_id)), 201)
 
     # --- pages -----------------------------------------------------------------------------------------------------
 
     def _list_space_pages(self, request: Request) -> Reply:
-        space = self._space_row(request.values["id"])
+        space = self.space_row(request.values["id"])
         where, values = ["p.space_id = ?"], [space["id"]]
         if request.one("depth", "all") == "root":
             where.append("p.parent_id is null")
@@ -336,69 +361,99 @@ class ConfluenceStandIn:
         where, values = ["1"], []
         for name, column in (("id", "p.id"), ("space-id", "p.space_id")):
             if name in request.query:
-                wanted = [_number(item) for item in request.many(name)]
-                where.append(f"{column} in ({_marks(wanted)})")
+                wanted = [number_of(item) for item in request.many(name)]
+                where.append(f"{column} in ({marks(wanted)})")
                 values += wanted
         return self._page_listing(request, where, values)
 
     def _page_listing(self, request: Request, where: list[str], values: list[Any]) -> Reply:
         statuses = request.many("status") or ["current", "archived"]
-        _among("status", statuses, ("current", "archived", "deleted", "trashed"))
-        where = [*where, f"p.status in ({_marks(statuses)})"]
-        values = [*values, *statuses]
+        check_among("status", statuses, ("current", "archived", "deleted", "trashed"))
+        where = [*where, f"p.status in ({marks(statuses)})", f"p.id not in {access.HIDDEN}"]
+        values = [*values, *statuses, self.me, self.me]
         if "title" in request.query:
             where.append("lower(p.title) = lower(?)")
             values.append(request.one("title"))
         sort = request.one("sort", "id")
-        _among("sort", [sort.removeprefix("-")], tuple(PAGE_SORTS))
+        check_among("sort", [sort.removeprefix("-")], tuple(PAGE_SORTS))
         order = PAGE_SORTS[sort.removeprefix("-")] + (" desc" if sort.startswith("-") else "")
-        with_body = _body_format(request, LIST_FORMATS)
+        with_body = wants_storage(request, LIST_FORMATS)
         sql = f"{SELECT_PAGE} where {' and '.join(where)} order by {order}, p.id"
-        return self._listing(request, sql, values, lambda row: _page(row, with_body=with_body))
+        return self.listing(request, sql, values, lambda row: shape_page(row, with_body=with_body))
 
-    def _page_row(self, page_id: Any) -> sqlite3.Row:
-        row = self.database.row(f"{SELECT_PAGE} where p.id = ?", (_number(page_id),))
-        if row is None:
-            raise _v2_error(404, "NOT_FOUND", f"Cannot find a page with id [{page_id}]")
+    def page_row(self, page_id: Any, *, to: str = "read") -> sqlite3.Row:
+        """Return a page that the account may see, or also change (``to`` = update).
+
+        :raises HttpError: 404, as for a page that is not there.
+        """
+        row = self.database.row(f"{SELECT_PAGE} where p.id = ?", (number_of(page_id),))
+        if row is None or not access.may(self.database, row["id"], self.me, to):
+            raise v2_error(404, "NOT_FOUND", f"Cannot find a page with id [{page_id}]")
         return row
 
     def _get_page(self, request: Request) -> Reply:
-        row = self._page_row(request.values["id"])
+        row = self.page_row(request.values["id"])
         if self._hidden.get(row["id"], 0) > 0:
             self._hidden[row["id"]] -= 1
-            raise _v2_error(404, "NOT_FOUND", f"Cannot find a page with id [{row['id']}]")
-        shaped = _page(row, with_body=_body_format(request, ONE_FORMATS), base=_base(request))
-        if "version" in request.query and _number(request.one("version")) != row["version"]:
-            self._show_version(shaped, row["id"], _number(request.one("version")))
+            raise v2_error(404, "NOT_FOUND", f"Cannot find a page with id [{row['id']}]")
+        shaped = shape_page(row, with_body=wants_storage(request, ONE_FORMATS), base=base_of(request))
+        if self._archiving.get(row["id"], 0) > 0:
+            self._archiving[row["id"]] -= 1
+            shaped["status"] = "current"
+        if self._stale.get(row["id"], 0) > 0 and row["version"] > 1 and "version" not in request.query:
+            self._stale[row["id"]] -= 1
+            self._show_version(shaped, row["id"], row["version"] - 1)
+            shaped["status"] = "current"
+        if "version" in request.query and number_of(request.one("version")) != row["version"]:
+            self._show_version(shaped, row["id"], number_of(request.one("version")))
         return json_reply(shaped)
+
+    def archived(self, page_id: int) -> None:
+        """Take note that a page was archived, which shows after ``archive_looks`` reads."""
+        self._archiving[page_id] = self.archive_looks
 
     def _show_version(self, shaped: dict[str, Any], page_id: int, number: int) -> None:
         query = "select * from versions where page_id = ? and number = ?"
         old = self.database.row(query, (page_id, number))
         if old is None:
-            raise _v2_error(404, "NOT_FOUND", f"Cannot find version [{number}] of page with id [{page_id}]")
-        shaped |= {"title": old["title"], "status": "historical", "version": _version(old)}
+            raise v2_error(404, "NOT_FOUND", f"Cannot find version [{number}] of page with id [{page_id}]")
+        shaped |= {"title": old["title"], "status": "historical", "version": shape_version(old)}
         if shaped["body"]:
             shaped["body"] = {"storage": {"representation": "storage", "value": old["body"]}}
 
     def _create_page(self, request: Request) -> Reply:
-        sent = _object(request)
-        space = self._space_row(sent.get("spaceId", ""))
+        sent = object_in(request)
+        space = self.space_row(sent.get("spaceId", ""))
         status = sent.get("status", "current")
-        _among("status", [status], ("current",))
-        title = self._title(sent, space["id"], None)
-        body = _stored(sent)
+        check_among("status", [status], ("current",))
+        title = self.free_title(sent, space["id"], None)
+        body = stored_body(sent)
         parent = sent.get("parentId")
+        if parent is not None and request.one("root-level") == "true":
+            raise bad_v2("A page at the root of its space has no parentId")
         if parent is None and request.one("root-level") != "true":
             parent = space["homepage_id"]
-        if parent is not None and self._page_row(parent)["space_id"] != space["id"]:
-            raise _bad("The parent page is in another space")
-        page_id = self._insert_page(
-            space["id"], title, body, None if parent is None else _number(parent), self._who(request)
-        )
+        parent = None if parent is None else self.parent_row(parent, space["id"])["id"]
+        page_id = self._insert_page(space["id"], title, body, parent, self._who(request))
+        if request.one("private") == "true":
+            for operation in ("read", "update"):
+                values = (page_id, operation, "user", self.me)
+                self.database.write("insert into restrictions values (?, ?, ?, ?)", values)
         if self.hidden_reads:
             self._hidden[page_id] = self.hidden_reads
-        return json_reply(_page(self._page_row(page_id), with_body=True, base=_base(request)))
+        return json_reply(shape_page(self.page_row(page_id), with_body=True, base=base_of(request)))
+
+    def parent_row(self, parent_id: Any, space_id: int) -> sqlite3.Row:
+        """Return the page or folder below which something is to be.
+
+        :raises HttpError: there is none in the space that the account may see.
+        """
+        row = self.database.row("select * from tree where id = ?", (number_of(parent_id),))
+        if row is None or not access.may(self.database, row["id"], self.me, "read"):
+            raise v2_error(404, "NOT_FOUND", f"Cannot find a page with id [{parent_id}]")
+        if row["space_id"] != space_id:
+            raise bad_v2("The parent page is in another space")
+        return row
 
     def _insert_page(self, space_id: int, title: str, body: str, parent: int | None, account: str) -> int:
         page_id, now = self.database.next_id(), self.database.now()
@@ -422,17 +477,21 @@ class ConfluenceStandIn:
         row = self.database.row(sql, values)
         return 0 if row is None else int(row["n"])
 
-    def _title(self, sent: Mapping[str, Any], space_id: int, page_id: int | None) -> str:
+    def free_title(self, sent: Mapping[str, Any], space_id: int, page_id: int | None) -> str:
+        """Return the title that was sent.
+
+        :raises HttpError: it is no title, or another page of the space has it, archived ones too.
+        """
         title = sent.get("title")
         if not isinstance(title, str) or not title.strip() or len(title) > 255:
-            raise _bad("A page needs a title of at most 255 characters")
+            raise bad_v2("A page needs a title of at most 255 characters")
         taken = self.database.row(
             "select id from pages where space_id = ? and lower(title) = lower(?) and id is not ?"
             " and status in ('current', 'archived')",
             (space_id, title, page_id),
         )
         if taken:
-            raise _v2_error(
+            raise v2_error(
                 400,
                 "BAD_REQUEST",
                 "A page with this title already exists: A page already exists with the same TITLE in this space",
@@ -440,43 +499,44 @@ class ConfluenceStandIn:
         return title
 
     def _update_page(self, request: Request) -> Reply:
-        sent = _object(request)
+        sent = object_in(request)
         missing = [name for name in ("id", "status", "title", "body", "version") if not sent.get(name)]
         if missing:
-            raise _bad(f"Required field is missing: {', '.join(missing)}")
-        row = self._page_row(request.values["id"])
+            raise bad_v2(f"Required field is missing: {', '.join(missing)}")
+        row = self.page_row(request.values["id"], to="update")
         if str(sent["id"]) != str(row["id"]):
-            raise _bad("The id in the body is not the id in the path")
-        _among("status", [sent["status"]], ("current",))
+            raise bad_v2("The id in the body is not the id in the path")
+        check_among("status", [sent["status"]], ("current",))
         if sent.get("spaceId") not in (None, str(row["space_id"])):
-            raise _bad("Moving a page to another space is not supported")
+            raise bad_v2("Moving a page to another space is not supported")
         number = sent["version"].get("number") if isinstance(sent["version"], dict) else None
         if number != row["version"] + 1:
-            raise _v2_error(
+            raise v2_error(
                 409,
                 "CONFLICT",
                 "Version must be incremented when updating a page. "
                 f"Current Version: [{row['version']}]. Provided version: [{number}]",
             )
-        title = self._title(sent, row["space_id"], row["id"])
+        title = self.free_title(sent, row["space_id"], row["id"])
         # Restoring from the trash keeps the body, whatever was sent.
-        body = row["body"] if row["status"] == "trashed" else _stored(sent)
+        body = row["body"] if row["status"] == "trashed" else stored_body(sent)
         now = self.database.now()
         self.database.write("update pages set status = 'current' where id = ?", (row["id"],))
         if sent.get("parentId"):
-            parent = self._page_row(sent["parentId"])
+            parent = self.parent_row(sent["parentId"], row["space_id"])
             self.database.write("update pages set parent_id = ? where id = ?", (parent["id"], row["id"]))
         message = str(sent["version"].get("message") or "")
         self._publish(row["id"], title, body, self._who(request), message, now)
+        self._stale[row["id"]] = self.stale_reads
         if self.edits_clear_state:
             self.database.write("update pages set state_id = null, state_changed = null where id = ?", (row["id"],))
-        return json_reply(_page(self._page_row(row["id"]), with_body=True, base=_base(request)))
+        return json_reply(shape_page(self.page_row(row["id"]), with_body=True, base=base_of(request)))
 
     def _delete_page(self, request: Request) -> Reply:
-        row = self._page_row(request.values["id"])
+        row = self.page_row(request.values["id"], to="update")
         purge = request.one("purge") == "true"
         if purge != (row["status"] == "trashed"):
-            raise _v2_error(400, "BAD_REQUEST", "Only a trashed page can be purged, and only a current one trashed")
+            raise v2_error(400, "BAD_REQUEST", "Only a trashed page can be purged, and only a current one trashed")
         if not purge:
             statement = "update pages set status = 'trashed', parent_id = null where id = ?"
             self.database.write(statement, (row["id"],))
@@ -487,87 +547,56 @@ class ConfluenceStandIn:
         return Reply(204)
 
     def _list_versions(self, request: Request) -> Reply:
-        row = self._page_row(request.values["id"])
+        row = self.page_row(request.values["id"])
         sort = request.one("sort", "-modified-date")
-        _among("sort", [sort.removeprefix("-")], ("modified-date",))
+        check_among("sort", [sort.removeprefix("-")], ("modified-date",))
         order = "desc" if sort.startswith("-") else "asc"
         sql = f"select * from versions where page_id = ? order by number {order}"
-        return self._listing(request, sql, (row["id"],), _version)
+        return self.listing(request, sql, (row["id"],), shape_version)
 
-    def _list_children(self, request: Request) -> Reply:
-        row = self._page_row(request.values["id"])
-        sql = "select * from pages where parent_id = ? and status = 'current' order by id"
-        return self._listing(
-            request,
-            sql,
-            (row["id"],),
-            lambda child: {
-                "id": str(child["id"]),
-                "status": child["status"],
-                "title": child["title"],
-                "type": "page",
-                "spaceId": str(child["space_id"]),
-                "childPosition": child["id"],
-            },
-        )
-
-    # --- labels and search -----------------------------------------------------------------------------------------
+    # --- labels -------------------------------------------------------------------------------------------------
 
     def _list_labels(self, request: Request) -> Reply:
-        row = self._page_row(request.values["id"])
+        row = self.page_row(request.values["id"])
         if request.one("prefix", "global") != "global":
-            return json_reply({"results": [], "_links": {"base": _base(request)}})
-        return self._listing(request, "select * from labels where page_id = ? order by name", (row["id"],), _label)
+            return json_reply({"results": [], "_links": {"base": base_of(request)}})
+        return self.listing(request, "select * from labels where page_id = ? order by name", (row["id"],), shape_label)
 
-    def _content_row(self, request: Request) -> sqlite3.Row:
-        row = self.database.row(f"{SELECT_PAGE} where p.id = ?", (_number(request.values["id"]),))
-        if row is None:
-            raise _v1_error(404, f"No content found with id : {request.values['id']}")
+    def content_row(self, request: Request, *, to: str = "read", name: str = "id") -> sqlite3.Row:
+        """Return the page of a v1 path that the account may see, or also change (``to`` = update).
+
+        :raises HttpError: 404 for a page that is not there or not to be seen, 403 for one not to be changed.
+        """
+        wanted = request.values[name]
+        row = self.database.row(f"{SELECT_PAGE} where p.id = ?", (wanted if wanted.isdigit() else -1,))
+        if row is None or not access.may(self.database, row["id"], self.me, "read"):
+            raise v1_error(404, f"No content found with id : {wanted}")
+        if to != "read" and not access.may(self.database, row["id"], self.me, to):
+            raise v1_error(403, f"User not permitted to {to} content with id : {wanted}")
         return row
 
     def _add_labels(self, request: Request) -> Reply:
-        row = self._content_row(request)
+        row = self.content_row(request, to="update")
         sent = request.json()
         for entry in sent if isinstance(sent, list) else [sent]:
             name = str(entry.get("name", "") if isinstance(entry, dict) else "").lower()
             if not name or re.search(r"\s", name) or len(name) > 255:
-                raise _v1_error(400, f"The label name is not valid: {name!r}")
+                raise v1_error(400, f"The label name is not valid: {name!r}")
             number = self._count("select label_id as n from labels where name = ?", (name,)) or self.database.next_id()
             values = (row["id"], name, number, self.database.now())
             self.database.write("insert or ignore into labels values (?, ?, ?, ?)", values)
         rows = self.database.rows("select * from labels where page_id = ? order by name", (row["id"],))
-        return json_reply({"results": [_v1_label(item) for item in rows], "start": 0, "limit": 200, "size": len(rows)})
+        return json_reply(
+            {"results": [shape_v1_label(item) for item in rows], "start": 0, "limit": 200, "size": len(rows)}
+        )
 
     def _delete_label(self, request: Request) -> Reply:
-        row = self._content_row(request)
+        row = self.content_row(request, to="update")
         values = (row["id"], request.one("name"))
         if not self.database.row("select 1 from labels where page_id = ? and name = ?", values):
-            raise _v1_error(404, "No such label on this content")
+            raise v1_error(404, "No such label on this content")
         self.database.write("delete from labels where page_id = ? and name = ?", values)
         return Reply(204)
-
-    def _search(self, request: Request) -> Reply:
-        where, values = _cql(request.one("cql"))
-        limit, offset = _limit(request, 25), _offset(request)
-        seen_before = self.database.now() - round(self.search_lag_seconds * 1000)
-        sql = f"{SELECT_PAGE} where p.status = 'current' and p.modified <= ? and {where} order by p.id limit ? offset ?"
-        values = [value if value is not _SEEN_BEFORE else seen_before for value in values]
-        rows = self.database.rows(sql, (seen_before, *values, limit + 1, offset))
-        links = {"base": _base(request), "context": "/wiki", "self": f"{_base(request)}/rest/api/content/search"}
-        if len(rows) > limit:
-            query = {"cql": request.one("cql"), "limit": limit, "cursor": _cursor(offset + limit)}
-            links["next"] = f"/rest/api/content/search?{urlencode(query)}"
-        results = [
-            {
-                "id": str(row["id"]),
-                "type": "page",
-                "status": row["status"],
-                "title": row["title"],
-                "_links": {"webui": _webui(row)},
-            }
-            for row in rows[:limit]
-        ]
-        return json_reply({"results": results, "start": offset, "limit": limit, "size": len(results), "_links": links})
 
     # --- content states --------------------------------------------------------------------------------------------
 
@@ -578,28 +607,28 @@ class ConfluenceStandIn:
         )
         assert row is not None
         changed = {} if row["state_changed"] is None else {"lastUpdated": iso(row["state_changed"])}
-        return json_reply({"contentState": None if row["id"] is None else _state(row), **changed})
+        return json_reply({"contentState": None if row["id"] is None else shape_state(row), **changed})
 
     def _get_state(self, request: Request) -> Reply:
-        return self._state_reply(self._content_row(request)["id"])
+        return self._state_reply(self.content_row(request)["id"])
 
     def _set_state(self, request: Request) -> Reply:
-        row = self._content_row(request)
+        row = self.content_row(request, to="update")
         if request.one("status") != "current":
-            raise _v1_error(400, "status must be current")
+            raise v1_error(400, "status must be current")
         sent = request.json()
         state = self._wanted_state(sent if isinstance(sent, dict) else {})
         return self._change_state(row, state, self._who(request))
 
     def _wanted_state(self, sent: Mapping[str, Any]) -> int:
         if sent.get("id") is not None:
-            known = self.database.row("select id from states where id = ?", (_number(sent["id"]),))
+            known = self.database.row("select id from states where id = ?", (number_of(sent["id"]),))
             if known is None:
-                raise _v1_error(400, f"No content state with id {sent['id']}")
+                raise v1_error(400, f"No content state with id {sent['id']}")
             return int(known["id"])
         name, color = str(sent.get("name") or ""), str(sent.get("color") or "")
         if not 1 <= len(name) <= 20 or not re.fullmatch("#[0-9a-fA-F]{6}", color):
-            raise _v1_error(400, "A content state needs an id, or a name of at most 20 characters and a color")
+            raise v1_error(400, "A content state needs an id, or a name of at most 20 characters and a color")
         known = self.database.row("select id from states where name = ? and lower(color) = lower(?)", (name, color))
         if known:
             return int(known["id"])
@@ -608,7 +637,7 @@ class ConfluenceStandIn:
         return number
 
     def _clear_state(self, request: Request) -> Reply:
-        return self._change_state(self._content_row(request), None, self._who(request))
+        return self._change_state(self.content_row(request, to="update"), None, self._who(request))
 
     def _change_state(self, row: sqlite3.Row, state: int | None, account: str) -> Reply:
         """A change of state publishes a new version with the same body."""
@@ -619,19 +648,23 @@ class ConfluenceStandIn:
         return self._state_reply(row["id"])
 
     def _list_states(self, request: Request) -> Reply:
-        return json_reply([_state(row) for row in self.database.rows("select * from states order by id")])
+        return json_reply([shape_state(row) for row in self.database.rows("select * from states order by id")])
 
     # --- attachments -----------------------------------------------------------------------------------------------
 
     def _list_attachments(self, request: Request) -> Reply:
-        row = self._page_row(request.values["id"])
+        row = self.page_row(request.values["id"])
         where, values = "page_id = ?", [row["id"]]
         if "filename" in request.query:
             where += " and title = ?"
             values.append(request.one("filename"))
         columns = "id, page_id, title, media_type, comment, version, author_id, created, length(content) as size"
-        return self._listing(
-            request, f"select {columns} from attachments where {where} order by id", values, _attachment, default=50
+        return self.listing(
+            request,
+            f"select {columns} from attachments where {where} order by id",
+            values,
+            shape_attachment,
+            default=50,
         )
 
     def _file(self, request: Request) -> tuple[str, str, str, bytes]:
@@ -639,10 +672,10 @@ class ConfluenceStandIn:
             raise HttpError(403, {"message": "XSRF check failed"})
         parts = {part.name: part for part in request.parts()}
         if "file" not in parts:
-            raise _v1_error(400, "At least one file part is needed")
-        name = _utf8(parts["file"].filename or "")
+            raise v1_error(400, "At least one file part is needed")
+        name = as_utf8(parts["file"].filename or "")
         if not name or "/" in name:
-            raise _v1_error(400, f"The file name is not valid: {name!r}")
+            raise v1_error(400, f"The file name is not valid: {name!r}")
         comment = ""
         if "comment" in parts:
             # Without a charset the service reads a text part as Latin-1.
@@ -651,14 +684,14 @@ class ConfluenceStandIn:
         return name, parts["file"].content_type.partition(";")[0], comment, parts["file"].content
 
     def _create_attachment(self, request: Request) -> Reply:
-        row = self._content_row(request)
+        row = self.content_row(request, to="update")
         name, media_type, comment, content = self._file(request)
         if self.database.row("select 1 from attachments where page_id = ? and title = ?", (row["id"], name)):
-            raise _v1_error(400, f"Cannot add a new attachment with same file name as an existing attachment: {name}")
+            raise v1_error(400, f"Cannot add a new attachment with same file name as an existing attachment: {name}")
         number = self.database.next_id()
         values = (number, row["id"], name, media_type, comment, 1, self._who(request), self.database.now(), content)
         self.database.write("insert into attachments values (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
-        return json_reply({"results": [self._v1_attachment(number)], "size": 1, "_links": {"base": _base(request)}})
+        return json_reply({"results": [self._v1_attachment(number)], "size": 1, "_links": {"base": base_of(request)}})
 
     def _update_attachment(self, request: Request) -> Reply:
         number = self._attachment_number(request)
@@ -678,28 +711,28 @@ class ConfluenceStandIn:
         version = sent.get("version") if isinstance(sent, dict) else None
         wanted = version.get("number") if isinstance(version, dict) else None
         if row is None or not isinstance(wanted, int) or sent.get("type") != "attachment":
-            raise _v1_error(400, "An attachment needs its id, the type `attachment` and a version number")
+            raise v1_error(400, "An attachment needs its id, the type `attachment` and a version number")
         if str(sent.get("id")).removeprefix("att") != str(number):
-            raise _v1_error(400, "The id in the body is not the id in the path")
+            raise v1_error(400, "The id in the body is not the id in the path")
         if wanted not in (row["version"], row["version"] + 1):
-            raise _v1_error(409, f"Version mismatch: the attachment is at version {row['version']}, not {wanted}")
+            raise v1_error(409, f"Version mismatch: the attachment is at version {row['version']}, not {wanted}")
         title = sent.get("title") or row["title"]
         metadata = sent.get("metadata") if isinstance(sent.get("metadata"), dict) else {}
         media_type = metadata.get("mediaType") or row["media_type"]
         if not isinstance(title, str) or "/" in title or not isinstance(media_type, str):
-            raise _v1_error(400, f"The file name is not valid: {title!r}")
+            raise v1_error(400, f"The file name is not valid: {title!r}")
         taken = "select 1 from attachments where page_id = ? and title = ? and id <> ?"
         if self.database.row(taken, (row["page_id"], title, number)):
-            raise _v1_error(400, f"The content already has an attachment named {title}")
+            raise v1_error(400, f"The content already has an attachment named {title}")
         values = (title, media_type, wanted, number)
         self.database.write("update attachments set title = ?, media_type = ?, version = ? where id = ?", values)
         return json_reply(self._v1_attachment(number))
 
     def _attachment_number(self, request: Request) -> int:
-        page = self._content_row(request)
-        number = _number(request.values["attachment"].removeprefix("att"))
+        page = self.content_row(request)
+        number = number_of(request.values["attachment"].removeprefix("att"))
         if not self.database.row("select 1 from attachments where id = ? and page_id = ?", (number, page["id"])):
-            raise _v1_error(404, f"No attachment found with id : {request.values['attachment']}")
+            raise v1_error(404, f"No attachment found with id : {request.values['attachment']}")
         return number
 
     def _v1_attachment(self, number: int) -> dict[str, Any]:
@@ -729,7 +762,7 @@ class ConfluenceStandIn:
         return self._file_reply(number)
 
     def _view_attachment(self, request: Request) -> Reply:
-        return self._file_reply(_number(request.values["id"]))
+        return self._file_reply(number_of(request.values["id"]))
 
     def _file_reply(self, number: int) -> Reply:
         row = self.database.row("select * from attachments where id = ?", (number,))
@@ -739,31 +772,31 @@ class ConfluenceStandIn:
         headers["Content-Security-Policy"] = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
         return Reply(200, row["content"], headers)
 
-    def _v2_attachment_row(self, request: Request) -> sqlite3.Row:
+    def _v2_attachment_row(self, request: Request, *, to: str = "read") -> sqlite3.Row:
         number = request.values["id"].removeprefix("att")
         columns = "id, page_id, title, media_type, comment, version, author_id, created, length(content) as size"
-        found = self.database.row(f"select {columns} from attachments where id = ?", (_number(number),))
-        if found is None:
-            raise _v2_error(404, "NOT_FOUND", f"Cannot find an attachment with id [{request.values['id']}]")
+        found = self.database.row(f"select {columns} from attachments where id = ?", (number_of(number),))
+        if found is None or not access.may(self.database, found["page_id"], self.me, to):
+            raise v2_error(404, "NOT_FOUND", f"Cannot find an attachment with id [{request.values['id']}]")
         return found
 
     def _get_attachment(self, request: Request) -> Reply:
-        return json_reply(_attachment(self._v2_attachment_row(request)))
+        return json_reply(shape_attachment(self._v2_attachment_row(request)))
 
     def _delete_attachment(self, request: Request) -> Reply:
         """Delete a file at once: the local Confluence keeps no trash for files."""
-        row = self._v2_attachment_row(request)
+        row = self._v2_attachment_row(request, to="update")
         self.database.write("delete from properties where page_id = ?", (row["id"],))
         self.database.write("delete from attachments where id = ?", (row["id"],))
         return Reply(204)
 
     # --- properties ------------------------------------------------------------------------------------------------
 
-    def _holder(self, request: Request) -> sqlite3.Row:
+    def _holder(self, request: Request, *, to: str = "read") -> sqlite3.Row:
         """Return the page or file whose properties are asked for; their ids come from one sequence."""
         if request.path.startswith(f"{V2}/attachments/"):
-            return self._v2_attachment_row(request)
-        return self._page_row(request.values["id"])
+            return self._v2_attachment_row(request, to=to)
+        return self.page_row(request.values["id"], to=to)
 
     def _list_properties(self, request: Request) -> Reply:
         row = self._holder(request)
@@ -771,70 +804,49 @@ class ConfluenceStandIn:
         if "key" in request.query:
             where += " and key = ?"
             values.append(request.one("key"))
-        return self._listing(request, f"select * from properties where {where} order by id", values, _property)
+        return self.listing(request, f"select * from properties where {where} order by id", values, shape_property)
 
     def _create_property(self, request: Request) -> Reply:
-        row = self._holder(request)
-        key, value = _property_sent(_object(request))
+        row = self._holder(request, to="update")
+        key, value = sent_property(object_in(request))
         if self.database.row("select 1 from properties where page_id = ? and key = ?", (row["id"], key)):
-            raise _v2_error(409, "CONFLICT", f"A property with key [{key}] already exists")
+            raise v2_error(409, "CONFLICT", f"A property with key [{key}] already exists")
         number = self.database.next_id()
         values = (number, row["id"], key, value, 1, self._who(request), self.database.now())
         self.database.write("insert into properties values (?, ?, ?, ?, ?, ?, ?)", values)
-        return json_reply(_property(self._property_row(row["id"], number)))
+        return json_reply(shape_property(self._property_row(row["id"], number)))
 
     def _property_row(self, page_id: int, number: Any) -> sqlite3.Row:
-        row = self.database.row("select * from properties where page_id = ? and id = ?", (page_id, _number(number)))
+        row = self.database.row("select * from properties where page_id = ? and id = ?", (page_id, number_of(number)))
         if row is None:
-            raise _v2_error(404, "NOT_FOUND", f"Cannot find a property with id [{number}]")
+            raise v2_error(404, "NOT_FOUND", f"Cannot find a property with id [{number}]")
         return row
 
     def _get_property(self, request: Request) -> Reply:
-        return json_reply(_property(self._property_row(self._holder(request)["id"], request.values["property"])))
+        return json_reply(shape_property(self._property_row(self._holder(request)["id"], request.values["property"])))
 
     def _delete_property(self, request: Request) -> Reply:
-        row = self._property_row(self._holder(request)["id"], request.values["property"])
+        row = self._property_row(self._holder(request, to="update")["id"], request.values["property"])
         self.database.write("delete from properties where id = ?", (row["id"],))
         return Reply(204)
 
     def _update_property(self, request: Request) -> Reply:
-        page = self._holder(request)
+        page = self._holder(request, to="update")
         row = self._property_row(page["id"], request.values["property"])
-        sent = _object(request)
-        key, value = _property_sent(sent)
+        sent = object_in(request)
+        key, value = sent_property(sent)
         version = sent.get("version")
         number = version.get("number") if isinstance(version, dict) else None
         if key != row["key"]:
-            raise _bad("The key of a property cannot change")
+            raise bad_v2("The key of a property cannot change")
         if number != row["version"] + 1:
-            raise _v2_error(409, "CONFLICT", f"Version must be incremented. Current Version: [{row['version']}]")
+            raise v2_error(409, "CONFLICT", f"Version must be incremented. Current Version: [{row['version']}]")
         values = (value, number, self._who(request), self.database.now(), row["id"])
         statement = "update properties set value = ?, version = ?, author_id = ?, created = ? where id = ?"
         self.database.write(statement, values)
-        return json_reply(_property(self._property_row(page["id"], row["id"])))
+        return json_reply(shape_property(self._property_row(page["id"], row["id"])))
 
-    # --- comments and tasks ----------------------------------------------------------------------------------------
-
-    def _list_comments(self, request: Request) -> Reply:
-        row = self._page_row(request.values["id"])
-        sort = request.one("sort", "created-date")
-        _among("sort", [sort.removeprefix("-")], ("created-date", "modified-date"))
-        order = "desc" if sort.startswith("-") else "asc"
-        with_body = _body_format(request, LIST_FORMATS)
-        sql = f"select * from comments where page_id = ? and location = 'footer' order by created {order}"
-        return self._listing(request, sql, (row["id"],), lambda item: _comment(item, with_body=with_body))
-
-    def _create_comment(self, request: Request) -> Reply:
-        sent = _object(request)
-        row = self._page_row(sent.get("pageId", ""))
-        body = _stored(sent)
-        number = self.database.next_id()
-        values = (number, row["id"], body, 1, self._who(request), self.database.now())
-        columns = "id, page_id, body, version, author_id, created"
-        self.database.write(f"insert into comments ({columns}) values (?, ?, ?, ?, ?, ?)", values)
-        stored = self.database.row("select * from comments where id = ?", (number,))
-        assert stored is not None
-        return json_reply(_comment(stored, with_body=True), 201)
+    # --- tasks -----------------------------------------------------------------------------------------------------
 
     def _follow_tasks(self, page_id: int, body: str, account: str, now: int) -> None:
         known = {
@@ -872,7 +884,7 @@ class ConfluenceStandIn:
         )
 
     def _list_tasks(self, request: Request) -> Reply:
-        where, values = ["1"], []
+        where, values = [f"t.page_id not in {access.HIDDEN}"], [self.me, self.me]
         columns = {
             "page-id": "t.page_id",
             "task-id": "t.id",
@@ -885,7 +897,7 @@ class ConfluenceStandIn:
         for name, column in columns.items():
             if name in request.query:
                 wanted = request.many(name)
-                where.append(f"{column} in ({_marks(wanted)})")
+                where.append(f"{column} in ({marks(wanted)})")
                 values += wanted
         for name, test in (("completed-at-from", "t.completed >= ?"), ("completed-at-to", "t.completed <= ?")):
             if name in request.query:
@@ -895,318 +907,29 @@ class ConfluenceStandIn:
             "select t.*, p.space_id from tasks t join pages p on p.id = t.page_id and p.status = 'current'"
             f" where {' and '.join(where)} order by t.id"
         )
-        with_body = _body_format(request, LIST_FORMATS)
-        return self._listing(request, sql, values, lambda row: _task(row, with_body=with_body))
-
-    def _task_row(self, request: Request) -> sqlite3.Row:
-        sql = "select t.*, p.space_id from tasks t join pages p on p.id = t.page_id where t.id = ?"
-        row = self.database.row(sql, (_number(request.values["id"]),))
-        if row is None:
-            raise _v2_error(404, "NOT_FOUND", f"Cannot find a task with id [{request.values['id']}]")
-        return row
-
-    def _get_task(self, request: Request) -> Reply:
-        return json_reply(_task(self._task_row(request), with_body=_body_format(request, LIST_FORMATS)))
+        with_body = wants_storage(request, LIST_FORMATS)
+        return self.listing(request, sql, values, lambda row: shape_task(row, with_body=with_body))
 
     def _update_task(self, request: Request) -> Reply:
         """Tick or untick: the stored body follows; the page's number stays, since no source shows that it moves."""
-        row = self._task_row(request)
-        status = str(_object(request).get("status"))
-        _among("status", [status], ("complete", "incomplete"))
+        row = self._task_row(request, to="update")
+        status = str(object_in(request).get("status"))
+        check_among("status", [status], ("complete", "incomplete"))
         if status != row["status"]:
             now = self.database.now()
             self._finish_task(row["page_id"], row["local_id"], status, self._who(request), now)
-            page = self._page_row(row["page_id"])
+            page = self.page_row(row["page_id"])
             values = (markup.tick(page["body"], row["local_id"], status), page["id"], page["version"])
             self.database.write("update versions set body = ? where page_id = ? and number = ?", values)
-        return json_reply(_task(self._task_row(request), with_body=True))
+        wants_storage(request, LIST_FORMATS)
+        return json_reply(shape_task(self._task_row(request), with_body=True))
 
-    def _current_user(self, request: Request) -> Reply:
-        account = self._account(request)
-        assert account is not None
-        return json_reply(
-            {
-                "type": "known",
-                "accountId": account["account_id"],
-                "accountType": "atlassian",
-                "email": account["email"],
-                "publicName": account["name"],
-                "displayName": account["name"],
-            }
-        )
+    def _get_task(self, request: Request) -> Reply:
+        return json_reply(shape_task(self._task_row(request), with_body=wants_storage(request, LIST_FORMATS)))
 
-
-# --- parameters ----------------------------------------------------------------------------------------------------
-
-
-def _object(request: Request) -> dict[str, Any]:
-    sent = request.json()
-    if not isinstance(sent, dict):
-        raise _bad("The body must be a JSON object")
-    return sent
-
-
-def _number(value: Any) -> int:
-    try:
-        return int(value)
-    except (TypeError, ValueError) as error:
-        raise _bad(f"Provided value {{{value}}} is not a number. Expected type is long") from error
-
-
-def _among(name: str, values: Iterable[Any], allowed: tuple[str, ...]) -> None:
-    for value in values:
-        if value not in allowed:
-            raise _bad(f"Provided value for '{name}' is not one of: {', '.join(allowed)}")
-
-
-def _marks(values: list[Any]) -> str:
-    return ", ".join("?" * len(values))
-
-
-def _limit(request: Request, default: int) -> int:
-    limit = _number(request.one("limit", str(default)))
-    if not 1 <= limit <= 250:
-        raise _bad("Provided value for 'limit' must be between 1 and 250")
-    return limit
-
-
-def _cursor(offset: int) -> str:
-    return base64.urlsafe_b64encode(json.dumps({"after": offset}).encode()).decode()
-
-
-def _offset(request: Request) -> int:
-    cursor = request.one("cursor")
-    if not cursor:
-        return 0
-    try:
-        return int(json.loads(base64.urlsafe_b64decode(cursor))["after"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise _bad(
-            "Provided value for 'cursor' is not the correct type. Expected type is Cursor.",
-            "The provided cursor was not valid for this list",
-        ) from error
-
-
-def _body_format(request: Request, allowed: tuple[str, ...]) -> bool:
-    """Tell whether the storage body is wanted."""
-    wanted = request.one("body-format")
-    if not wanted:
-        return False
-    _among("body-format", [wanted], allowed)
-    if wanted != "storage":
-        raise _v2_error(501, "NOT_IMPLEMENTED", "The local Confluence keeps storage format only")
-    return True
-
-
-def _stored(sent: Mapping[str, Any]) -> str:
-    """Return the body sent, as it will be stored."""
-    body = sent.get("body")
-    if isinstance(body, dict) and isinstance(body.get("storage"), dict):
-        body = body["storage"]
-    if not isinstance(body, dict) or body.get("representation") != "storage" or not isinstance(body.get("value"), str):
-        raise _bad("body needs the representation `storage` and a value")
-    if len(body["value"].encode("utf-8")) > MAX_PAGE_BYTES:
-        raise _v2_error(413, "CONTENT_TOO_LARGE", "The page is larger than 5 MB")
-    try:
-        return markup.rewrite(body["value"])
-    except markup.Malformed as error:
-        raise _bad(str(error), "Content body cannot be converted to new editor format") from error
-
-
-def _property_sent(sent: Mapping[str, Any]) -> tuple[str, str]:
-    key = sent.get("key")
-    if not isinstance(key, str) or not key or "value" not in sent:
-        raise _bad("A property needs a key and a value")
-    value = json.dumps(sent["value"], ensure_ascii=False)
-    if len(value.encode("utf-8")) > 32 * 1024:
-        raise _bad("The value of a property must be at most 32 KB")
-    return key, value
-
-
-def _utf8(name: str) -> str:
-    """Undo the header parser's reading of UTF-8 bytes."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-_SEEN_BEFORE = object()
-_CLAUSE = re.compile(
-    r'\s*(?P<field>[A-Za-z]+)\s*(?P<operator>!=|=|in)\s*(?P<value>\((?:[^()"]|"(?:[^"\\]|\\.)*")*\)|"(?:[^"\\]|\\.)*"|[^\s()"]+)',
-    re.IGNORECASE,
-)
-_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|([^\s,()"]+)')
-_FIELDS = {
-    "label": "p.id in (select page_id from labels where created <= ? and name in ({marks}))",
-    "space": "s.key in ({marks})",
-    "type": "'page' in ({marks})",
-    "title": "lower(p.title) in ({marks})",
-    "id": "p.id in ({marks})",
-}
-
-
-def _cql(text: str) -> tuple[str, list[Any]]:
-    """Return the condition and its values for the part of CQL that is played here: clauses joined by ``and``."""
-    conditions: list[str] = []
-    values: list[Any] = []
-    position = 0
-    while True:
-        found = _CLAUSE.match(text, position)
-        field = found["field"].lower() if found else ""
-        if not found or field not in _FIELDS:
-            raise _v1_error(400, f"Could not parse cql : {text[position:]}")
-        words = [
-            re.sub(r"\\(.)", r"\1", quoted) if quoted or not bare else bare
-            for quoted, bare in _WORD.findall(found["value"])
-        ]
-        words = [word.lower() if field in ("label", "title") else word for word in words]
-        condition = _FIELDS[field].format(marks=_marks(words))
-        conditions.append(f"not ({condition})" if found["operator"] == "!=" else condition)
-        values += [_SEEN_BEFORE, *words] if field == "label" else words
-        position = found.end()
-        joint = re.compile(r"\s+and\b|\s*\Z", re.IGNORECASE).match(text, position)
-        if joint is None:
-            raise _v1_error(400, f"Could not parse cql : {text[position:]}")
-        if not joint[0].strip():
-            return " and ".join(conditions), values
-        position = joint.end()
-
-
-# --- shapes --------------------------------------------------------------------------------------------------------
-
-
-def _base(request: Request) -> str:
-    return f"http://{request.headers.get('host', 'localhost')}/wiki"
-
-
-def _webui(row: sqlite3.Row) -> str:
-    if row["id"] == row["homepage_id"]:
-        return f"/spaces/{row['space_key']}/overview"
-    return f"/spaces/{row['space_key']}/pages/{row['id']}/{quote_plus(row['title'])}"
-
-
-def _space(row: sqlite3.Row) -> dict[str, Any]:
-    return {
-        "id": str(row["id"]),
-        "key": row["key"],
-        "name": row["name"],
-        "type": "global",
-        "status": "current",
-        "authorId": row["author_id"],
-        "createdAt": iso(row["created"]),
-        "homepageId": None if row["homepage_id"] is None else str(row["homepage_id"]),
-        "_links": {"webui": f"/spaces/{row['key']}"},
-    }
-
-
-def _version(row: sqlite3.Row) -> dict[str, Any]:
-    return {
-        "number": row["number"],
-        "message": row["message"],
-        "minorEdit": False,
-        "authorId": row["author_id"],
-        "createdAt": iso(row["created"]),
-    }
-
-
-def _page(row: sqlite3.Row, *, with_body: bool, base: str | None = None) -> dict[str, Any]:
-    links = {"webui": _webui(row)} | ({"base": base} if base else {})
-    return {
-        "id": str(row["id"]),
-        "status": row["status"],
-        "title": row["title"],
-        "spaceId": str(row["space_id"]),
-        "parentId": None if row["parent_id"] is None else str(row["parent_id"]),
-        "parentType": None if row["parent_id"] is None else "page",
-        "position": row["id"],
-        "authorId": row["author_id"],
-        "ownerId": row["author_id"],
-        "lastOwnerId": None,
-        "createdAt": iso(row["created"]),
-        "version": {
-            "number": row["version"],
-            "message": row["message"],
-            "minorEdit": False,
-            "authorId": row["version_author"],
-            "createdAt": iso(row["version_created"]),
-        },
-        "body": {"storage": {"representation": "storage", "value": row["body"]}} if with_body else {},
-        "_links": links,
-    }
-
-
-def _label(row: sqlite3.Row) -> dict[str, Any]:
-    return {"id": str(row["label_id"]), "name": row["name"], "prefix": "global"}
-
-
-def _v1_label(row: sqlite3.Row) -> dict[str, Any]:
-    return {**_label(row), "label": row["name"]}
-
-
-def _state(row: sqlite3.Row) -> dict[str, Any]:
-    return {"id": row["id"], "name": row["name"], "color": row["color"]}
-
-
-def _attachment(row: sqlite3.Row) -> dict[str, Any]:
-    version = {"number": row["version"], "message": row["comment"], "minorEdit": False, "authorId": row["author_id"]}
-    download = f"/rest/api/content/{row['page_id']}/child/attachment/att{row['id']}/download"
-    return {
-        "id": f"att{row['id']}",
-        "status": "current",
-        "title": row["title"],
-        "createdAt": iso(row["created"]),
-        "pageId": str(row["page_id"]),
-        "mediaType": row["media_type"],
-        "mediaTypeDescription": row["media_type"].partition("/")[0].capitalize() or "File",
-        "comment": row["comment"],
-        "fileId": f"file-{row['id']}",
-        "fileSize": row["size"],
-        "webuiLink": f"/pages/viewpageattachments.action?pageId={row['page_id']}",
-        "downloadLink": download,
-        "version": version | {"createdAt": iso(row["created"])},
-        "_links": {"download": download},
-    }
-
-
-def _property(row: sqlite3.Row) -> dict[str, Any]:
-    version = {"number": row["version"], "message": "", "minorEdit": False, "authorId": row["author_id"]}
-    return {
-        "id": str(row["id"]),
-        "key": row["key"],
-        "value": json.loads(row["value"]),
-        "version": version | {"createdAt": iso(row["created"])},
-    }
-
-
-def _comment(row: sqlite3.Row, *, with_body: bool) -> dict[str, Any]:
-    version = {"number": row["version"], "message": "", "minorEdit": False, "authorId": row["author_id"]}
-    return {
-        "id": str(row["id"]),
-        "status": "current",
-        "title": "Comment",
-        "pageId": str(row["page_id"]),
-        "version": version | {"createdAt": iso(row["created"])},
-        "body": {"storage": {"representation": "storage", "value": row["body"]}} if with_body else {},
-        "_links": {"webui": f"/pages/viewpage.action?pageId={row['page_id']}&focusedCommentId={row['id']}"},
-    }
-
-
-def _task(row: sqlite3.Row, *, with_body: bool) -> dict[str, Any]:
-    body = {"storage": {"representation": "storage", "value": row["body"]}} if with_body else {}
-    # The contract lets none of these be null, so what is not there is left out.
-    some = {
-        "assignedTo": row["assigned_to"],
-        "completedBy": row["completed_by"],
-        "dueAt": f"{row['due']}T00:00:00.000Z" if row["due"] else None,
-        "completedAt": iso(row["completed"]),
-    }
-    return {
-        "id": str(row["id"]),
-        "localId": row["local_id"],
-        "spaceId": str(row["space_id"]),
-        "pageId": str(row["page_id"]),
-        "status": row["status"],
-        "body": body,
-        "createdBy": row["created_by"],
-        "createdAt": iso(row["created"]),
-        "updatedAt": iso(row["updated"]),
-        **{name: value for name, value in some.items() if value is not None},
-    }
+    def _task_row(self, request: Request, *, to: str = "read") -> sqlite3.Row:
+        sql = "select t.*, p.space_id from tasks t join pages p on p.id = t.page_id where t.id = ?"
+        row = self.database.row(sql, (number_of(request.values["id"]),))
+        if row is None or not access.may(self.database, row["page_id"], self.me, to):
+            raise v2_error(404, "NOT_FOUND", f"Cannot find a task with id [{request.values['id']}]")
+        return row

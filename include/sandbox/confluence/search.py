@@ -1,0 +1,133 @@
+"""CQL search of the local Confluence Cloud, with the habits of the live one.
+
+``start`` does nothing, ``totalSize`` is an estimate, ``next`` leaves ``excerpt`` out, titles of hits are escaped and
+marked up, and what changed within ``search_lag_seconds`` is not seen yet.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from html import escape
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from include.sandbox.confluence import access, cql
+from include.sandbox.confluence.database import iso
+from include.sandbox.confluence.wire import SELECT_PAGE, V1, base_of, cursor_of, offset_of, v1_error, webui_of
+from include.sandbox.http import HttpError, Reply, Request, json_reply
+
+if TYPE_CHECKING:
+    from include.sandbox.confluence.service import ConfluenceStandIn
+
+__all__ = ["Search"]
+
+AT_MOST = 250
+
+
+class Search:
+    """Calls that search."""
+
+    def __init__(self, site: ConfluenceStandIn) -> None:
+        self._site = site
+
+    def routes(self) -> list[tuple[str, str, Callable[[Request], Reply]]]:
+        """Return method, template and handler of each call."""
+        return [("GET", f"{V1}/content/search", self._content), ("GET", f"{V1}/search", self._hits)]
+
+    def _find(self, request: Request) -> tuple[list[sqlite3.Row], int, int, dict[str, Any]]:
+        """Return the rows of a page, its start and limit, and its links."""
+        text, limit_text = request.one("cql"), request.one("limit", "25")
+        if not text.strip():
+            raise v1_error(400, "Could not parse cql : (its end)")
+        if not limit_text.isdigit():
+            raise v1_error(400, "limit must be a number from 0 on")
+        limit, database = min(int(limit_text), AT_MOST), self._site.database
+        try:
+            offset = offset_of(request)
+        except HttpError as error:
+            raise v1_error(400, "The cursor is not valid") from error
+        seen_before = database.now() - round(self._site.search_lag_seconds * 1000)
+        try:
+            query = cql.translate(text, account_id=self._site.me or "", seen_before=seen_before)
+        except cql.BadCql as error:
+            raise v1_error(400, str(error)) from error
+        sql = (
+            f"{SELECT_PAGE} where p.status = 'current' and p.modified <= ? and p.id not in {access.HIDDEN}"
+            f" and {query.where} order by {query.order} limit ? offset ?"
+        )
+        values = (seen_before, self._site.me, self._site.me, *query.values, limit + 1, offset)
+        rows = database.rows(sql, values)
+        call = request.path.removeprefix("/wiki")
+        links = {"base": base_of(request), "context": "/wiki", "self": f"{base_of(request)}{call}"}
+        if len(rows) > limit > 0:
+            kept = {name: found for name, found in request.query.items() if name not in ("cursor", "excerpt", "start")}
+            kept |= {"limit": [str(limit)], "cursor": [cursor_of(offset + limit)]}
+            links["next"] = f"{call}?{urlencode(kept, doseq=True)}"
+        return rows[:limit], offset, limit, links
+
+    def _content(self, request: Request) -> Reply:
+        rows, offset, limit, links = self._find(request)
+        results = [_content(row, with_space=_wants_space(request, "space")) for row in rows]
+        return json_reply({"results": results, "start": offset, "limit": limit, "size": len(results), "_links": links})
+
+    def _hits(self, request: Request) -> Reply:
+        rows, _, limit, links = self._find(request)
+        with_space = _wants_space(request, "content.space")
+        return json_reply(
+            {
+                "results": [_hit(row, request, with_space=with_space) for row in rows],
+                "start": 0,
+                "limit": limit,
+                "size": len(rows),
+                "totalSize": len(rows) + (7 if "next" in links else 0),
+                "cqlQuery": request.one("cql"),
+                "searchDuration": 1,
+                "archivedResultCount": 0,
+                "_links": links,
+            }
+        )
+
+
+def _wants_space(request: Request, name: str) -> bool:
+    return any(name in value.split(",") for value in request.query.get("expand", []))
+
+
+def _content(row: sqlite3.Row, *, with_space: bool) -> dict[str, Any]:
+    shaped: dict[str, Any] = {
+        "id": str(row["id"]),
+        "type": "page",
+        "status": row["status"],
+        "title": row["title"],
+        "_expandable": {},
+        "_links": {"webui": webui_of(row)},
+    }
+    if with_space:
+        shaped["space"] = {
+            "id": row["space_id"],
+            "key": row["space_key"],
+            "name": row["space_key"],
+            "type": "global",
+            "status": "current",
+            "_expandable": {},
+            "_links": {"webui": f"/spaces/{row['space_key']}"},
+        }
+    return shaped
+
+
+def _hit(row: sqlite3.Row, request: Request, *, with_space: bool) -> dict[str, Any]:
+    first, _, rest = row["title"].partition(" ")
+    title = f"@@@hl@@@{escape(first)}@@@endhl@@@" + (f" {escape(rest)}" if rest else "")
+    excerpt = "" if request.one("excerpt") == "none" else escape(row["title"])
+    return {
+        "content": _content(row, with_space=with_space),
+        "title": title,
+        "excerpt": excerpt,
+        "url": webui_of(row),
+        "resultGlobalContainer": {"title": row["space_key"], "displayUrl": f"/spaces/{row['space_key']}"},
+        "breadcrumbs": [],
+        "entityType": "content",
+        "iconCssClass": "aui-icon content-type-page",
+        "lastModified": iso(row["modified"]),
+        "score": 0.0,
+    }
