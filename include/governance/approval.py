@@ -263,6 +263,8 @@ class Evaluation:
     :param findings: sentences that a person must look at.
     :param next_step: what is due while it waits; None when nothing is.
     :param sentence: the state and its reason, for a log.
+    :param open_tasks: the tasks that waited when it was read.
+    :param called: ids of the processes that it has called so far.
     """
 
     state: State
@@ -274,6 +276,8 @@ class Evaluation:
     reminder_at: datetime
     expires_at: datetime
     sentence: str
+    open_tasks: tuple[UserTask, ...] = ()
+    called: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -450,6 +454,8 @@ def evaluate(
         reminder_at=reminder_at,
         expires_at=expires_at,
         sentence=f"Version {case.short} of {project.name}, attempt {attempt}: {state}, {reason}.",
+        open_tasks=tuple(snapshot.open_tasks),
+        called=tuple(sorted(snapshot.called)),
     )
 
 

@@ -165,8 +165,8 @@ class OpenTextGateway(Protocol):
     def process(self, process_id: str) -> ProcessInstance | None:
         """Return a running process, or None when it is not running (which does not prove that it ended)."""
 
-    def history(self, process_id: str) -> HistoricProcess:
-        """Return a process from history, waiting out a short lag; NotFound after that."""
+    def history(self, process_id: str, *, wait: bool = True) -> HistoricProcess:
+        """Return a process from history, waiting out a short lag unless told not to; NotFound after that."""
 
     def historic_tasks(self, process_id: str) -> Iterator[HistoricTask]:
         """List the tasks of a process and of the processes it called, ended ones included."""

@@ -162,10 +162,14 @@ class StartWaitOperator(TriggerDagRunOperator):
 class WaitForDecisionOperator(BaseOperator):
     """Wait, holding no slot, until a process ends; then capture what was decided. Deadlines are acted on meanwhile.
 
+    An approval is also looked at whenever one of its tasks came, went or changed hands, so that who had it is on the
+    ledger.
+
     Reads the run parameters ``use_case``, ``project_name``, ``digest`` and ``process_id``.
 
     :param poll_seconds: pause between two polls, which serve all waits of the connection.
     :param longest: after this the wait gives up; the scheduled runs go on looking.
+    :param watch_tasks: whether changes of tasks wake it; the service account must then be allowed to list all tasks.
     """
 
     def __init__(
@@ -174,12 +178,14 @@ class WaitForDecisionOperator(BaseOperator):
         opentext_conn_id: str = "opentext_default",
         poll_seconds: float = 60,
         longest: timedelta = timedelta(days=60),
+        watch_tasks: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.opentext_conn_id = opentext_conn_id
         self.poll_seconds = poll_seconds
         self.longest = longest
+        self.watch_tasks = watch_tasks
 
     def execute(self, context: Context) -> Any:
         """Return the result where the process has ended, else wait."""
@@ -187,13 +193,13 @@ class WaitForDecisionOperator(BaseOperator):
         from include.settings import settings
         from include.usecases.housekeeping import keep_checkpoint
         from labelops.runtime import desk
-        from labelops.triggers.process import ProcessEndTrigger
+        from labelops.triggers.process import ProcessEndTrigger, TaskTrigger, task_seal
 
         refuse_unknown_parameters(context)
         params = context["params"]
         with desk(context).open() as at:
             project = load_project(settings().projects, params["project_name"])
-            result, pause = self._look(at, project, params)
+            result, found, pause = self._look(at, project, params)
             if result is not None:
                 keep_checkpoint(at)
                 return ended(context, result)
@@ -206,25 +212,31 @@ class WaitForDecisionOperator(BaseOperator):
                 "Process %s goes on: polled every %.0f s, looked at again in %s at the latest.",
                 params["process_id"], self.poll_seconds, pause,
             )  # fmt: skip
+        wait = {
+            "opentext_conn_id": self.opentext_conn_id,
+            "process_id": params["process_id"],
+            "poll_seconds": self.poll_seconds,
+            "wake_seconds": max(1.0, pause.total_seconds()),
+        }
+        watched = found is not None and self.watch_tasks
         self.defer(
-            trigger=ProcessEndTrigger(
-                opentext_conn_id=self.opentext_conn_id,
-                process_id=params["process_id"],
-                poll_seconds=self.poll_seconds,
-                wake_seconds=max(1.0, pause.total_seconds()),
-            ),
+            trigger=TaskTrigger(
+                **wait, seen={task.id: task_seal(task) for task in found.open_tasks}, called=found.called
+            )
+            if watched
+            else ProcessEndTrigger(**wait),
             method_name="resume",
         )
 
-    def _look(self, at: Desk, project: Project, params: Mapping[str, Any]) -> tuple[ItemResult | None, timedelta]:
-        """Return the result where the process has ended, else None; and how long to leave it to the poll alone."""
+    def _look(self, at: Desk, project: Project, params: Mapping[str, Any]) -> tuple[ItemResult | None, Any, timedelta]:
+        """Return the result where it has ended, else None; what was found; how long to leave it to the poll."""
         from include.usecases.labeling_approval import next_look
 
         if params["use_case"] != "labeling_approval":
-            return release_ended(at, project, params["digest"], self.opentext_conn_id), LOOK_AGAIN
+            return release_ended(at, project, params["digest"], self.opentext_conn_id), None, LOOK_AGAIN
         result, found = capture(at, project, params["digest"], self.opentext_conn_id, 0)
         deadline = next_look(found, at.now())
-        return None if result.state == "waiting" else result, min(deadline or LOOK_AGAIN, LOOK_AGAIN)
+        return None if result.state == "waiting" else result, found, min(deadline or LOOK_AGAIN, LOOK_AGAIN)
 
     def resume(self, context: Context, event: dict[str, Any]) -> Any:
         """Look again, whatever the trigger said: only what the source shows counts.

@@ -19,12 +19,13 @@ __all__ = ["History"]
 class History(OpenTextClient):
     """History of processes and tasks."""
 
-    def history(self, process_id: str) -> HistoricProcess:
+    def history(self, process_id: str, *, wait: bool = True) -> HistoricProcess:
         """Return a process from history with its variables; it has ended when ``ended_at`` is set.
 
+        :param wait: whether to wait out a lag of history; without, what is not there yet is NotFound at once.
         :raises NotFound: still not in history after ``history_grace_seconds``.
         """
-        deadline = time.monotonic() + self.settings.grace
+        deadline = time.monotonic() + (self.settings.grace if wait else 0)
         pause = 0.2
         while True:
             try:
@@ -37,7 +38,8 @@ class History(OpenTextClient):
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise NotFound(
-                        f"{SYSTEM}: process {process_id} is not in history after {self.settings.grace:.0f} s",
+                        f"{SYSTEM}: process {process_id} is not in history"
+                        + (f" after {self.settings.grace:.0f} s" if wait else ""),
                         system=SYSTEM,
                         status=404,
                     ) from error
@@ -49,6 +51,11 @@ class History(OpenTextClient):
         filters = {"finished": "true", "finishedAfter": since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
         path = f"{self.settings.history}/historic-process-instances"
         for item in self._list(path, "historic-process-instances", filters):
+            yield str(item["id"])
+
+    def running(self) -> Iterator[str]:
+        """List the ids of the running processes, without anything else of them."""
+        for item in self._list(f"{self.settings.workflow}/process-instances", "process-instances", {}):
             yield str(item["id"])
 
     def historic_tasks(self, process_id: str) -> Iterator[HistoricTask]:
