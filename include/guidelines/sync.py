@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from include.base.canonical import digest_of
-from include.base.errors import InvalidInput, NotFound
+from include.base.errors import InvalidInput, NotFound, Unsupported
 from include.base.store import Store
 from include.guidelines.approval import (
     VERSION_PLACEHOLDER,
@@ -151,6 +151,7 @@ def collect(
         threads at once.
     :param readers: how many changed pages are read at the same time.
     :raises InvalidInput: when the root page is not in the space. A single bad page never raises: it becomes a finding.
+    :raises Unsupported: the project takes content states for approval, and this Confluence has none.
     :raises OutsideError: as the gateway does: that of the first page in tree order of which one was raised. No further
         page is begun then.
     """
@@ -283,6 +284,12 @@ class _Run:
         self.bodies: _Bodies | None = None
 
     def collect(self) -> Collected:
+        if self.mark.by == "state" and not self.confluence.supports("content_state"):
+            raise Unsupported(
+                f"project {self.project.name}: confluence.guideline.approved: found by: state, but this Confluence "
+                f"({self.confluence.flavour}) has no content states; allowed are by: label and by: property",
+                system="confluence",
+            )
         self._list()
         tree = self._tree()
         self.inside = {page.id for page, _ in tree}

@@ -72,6 +72,11 @@ class FakeConfluence:
 
     # what the gateway does
 
+    flavour = "cloud"
+
+    def supports(self, operation: str) -> bool:
+        return True
+
     def space(self, key: str) -> Space:
         self.requests["space"] += 1
         return Space("77", key, "Labelling")
