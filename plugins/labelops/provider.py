@@ -50,18 +50,38 @@ def get_provider_info() -> dict[str, Any]:
                     "flavour": _text("Flavour", "Cloud or Data Center.", enum=["cloud", "datacenter"], default="cloud"),
                     "auth": _text(
                         "Authentication",
-                        "`basic`: login and API token. `bearer`: an access token in the password field.",
-                        enum=["basic", "bearer"],
+                        "`basic`: login and API token (Data Center: password). `bearer`: a personal or access token in "
+                        "the password field. `scoped`: login and a scoped token. `oauth2`: an OAuth 2 access token.",
+                        enum=["basic", "bearer", "scoped", "oauth2"],
                         default="basic",
                     ),
-                    "path": _text("API path", "Below the site address.", default="/wiki"),
+                    "path": _text(
+                        "API path",
+                        "Below the site address: `/wiki` for Cloud where nothing is set; for Data Center its context "
+                        "path, which is often none.",
+                    ),
+                    "time_zone": _text(
+                        "Time zone",
+                        "Data Center: in which the site reads the times of a search, such as Europe/Berlin.",
+                        default="UTC",
+                    ),
+                    "changes": _text(
+                        "Changed pages",
+                        "Data Center: found by `search`, or by `listing` the whole space, which needs no search index.",
+                        enum=["search", "listing"],
+                        default="search",
+                    ),
                     "cloud_id": _text("Cloud id", "Set it for a scoped token: calls go through Atlassian's gateway."),
                     "verify": _VERIFY,
                     "timeout": _TIMEOUT,
                 },
                 "ui-field-behaviour": {
                     "hidden-fields": ["schema", "port"],
-                    "relabeling": {"host": "Site address", "login": "E-mail", "password": "API token"},
+                    "relabeling": {
+                        "host": "Site address",
+                        "login": "E-mail or user name",
+                        "password": "Token or password",
+                    },
                     "placeholders": {"host": "https://your-site.example", "login": "service@your-site.example"},
                 },
             },

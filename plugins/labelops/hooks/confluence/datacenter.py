@@ -428,15 +428,17 @@ class DataCenter:
         return self._page(row, where, with_body=True, sent_body=body)
 
     def move_page(self, page: Page, parent_id: str) -> None:
-        """Write a version with another parent; without a body the text stays as it is."""
+        """Write a version with another parent and the text as it was read."""
         where = self._content(page.id)
-        sent = {
+        sent: dict[str, Any] = {
             "id": page.id,
             "type": "page",
             "title": page.title,
             "ancestors": [{"id": parent_id}],
             "version": {"number": page.version.number + 1},
         }
+        if page.body is not None:
+            sent["body"] = {"storage": {"value": page.body, "representation": "storage"}}
         self._call("PUT", where, json=sent)
 
     def archive_page(self, page_id: str) -> None:
