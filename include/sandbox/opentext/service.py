@@ -57,6 +57,7 @@ class Service:
         self.token_seconds = token_seconds
         self.service_may_complete = False
         self.names_completer = False
+        self.tells_task_keys = False
         self.history_comments = True
         self.passed_over: frozenset[str] = frozenset()
         self.suspended_status = 409

@@ -3,10 +3,10 @@
 Paths, statuses and shapes follow what is known of the service; where only Flowable is known, Flowable. Models run
 through gateways, timers, messages, signals, escalations and errors, sub-processes, repeated tasks and called processes.
 Left out, and refused where a model needs it: scripts, service tasks, timer start events, event sub-processes, external
-jobs. Not known of the real service, so switches here: whether a service token may claim and complete (no), whether a
-historic task names its completer (no), whether history has comments (yes), the status with which a suspended process
-refuses (409; Flowable's own source makes it 500), which outcomes are refused (none; a gateway that fits no outcome
-refuses).
+jobs. Not known of the real service, so switches here: whether a service token may claim and complete (no), whether the
+list of waiting tasks tells their ids in the model (no), whether a historic task names its completer (no), whether
+history has comments (yes), the status with which a suspended process refuses (409; Flowable's own source makes it 500),
+which outcomes are refused (none; a gateway that fits no outcome refuses).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from include.sandbox.http import json_reply
 from include.sandbox.opentext import pages
 from include.sandbox.opentext.comments import Comments
 from include.sandbox.opentext.executions import Executions
+from include.sandbox.opentext.links import Links
 from include.sandbox.opentext.models import Models
 from include.sandbox.opentext.processes import Processes
 from include.sandbox.opentext.service import Subject
@@ -27,7 +28,7 @@ from include.sandbox.opentext.wire import HISTORY, RUN, TENANT
 __all__ = ["OpenTextStandIn", "Subject"]
 
 
-class OpenTextStandIn(Processes, Executions, Comments, Models):
+class OpenTextStandIn(Processes, Executions, Links, Comments, Models):
     """The service, all parts of it; for the parameters see :class:`Service`."""
 
     def __init__(
@@ -69,6 +70,14 @@ class OpenTextStandIn(Processes, Executions, Comments, Models):
             ("POST", f"{RUN}/tasks/{{task}}", self._act),
             ("PUT", f"{RUN}/tasks/{{task}}", self._update_task),
             ("GET", f"{RUN}/tasks/{{task}}/assignments", self._assignments),
+            ("POST", f"{RUN}/tasks/{{task}}/assignments", self._add_assignment),
+            ("DELETE", f"{RUN}/tasks/{{task}}/assignments", self._remove_assignment),
+            ("DELETE", f"{RUN}/tasks/{{task}}/assignments/{{family}}/{{identity}}/{{kind}}", self._remove_assignment),
+            ("GET", f"{RUN}/tasks/{{task}}/attachments", self._attachments),
+            ("POST", f"{RUN}/tasks/{{task}}/attachments", self._add_attachment),
+            ("GET", f"{RUN}/tasks/{{task}}/attachments/{{attachment}}", self._one_attachment),
+            ("GET", f"{RUN}/tasks/{{task}}/attachments/{{attachment}}/content", self._attachment_content),
+            ("DELETE", f"{RUN}/tasks/{{task}}/attachments/{{attachment}}", self._delete_attachment),
             ("GET", f"{RUN}/tasks/{{task}}/comments", self._task_comments),
             ("POST", f"{RUN}/tasks/{{task}}/comments", self._add_task_comment),
             ("GET", f"{RUN}/runtime/models", self._models),

@@ -37,7 +37,11 @@ CREATE TABLE IF NOT EXISTS task (
   id TEXT PRIMARY KEY, process_id TEXT NOT NULL REFERENCES process (id), engine_task TEXT NOT NULL, key TEXT NOT NULL,
   name TEXT NOT NULL, description TEXT, assignee TEXT, owner TEXT, groups TEXT NOT NULL, outcome_variable TEXT,
   priority INTEGER NOT NULL DEFAULT 50, category TEXT, due TEXT, delegation TEXT, created REAL NOT NULL, claimed REAL,
-  ended REAL, delete_reason TEXT, outcome TEXT, completer TEXT, users TEXT NOT NULL DEFAULT '[]', item TEXT);
+  ended REAL, delete_reason TEXT, outcome TEXT, completer TEXT, users TEXT NOT NULL DEFAULT '[]', item TEXT,
+  participants TEXT NOT NULL DEFAULT '[]');
+CREATE TABLE IF NOT EXISTS attachment (
+  id TEXT PRIMARY KEY, task_id TEXT NOT NULL REFERENCES task (id), name TEXT NOT NULL, description TEXT, type TEXT,
+  url TEXT, content BLOB, author TEXT NOT NULL, at REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS task_process ON task (process_id);
 CREATE TABLE IF NOT EXISTS comment (
   seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, process_id TEXT NOT NULL REFERENCES process (id), task_id TEXT,
@@ -53,7 +57,11 @@ CREATE INDEX IF NOT EXISTS execution_name ON execution (kind, name);
 """
 _ADDED = {
     "process": {"parent_id": "TEXT", "super_execution": "TEXT", "start_activity": "TEXT", "due": "REAL"},
-    "task": {"users": "TEXT NOT NULL DEFAULT '[]'", "item": "TEXT"},
+    "task": {
+        "users": "TEXT NOT NULL DEFAULT '[]'",
+        "item": "TEXT",
+        "participants": "TEXT NOT NULL DEFAULT '[]'",
+    },
 }
 """Columns that a memory written by an earlier version lacks."""
 
@@ -128,6 +136,10 @@ class State:
             f"UPDATE {table} SET {changes} WHERE id = ?",  # noqa: S608
             [*values.values(), row_id],
         )
+
+    def delete(self, table: str, row_id: str) -> None:
+        """Delete one row by its id; ``table`` comes from our own code only."""
+        self._database.execute(f"DELETE FROM {table} WHERE id = ?", (row_id,))  # noqa: S608
 
     def forget_executions(self, process_id: str) -> None:
         """Forget what a process waited for."""

@@ -54,6 +54,8 @@ class Tasks(Progress):
             "parentTaskId": None,
             "tenantId": TENANT_ID,
         }
+        if self.tells_task_keys:
+            value["taskDefinitionKey"] = row["key"]
         if flag(request, "includeTaskAssignments"):
             value["assignments"] = assignment_links(row)
         return {**value, **self._task_extras(row, request, None)}
@@ -96,9 +98,6 @@ class Tasks(Progress):
 
     def _one_task(self, request: Request, subject: Subject) -> Reply:
         return json_reply(self._task_json(self._task(request), request))
-
-    def _assignments(self, request: Request, subject: Subject) -> Reply:
-        return json_reply(assignment_links(self._task(request)))
 
     def _update_task(self, request: Request, subject: Subject) -> Reply:
         task, body = self._task(request), read_body(request)

@@ -84,7 +84,10 @@ def assignment_links(task: Any) -> list[dict[str, str]]:
     """Return a task's assignments."""
     links = [{"type": "candidate", "group": group} for group in json.loads(task["groups"])]
     links += [{"type": "candidate", "user": user} for user in json.loads(task["users"])]
-    return [*links, *([{"type": "assignee", "user": task["assignee"]}] if task["assignee"] else [])]
+    for participant in json.loads(task["participants"]):
+        kind, _, name = participant.partition(":")
+        links.append({"type": "participant", kind: name})
+    return [*links, *({"type": kind, "user": task[kind]} for kind in ("assignee", "owner") if task[kind])]
 
 
 def play(step: Callable[[], Any]) -> Any:

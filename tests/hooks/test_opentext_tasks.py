@@ -1,0 +1,374 @@
+"""People's tasks through the hook: lists, actions, links, attachments, comments; and what a lost reply leaves."""
+
+from __future__ import annotations
+
+import ast
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.base.errors import Conflict, InvalidInput, InvalidReply, NotFound, Unavailable, Unsupported
+from include.bpmn.mapping import MAPPINGS, load_mapping, start_variables
+from include.sandbox.http import Server, json_reply
+from include.sandbox.opentext import OpenTextStandIn
+from include.settings import ROOT
+from include.systems.opentext import Assignment
+from labelops.hooks.opentext import OpenTextWorkflowHook
+from labelops.hooks.requests_http import RetryPolicy
+
+MODELS = ROOT / "tests" / "bpmn" / "models"
+MAPPING = load_mapping("default").labeling_approval
+SERVICE = {"id": "labelops-service", "secret": "an-invented-secret"}
+DANA, DORA = "dana@people.example", "dora@people.example"
+PEOPLE = [
+    {"email": one, "name": one[:4], "password": "pw", "groups": groups}
+    for one, groups in ((DANA, ["data_owners"]), (DORA, ["data_owners", "reserve"]))
+]
+
+
+@dataclass
+class Bench:
+    standin: OpenTextStandIn
+    server: Server
+    hook: OpenTextWorkflowHook
+    make: Callable[..., OpenTextWorkflowHook]
+
+    def start(self, key: str = "key-1", review: bool = False) -> str:
+        roles = ["data_owner", *(["quality_reviewer"] if review else [])]
+        variables = {
+            **start_variables(MAPPING, roles, {"quality_reviewer": "data_owners"}),
+            "dataset_digest": "ab" * 32,
+        }
+        return self.hook.start_process(MAPPING.process_key, name="V", business_key=key, variables=variables)[0]
+
+    def task(self, **more: Any) -> str:
+        return next(self.hook.tasks(process_id=self.start(**more))).id
+
+    def lose(self, method: str, part: str, kind: str = "reset_after") -> None:
+        self.standin.app.fault(kind, lambda request: request.method == method and part in request.path)
+
+    def sent(self, method: str, part: str) -> int:
+        return sum(one == method and part in target for one, target in self.standin.app.requests)
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    standin = OpenTextStandIn(None, users=PEOPLE, clients=[SERVICE])
+    standin.service_may_complete = True
+    with Server(standin.app) as server:
+
+        def make(**extra: Any) -> OpenTextWorkflowHook:
+            extra = {"tenant_id": "tenant-1", "history_grace_seconds": 1, **extra}
+            login = {"login": SERVICE["id"], "password": SERVICE["secret"]}
+            connection = {"conn_type": "opentext", "host": server.url, "extra": extra, **login}
+            monkeypatch.setenv("AIRFLOW_CONN_OPENTEXT_DEFAULT", json.dumps(connection))
+            hook = OpenTextWorkflowHook(policy=RetryPolicy(sleep=lambda seconds: time.sleep(min(seconds, 0.02))))
+            assert hook.settings.root == server.url
+            return hook
+
+        hook = make()
+        hook.deploy("labeling_approval", (MAPPINGS.parent / "labeling_approval.bpmn").read_text("utf-8"))
+        yield Bench(standin, server, hook, make)
+    standin.close()
+
+
+# --- lists ------------------------------------------------------------------------------------------------------------
+
+
+def test_tasks_are_chosen_by_everything_that_is_asked_for(bench: Bench) -> None:
+    first, second = bench.task(key="a"), bench.task(key="b")
+    bench.hook.claim(first, DANA)
+
+    def ids(**chosen: Any) -> list[str]:
+        return [one.id for one in bench.hook.tasks(**chosen)]
+
+    assert ids() == [first, second]
+    assert ids(assignee=DANA) == [first]
+    assert ids(candidate_group="data_owners") == [second]
+    assert ids(candidate_group=["reserve", "data_owners"]) == [second]
+    assert ids(candidate_group="reserve") == []
+    assert ids(candidate_user=DORA) == [second]
+    assert ids(candidate_or_assigned=DANA) == [first, second]
+    assert ids(name="Approve dataset") == [first, second]
+    assert ids(name="Another") == []
+    assert ids(process_key="labeling_approval", assignee=DANA) == [first]
+    assert ids(process_key="other") == []
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_tasks_are_chosen_by_their_id_in_the_model(bench: Bench, told: bool) -> None:
+    """The list of waiting tasks may not tell the id; then history does, asked once for a whole listing."""
+    bench.standin.tells_task_keys = told
+    owner, review = bench.task(key="a"), bench.task(key="b", review=True)
+    bench.standin.app.requests.clear()
+    assert [one.id for one in bench.hook.tasks(key="review_quality")] == [review]
+    assert bench.sent("GET", "historic-task-instances") == (0 if told else 1)
+    assert [one.id for one in bench.hook.tasks(key="approve_dataset")] == [owner]
+    assert list(bench.hook.tasks(key="nothing")) == []
+
+
+def test_a_list_of_tasks_is_taken_up_again_at_every_item(bench: Bench) -> None:
+    every = [bench.task(key=f"k{number}") for number in range(5)]
+    hook = bench.make(count=2)
+    for taken in range(6):
+        listing = hook.tasks()
+        first = [next(listing).id for _ in range(taken)]
+        rest = hook.tasks(resume=listing.state)
+        assert first + [one.id for one in rest] == every
+        assert rest.complete
+    with pytest.raises(InvalidInput, match="a state belongs to one listing"):
+        hook.tasks(assignee=DANA, resume=listing.state)
+    with pytest.raises(InvalidInput, match="not JSON"):
+        hook.tasks(resume="nonsense")
+
+
+def test_tasks_completed_while_the_list_is_read_hide_no_other(bench: Bench) -> None:
+    every = [bench.task(key=f"k{number}") for number in range(6)]
+    listing = bench.make(count=2).tasks()
+    seen = [next(listing).id, next(listing).id]
+    for task_id in every[:2]:
+        bench.hook.complete(task_id, outcome="approved")
+    seen += [one.id for one in listing]
+    assert set(seen) == set(every)
+
+
+def test_one_task_with_its_candidates_and_variables(bench: Bench) -> None:
+    task = bench.hook.task(bench.task())
+    assert task.candidate_groups == ("data_owners",)
+    assert task.variables["dataset_digest"] == "ab" * 32
+    with pytest.raises(NotFound):
+        bench.hook.task("none")
+
+
+# --- actions ----------------------------------------------------------------------------------------------------------
+
+
+def test_delegate_resolve_and_give_back(bench: Bench) -> None:
+    task_id = bench.task()
+    bench.hook.claim(task_id, DANA)
+    bench.hook.delegate(task_id, DORA)
+    task = bench.hook.task(task_id)
+    assert (task.assignee, task.owner, task.delegation_state) == (DORA, DANA, "pending")
+    bench.hook.resolve(task_id)
+    task = bench.hook.task(task_id)
+    assert (task.assignee, task.owner, task.delegation_state) == (DANA, DANA, "resolved")
+    bench.hook.unclaim(task_id)
+    assert bench.hook.task(task_id).assignee is None
+    with pytest.raises(InvalidInput, match="found no assignee"):
+        bench.hook.delegate(task_id, "")
+
+
+def test_a_task_is_given_back_in_the_way_that_the_connection_says(bench: Bench) -> None:
+    task_id = bench.task()
+    bench.hook.claim(task_id, DANA)
+    bench.standin.app.requests.clear()
+    bench.make(unclaim="update").unclaim(task_id)
+    assert bench.hook.task(task_id).assignee is None
+    assert (bench.sent("PUT", "/tasks/"), bench.sent("POST", "/tasks/")) == (1, 0)
+    with pytest.raises(InvalidInput, match="extra unclaim: found 'x'; allowed: action, update"):
+        bench.make(unclaim="x")
+
+
+def test_only_the_fields_given_change_and_none_clears(bench: Bench) -> None:
+    task_id = bench.task()
+    due = datetime(2027, 1, 2, 3, tzinfo=UTC)
+    task = bench.hook.update_task(task_id, dueDate=due, owner=DORA, priority=80)
+    assert (task.due, task.owner, task.priority, task.assignee) == (due, DORA, 80, None)
+    task = bench.hook.update_task(task_id, dueDate=None, assignee=DANA)
+    assert (task.due, task.owner, task.priority, task.assignee) == (None, DORA, 80, DANA)
+    bench.standin.app.requests.clear()
+    assert bench.hook.update_task(task_id) == task
+    assert bench.sent("PUT", "/tasks/") == 0
+
+
+@pytest.mark.parametrize("kind", ["reset_after", "garbage"])
+def test_the_lost_reply_to_completing_is_looked_up_and_the_next_task_stays(bench: Bench, kind: str) -> None:
+    process_id = bench.start(review=True)
+    [review] = bench.hook.tasks(process_id=process_id)
+    bench.lose("POST", "/tasks/", kind)
+    bench.hook.complete(review.id, outcome="approved")
+    assert bench.sent("POST", "/tasks/") == 1
+    [following] = bench.hook.tasks(process_id=process_id)
+    assert (following.name, following.assignee) == ("Approve dataset", None)
+    with pytest.raises(NotFound):
+        bench.hook.complete(review.id, outcome="approved")
+    assert [one.id for one in bench.hook.tasks(process_id=process_id)] == [following.id]
+
+
+def test_a_completion_that_did_not_arrive_is_said_and_the_task_waits(bench: Bench) -> None:
+    task_id = bench.task()
+    bench.lose("POST", "/tasks/", "reset_before")
+    with pytest.raises(Unavailable):
+        bench.hook.complete(task_id, outcome="approved")
+    assert bench.hook.task(task_id).id == task_id
+
+
+def test_a_process_that_was_ended_did_not_complete_its_task(bench: Bench) -> None:
+    """The reply is lost and the task is gone, but because somebody ended the process: that is no completion."""
+    process_id = bench.start()
+    [task] = bench.hook.tasks(process_id=process_id)
+
+    def end(request: Any) -> bool:
+        if request.method == "POST" and "/tasks/" in request.path:
+            with bench.standin.state.transaction():
+                bench.standin._stop(process_id, "stopped", time.time())
+            return True
+        return False
+
+    bench.standin.app.fault("reset_before", end)
+    with pytest.raises(Unavailable):
+        bench.hook.complete(task.id, outcome="approved")
+
+
+def test_lost_replies_to_the_other_actions_are_looked_up(bench: Bench) -> None:
+    task_id = bench.task()
+    bench.lose("POST", "/tasks/")
+    bench.hook.claim(task_id, DANA)
+    bench.lose("POST", "/tasks/")
+    bench.hook.delegate(task_id, DORA)
+    bench.lose("POST", "/tasks/")
+    bench.hook.resolve(task_id)
+    bench.lose("POST", "/tasks/")
+    bench.hook.unclaim(task_id)
+    assert bench.hook.task(task_id).assignee is None
+    bench.lose("POST", "/tasks/", "reset_before")
+    with pytest.raises(Unavailable):
+        bench.hook.delegate(task_id, DORA)
+    assert bench.hook.task(task_id).delegation_state == "resolved"
+
+
+def test_a_form_without_buttons_is_completed_by_its_variables(bench: Bench) -> None:
+    bench.standin.passed_over = frozenset({"serviceTask", "sendTask"})
+    bench.hook.deploy("ds-signoff-v2", (MODELS / "parallel_en.bpmn").read_text("utf-8"))
+    variables = {"methods_group": "data_owners", "business_group": "data_owners"}
+    process_id, _ = bench.hook.start_process("ds-signoff-v2", name="V", business_key="p", variables=variables)
+    for task in list(bench.hook.tasks(process_id=process_id)):
+        name = "methods_ok" if task.name.endswith("methods") else "business_ok"
+        bench.hook.complete(task.id, variables={name: "yes"})
+    assert bench.hook.history(process_id).end_activity_id == "sid-11"
+
+
+# --- links ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["body", "query", "path"])
+def test_links_are_listed_added_and_removed(bench: Bench, how: str) -> None:
+    hook, task_id = bench.make(assignment_removal=how), bench.task()
+    group, person = Assignment("candidate", group="reserve"), Assignment("candidate", user="eve@people.example")
+    watcher = Assignment("participant", user=DANA)
+    for link in (group, person, watcher):
+        assert hook.add_assignment(task_id, link) is True
+        assert hook.add_assignment(task_id, link) is False
+    assert set(hook.assignments(task_id)) == {Assignment("candidate", group="data_owners"), group, person, watcher}
+    assert [one.id for one in hook.tasks(candidate_user="eve@people.example")] == [task_id]
+    for link in (group, person, watcher):
+        assert hook.remove_assignment(task_id, link) is True
+        assert hook.remove_assignment(task_id, link) is False
+    assert hook.assignments(task_id) == [Assignment("candidate", group="data_owners")]
+    with pytest.raises(InvalidInput, match="either a user or a group"):
+        hook.add_assignment(task_id, Assignment("candidate"))
+
+
+def test_a_lost_reply_to_a_link_is_looked_up(bench: Bench) -> None:
+    task_id, link = bench.task(), Assignment("candidate", group="reserve")
+    bench.lose("POST", "/assignments")
+    assert bench.hook.add_assignment(task_id, link) is True
+    assert bench.sent("POST", "/assignments") == 1
+    bench.lose("POST", "/assignments", "reset_before")
+    with pytest.raises(Unavailable):
+        bench.hook.add_assignment(task_id, Assignment("candidate", group="more"))
+
+
+# --- attachments and comments -----------------------------------------------------------------------------------------
+
+
+def test_links_and_files_are_attached_read_and_deleted(bench: Bench) -> None:
+    task_id = bench.task()
+    assert bench.hook.attachments(task_id) == []
+    link = bench.hook.add_attachment(task_id, "Report", url="https://reports.example/1", description="the report")
+    file = bench.hook.add_attachment(task_id, "räte.bin", content=b"\x00\xff\r\n--x\r\n")
+    assert [(one.name, one.kind, one.url, one.description) for one in bench.hook.attachments(task_id)] == [
+        ("Report", "link", "https://reports.example/1", "the report"),
+        ("räte.bin", "file", None, ""),
+    ]
+    assert bench.hook.attachment(task_id, link.id) == link
+    assert bench.hook.attachment_content(task_id, file.id) == b"\x00\xff\r\n--x\r\n"
+    with pytest.raises(NotFound):
+        bench.hook.attachment_content(task_id, link.id)
+    assert bench.hook.delete_attachment(task_id, link.id) is True
+    assert bench.hook.delete_attachment(task_id, link.id) is False
+    assert [one.id for one in bench.hook.attachments(task_id)] == [file.id]
+
+
+def test_an_attachment_is_a_link_or_a_file_and_a_lost_reply_makes_no_second(bench: Bench) -> None:
+    task_id = bench.task()
+    with pytest.raises(InvalidInput, match="either a url or content"):
+        bench.hook.add_attachment(task_id, "x")
+    with pytest.raises(InvalidInput, match="at most 50000000"):
+        bench.hook.add_attachment(task_id, "x", content=b"0" * 50_000_001)
+    bench.hook.add_attachment(task_id, "x", url="https://a.example")
+    bench.lose("POST", "/attachments")
+    again = bench.hook.add_attachment(task_id, "x", url="https://a.example")
+    assert [one.id for one in bench.hook.attachments(task_id)][1:] == [again.id]
+    bench.lose("POST", "/attachments", "truncate")
+    bench.hook.add_attachment(task_id, "y", content=b"1")
+    assert [one.name for one in bench.hook.attachments(task_id)] == ["x", "x", "y"]
+    bench.lose("POST", "/attachments", "reset_before")
+    with pytest.raises(Unavailable):
+        bench.hook.add_attachment(task_id, "z", content=b"1")
+
+
+def test_comments_on_a_task(bench: Bench) -> None:
+    task_id = bench.task()
+    bench.hook.add_task_comment(task_id, "first")
+    bench.lose("POST", "/comments")
+    assert bench.hook.add_task_comment(task_id, "second").message == "second"
+    assert [one.message for one in bench.hook.task_comments(task_id)] == ["first", "second"]
+    bench.standin.app.fault(
+        "status", lambda request: request.method == "POST" and request.path.endswith("/comments"),
+        reply=json_reply({"message": "Not found"}, 404),
+    )  # fmt: skip
+    with pytest.raises(Unsupported, match="tasks take no comments here"):
+        bench.hook.add_task_comment(task_id, "third")
+
+
+@pytest.mark.parametrize(
+    "reply", [{"_embedded": {"attachments": [{"id": "a", "name": "n"}]}}, [{"id": "a", "name": "n"}]]
+)
+def test_a_short_list_may_come_bare_or_embedded(bench: Bench, reply: Any) -> None:
+    task_id = bench.task()
+    bench.standin.app.fault("status", lambda request: request.path.endswith("/attachments"), reply=json_reply(reply))
+    assert [one.id for one in bench.hook.attachments(task_id)] == ["a"]
+
+
+def test_errors_keep_their_kind(bench: Bench) -> None:
+    task_id = bench.task()
+    bench.hook.claim(task_id, DANA)
+    with pytest.raises(Conflict, match="already claimed by someone else"):
+        bench.hook.claim(task_id, DORA)
+    bench.lose("GET", f"/tasks/{task_id}", "garbage")
+    with pytest.raises(InvalidReply):
+        bench.hook.task(task_id)
+
+
+def test_labelops_itself_never_acts_on_a_persons_task() -> None:
+    """No code of ours calls claim, complete, delegate, resolve or unclaim of a task, but for the probe."""
+    actions = {"complete", "delegate", "resolve", "unclaim", "claim"}
+    found = []
+    for folder in ("include", "plugins", "dags"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            place = path.relative_to(ROOT)
+            if place.parts[:2] == ("include", "sandbox") or place == Path("include/usecases/completion_probe.py"):
+                continue
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in actions:
+                    owner = ast.unparse(node.func.value)
+                    if "opentext" in owner.lower() or "hook" in owner.lower():
+                        found.append(f"{place}:{node.lineno}: {owner}.{node.func.attr}")
+    assert found == []
