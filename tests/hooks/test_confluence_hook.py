@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from include.base.errors import (
     AuthError,
@@ -26,62 +25,22 @@ from include.base.errors import (
     Unavailable,
     Unsupported,
 )
-from include.sandbox.confluence import ConfluenceStandIn, SandboxUser
 from include.sandbox.http import App, Request, Server, json_reply
 from labelops.hooks.confluence import ConfluenceHook
-from labelops.hooks.requests_http import RetryPolicy
+from tests.hooks.confluence_site import EDITOR, SERVICE, Site, make, on, running
 
-SERVICE = SandboxUser("acc-service", "Labelops service", "service@labelops.example", "service-token-4711")
-EDITOR = SandboxUser("acc-editor", "Edda Editor", "edda@labelops.example", "editor-token-0815")
 PAGE_WRITES = re.compile(r"/wiki/api/v2/pages(/\d+)?\Z")
-
-
-class Site:
-    """A running stand-in with a space, and hooks that wait in no time."""
-
-    def __init__(self, stand_in: ConfluenceStandIn, server: Server, patch: pytest.MonkeyPatch) -> None:
-        self.stand_in, self.server, self.patch = stand_in, server, patch
-        self.waits: list[float] = []
-
-    def hook(
-        self, user: SandboxUser = SERVICE, *, extra: dict[str, Any] | None = None, **fields: Any
-    ) -> ConfluenceHook:
-        connection = {"conn_type": "confluence", "host": self.server.url, "login": user.email, "password": user.token}
-        connection |= {"extra": extra or {}, **fields}
-        self.patch.setenv("AIRFLOW_CONN_CONFLUENCE_TEST", json.dumps(connection))
-        hook = ConfluenceHook("confluence_test", policy=RetryPolicy(sleep=self.waits.append, jitter=lambda: 1.0))
-        hook.get_conn()
-        return hook
-
-    def sent(self, method: str) -> list[str]:
-        return [target for verb, target in self.stand_in.app.requests if verb == method]
-
-    def send(self, method: str, path: str, user: SandboxUser = EDITOR, **parts: Any) -> requests.Response:
-        return requests.request(method, self.server.url + path, auth=(user.email, user.token), timeout=10, **parts)
 
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    stand_in = ConfluenceStandIn(None, [SERVICE, EDITOR])
-    with Server(stand_in.app) as server:
-        site = Site(stand_in, server, monkeypatch)
-        assert site.send("POST", "/wiki/api/v2/spaces", json={"key": "DS", "name": "Data"}).status_code == 201
+    with running(monkeypatch) as site:
         yield site
-        stand_in.app.faults.clear()
 
 
 @pytest.fixture
 def hook(site: Site) -> ConfluenceHook:
     return site.hook()
-
-
-def make(hook: ConfluenceHook, title: str = "Guideline", body: str = "<p>One</p>") -> Any:
-    return hook.create_page(hook.space("DS").id, title, body)
-
-
-def on(method: str, path: str = "") -> Any:
-    return lambda request: request.method == method and path in request.path
 
 
 # --- reading ---------------------------------------------------------------------------------------

@@ -34,12 +34,14 @@ from include.sandbox.confluence.wire import (
     bad_v2,
     base_of,
     check_among,
+    cursor_after,
     cursor_of,
     limit_of,
     marks,
     number_of,
     object_in,
     offset_of,
+    row_after,
     sent_property,
     shape_attachment,
     shape_label,
@@ -294,16 +296,23 @@ class ConfluenceStandIn:
         shape: Callable[[sqlite3.Row], dict[str, Any]],
         *,
         default: int = 25,
+        cursor: Callable[[sqlite3.Row], str] | None = None,
     ) -> Reply:
-        """Answer one page of a v2 list, with the next one's address in body and ``Link`` header."""
+        """Answer one page of a v2 list, with the next one's address in body and ``Link`` header.
+
+        :param cursor: gives the cursor after a row, where ``sql`` begins at the cursor that was sent.
+        """
         limit = limit_of(request, default)
-        offset = offset_of(request)
+        offset = 0 if cursor else offset_of(request)
         rows = self.database.rows(f"{sql} limit ? offset ?", (*values, limit + 1, offset))
         links = {"base": base_of(request)}
         headers = {}
         if len(rows) > limit:
             query = {name: found for name, found in request.query.items() if name != "cursor"}
-            query |= {"limit": [str(limit)], "cursor": [cursor_of(offset + limit)]}
+            query |= {
+                "limit": [str(limit)],
+                "cursor": [cursor(rows[limit - 1]) if cursor else cursor_of(offset + limit)],
+            }
             links["next"] = f"{request.path}?{urlencode(query, doseq=True)}"
             headers["Link"] = f'<{links["next"]}>; rel="next"'
         return json_reply({"results": [shape(row) for row in rows[:limit]], "_links": links}, headers=headers)
@@ -376,10 +385,22 @@ class ConfluenceStandIn:
             values.append(request.one("title"))
         sort = request.one("sort", "id")
         check_among("sort", [sort.removeprefix("-")], tuple(PAGE_SORTS))
-        order = PAGE_SORTS[sort.removeprefix("-")] + (" desc" if sort.startswith("-") else "")
+        column, down = PAGE_SORTS[sort.removeprefix("-")], sort.startswith("-")
+        if request.one("cursor"):
+            # The service's cursors name the row they come after, so that rows taken away meanwhile hide none.
+            after, number = row_after(request)
+            where.append(f"({column} {'<' if down else '>'} ? or ({column} = ? and p.id > ?))")
+            values += [after, after, number]
         with_body = wants_storage(request, LIST_FORMATS)
-        sql = f"{SELECT_PAGE} where {' and '.join(where)} order by {order}, p.id"
-        return self.listing(request, sql, values, lambda row: shape_page(row, with_body=with_body))
+        sql = f"{SELECT_PAGE} where {' and '.join(where)} order by {column}{' desc' if down else ''}, p.id"
+        name = column.removeprefix("p.")
+        return self.listing(
+            request,
+            sql,
+            values,
+            lambda row: shape_page(row, with_body=with_body),
+            cursor=lambda row: cursor_after(row[name], row["id"]),
+        )
 
     def page_row(self, page_id: Any, *, to: str = "read") -> sqlite3.Row:
         """Return a page that the account may see, or also change (``to`` = update).

@@ -25,12 +25,14 @@ __all__ = [
     "bad_v2",
     "base_of",
     "check_among",
+    "cursor_after",
     "cursor_of",
     "limit_of",
     "marks",
     "number_of",
     "object_in",
     "offset_of",
+    "row_after",
     "sent_property",
     "shape_attachment",
     "shape_comment",
@@ -133,18 +135,44 @@ def cursor_of(offset: int) -> str:
     return base64.urlsafe_b64encode(json.dumps({"after": offset}).encode()).decode()
 
 
+def cursor_after(value: Any, number: int) -> str:
+    """Return the cursor that leads to what comes after a row, by the value it is ordered by and its id."""
+    return base64.urlsafe_b64encode(json.dumps({"id": str(number), "value": value}).encode()).decode()
+
+
+def row_after(request: Request) -> tuple[Any, int]:
+    """Return value and id of the row that a cursor comes after."""
+    found = _cursor_in(request)
+    if not isinstance(found.get("value"), (str, int)) or not str(found.get("id", "")).isdigit():
+        raise _bad_cursor()
+    return found["value"], int(found["id"])
+
+
 def offset_of(request: Request) -> int:
     """Return the row that a cursor leads to."""
-    cursor = request.one("cursor")
-    if not cursor:
+    if not request.one("cursor"):
         return 0
+    found = _cursor_in(request).get("after")
+    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
+        raise _bad_cursor()
+    return found
+
+
+def _cursor_in(request: Request) -> dict[str, Any]:
     try:
-        return int(json.loads(base64.urlsafe_b64decode(cursor))["after"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise bad_v2(
-            "Provided value for 'cursor' is not the correct type. Expected type is Cursor.",
-            "The provided cursor was not valid for this list",
-        ) from error
+        found = json.loads(base64.urlsafe_b64decode(request.one("cursor")))
+    except ValueError as error:
+        raise _bad_cursor() from error
+    if not isinstance(found, dict):
+        raise _bad_cursor()
+    return found
+
+
+def _bad_cursor() -> HttpError:
+    return bad_v2(
+        "Provided value for 'cursor' is not the correct type. Expected type is Cursor.",
+        "The provided cursor was not valid for this list",
+    )
 
 
 def wants_storage(request: Request, allowed: tuple[str, ...]) -> bool:
