@@ -418,22 +418,21 @@ class Cloud:
         while True:
             query = {"expand": "restrictions.user,restrictions.group", "start": start, "limit": OLD_ROWS}
             reply = mapping(self._client.json("GET", where, params=query, scope=scope.READ_ALL), where)
-            before = sum(len(users) + len(groups) for users, groups in found.values())
-            most = 0
+            before, more, most = sum(len(one) for both in found.values() for one in both), False, 0
             for row in need(reply, "results", list, where):
                 kind = need(mapping(row, where), "operation", str, where)
                 if kind not in found:
                     continue
                 inside = need(row, "restrictions", dict, where)
-                people = need(need(inside, "user", dict, where), "results", list, where)
-                teams = need(need(inside, "group", dict, where), "results", list, where)
-                found[kind][0].update(need(mapping(one, where), "accountId", str, where) for one in people)
-                found[kind][1].update(need(mapping(one, where), "name", str, where) for one in teams)
-                self._groups |= {one["name"]: str(one["id"]) for one in teams if one.get("id")}
-                most = max(most, len(people), len(teams))
+                for part, name, into in zip(("user", "group"), ("accountId", "name"), found[kind], strict=True):
+                    page = need(inside, part, dict, where)
+                    rows = [mapping(one, where) for one in need(page, "results", list, where)]
+                    into.update(need(one, name, str, where) for one in rows)
+                    # The server may allow fewer rows than asked for, and then says so, or does not.
+                    more = more or (bool(rows) and len(rows) >= int(page.get("limit") or 0))
+                    most = max(most, len(rows))
             start += most
-            # The server may allow fewer than asked for, so only a round that brings nothing new is the last.
-            if sum(len(users) + len(groups) for users, groups in found.values()) == before:
+            if not more or sum(len(one) for both in found.values() for one in both) == before:
                 break
         read, update = (tuple(map(tuple, map(sorted, found[kind]))) for kind in ("read", "update"))
         own = (Restriction("read", *read), Restriction("update", *update))
