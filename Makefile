@@ -5,12 +5,12 @@ BIN    := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export LABELOPS_HOME ?= $(CURDIR)/.labelops
 
-.PHONY: demo up down test lint bench clean lock install help
+.PHONY: demo up down test lint bench faults clean lock install help
 
 help:
 	@echo "make demo   run the five use cases end to end on embedded defaults, then stop"
 	@echo "make up     the same, but leave everything running; make down stops it"
-	@echo "make test   run all tests; make lint, make bench, make clean, make lock"
+	@echo "make test   run all tests; make lint, make bench, make faults SEEDS=200, make clean, make lock"
 
 install: $(VENV)/.installed
 
@@ -41,6 +41,9 @@ lint: install
 
 bench: install
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+faults: install
+	@$(BIN)/python -m tests.faults --seeds $(or $(SEEDS),200) --jobs $(or $(JOBS),2) $(ARGS)
 
 lock:
 	@command -v uv >/dev/null || { echo "uv is needed to lock: pip install uv"; exit 1; }

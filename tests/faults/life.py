@@ -1,0 +1,693 @@
+"""A house behind fault proxies, and the runs of the DAGs in it, executed as Airflow would, process by process."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import pickle
+import signal
+import sqlite3
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from include.bpmn.mapping import load_mapping
+from include.sandbox import world
+from include.sandbox.confluence import ConfluenceStandIn, SandboxUser
+from include.sandbox.http import App, Server
+from include.sandbox.opentext import OpenTextStandIn
+from labelops.operators import dataset_release, guideline_sync, labeling_approval, lineage_report, raw_data_ingestion
+from labelops.operators.gate import GateOperator
+from labelops.operators.work import AnnounceOperator, ConcludeOperator
+from tests.faults import child, memo
+from tests.faults.door import Door, WireFault
+from tests.house import House
+from tests.integration.airflow_house import CLIENT, PROJECT
+
+__all__ = ["CONSUMERS", "DAGS", "Doors", "Engine", "Run", "World"]
+
+Key = tuple[str, int]
+"""Task id and item; -1 for the tasks that are there once a run."""
+
+_FORK = multiprocessing.get_context("fork")
+
+
+class Doors:
+    """The servers of the stand-ins and the proxies before them; kept while houses come and go."""
+
+    def __init__(self) -> None:
+        self.notice: Callable[[Door, WireFault], None] = lambda door, fault: None
+        self._servers = {name: Server(App()).start() for name in ("confluence", "opentext")}
+        self.all = [
+            Door(name, lambda fault, name=name: self.notice(getattr(self, name), fault))  # type: ignore[misc]
+            for name in self._servers
+        ]
+        self.confluence, self.opentext = self.all
+        self.urls = {name: server.url for name, server in self._servers.items()}
+
+    def serve(self, confluence: App, opentext: App) -> None:
+        """Put other stand-ins behind the doors."""
+        for name, app in (("confluence", confluence), ("opentext", opentext)):
+            self._servers[name].app = self._servers[name]._server.app = getattr(self, name).app = app
+        for door in self.all:
+            door.forget()
+
+    @property
+    def credentials(self) -> set[str]:
+        """Return every credential that was sent through a door."""
+        return set().union(*(door.credentials for door in self.all))
+
+    def close(self) -> None:
+        """Stop all servers."""
+        for door in self.all:
+            door.close()
+        for server in self._servers.values():
+            server.stop()
+
+
+class World(House):
+    """An installation in a folder, its stand-ins behind the doors.
+
+    :param rows: how many elements a list request asks for: with 2, most lists are walks of several pages.
+    """
+
+    def __init__(self, home: Path, doors: Doors, rows: int = 2) -> None:
+        self.home, self.doors, self.rows = home, doors, rows
+        for name in ("confluence", "opentext", "prodigy", "projects"):
+            (home / name).mkdir(parents=True, exist_ok=True)
+        from include.settings import ROOT
+
+        sample = ROOT / "include" / "projects" / "definitions" / f"{PROJECT}.yaml"
+        (home / "projects" / sample.name).write_bytes(sample.read_bytes())
+        self.register_file = home / "register.yaml"
+        self.register_file.write_bytes((ROOT / "include" / "projects" / "register.yaml").read_bytes())
+        self.confluence = ConfluenceStandIn(
+            home / "confluence", [SandboxUser(**user) for user in world.confluence_users()]
+        )
+        self.opentext = OpenTextStandIn(home / "opentext", users=world.opentext_users(), clients=[CLIENT])
+        doors.serve(self.confluence.app, self.opentext.app)
+        self.confluence_url, self.opentext_url = doors.urls["confluence"], doors.urls["opentext"]
+        self.prodigy_file = home / "prodigy" / "prodigy.db"
+        self.ledger_file = home / "ledger.db"
+        self.later = timedelta()
+        self._held, self._servers = [], []
+        self._series, self._runs = "fault", 0
+
+    def connections(self) -> dict[str, dict[str, Any]]:
+        """Return the connections, through the doors, with pages of two rows."""
+        found = super().connections()
+        found["confluence_default"]["host"] = self.doors.confluence.url
+        found["confluence_default"]["extra"]["timeout"] = 20
+        found["opentext_default"]["host"] = self.doors.opentext.url
+        found["opentext_default"]["extra"] |= {"timeout": 20, "count": self.rows, "history_grace_seconds": 0.1}
+        return found
+
+    def close(self) -> None:
+        self.confluence.close()
+        self.opentext.close()
+
+    # --- people ----------------------------------------------------------------------------------------------------
+
+    def people(self, what: str) -> bool:
+        """Let people do something; tell whether there was anything to do."""
+        return bool(getattr(self, f"_people_{what}")())
+
+    def _people_answer(self) -> int:
+        """Anna and Ben answer what they have not answered."""
+        project = self.project
+        pointer = self.home / "store" / "publications" / PROJECT / "guidelines" / "current.json"
+        if not pointer.exists():
+            return 0
+        known = {(one["_session_id"], one["labelops"]["task_id"]) for one in self.examples(project.answers)}
+        waiting = {one["labelops"]["task_id"] for one in self.examples(project.inbox)}
+        if {task for _, task in known} >= waiting and len(known) == 2 * len(waiting):
+            return 0
+        if known:
+            return self._answer_rest(known)
+        return self.answer_all() if waiting else 0
+
+    def _answer_rest(self, known: set[tuple[str, str]]) -> int:
+        """Answer only the tasks without an answer of that person."""
+        all_examples = self.examples
+        project = self.project
+
+        def rest(dataset: str) -> list[dict[str, Any]]:
+            return [
+                one for one in all_examples(dataset) if not any(one["labelops"]["task_id"] == task for _, task in known)
+            ]
+
+        self.examples = rest  # type: ignore[method-assign]
+        try:
+            return self.answer_all() if rest(project.inbox) else 0
+        finally:
+            self.examples = all_examples  # type: ignore[method-assign]
+
+    def _people_approve(self) -> int:
+        """Everybody who is asked says yes."""
+        return self._say_yes("quentin", "dana", "rita")
+
+    def _people_quality(self) -> int:
+        """Only the first approver decides."""
+        return self._say_yes("quentin")
+
+    def _say_yes(self, *names: str) -> int:
+        done = 0
+        for name in names:
+            person = self.person(name)
+            for task in person.tasks():
+                variables = {one["name"]: one.get("value") for one in task["variables"]}
+                digest = str(variables[load_mapping("default").labeling_approval.digest_variable])
+                outcome = "released" if name == "rita" else "approved"
+                person.decide(task, outcome, f"I looked at {digest[:12]}.")
+                done += 1
+        return done
+
+    def _people_edit(self) -> int:
+        """Olga adds a sentence to the labels page, and Greta approves it."""
+        self._edits = getattr(self, "_edits", 0) + 1
+        confluence = world._Confluence(self.confluence_url)
+        [space] = confluence.call("olga", "GET", "/api/v2/spaces", params={"keys": "LAB"})["results"]
+        [page] = confluence.call(
+            "olga", "GET", f"/api/v2/spaces/{space['id']}/pages",
+            params={"title": "Ticket topics: labels", "body-format": "storage"},
+        )["results"]  # fmt: skip
+        confluence.call(
+            "olga", "PUT", f"/api/v2/pages/{page['id']}",
+            json={
+                "id": page["id"], "status": "current", "title": page["title"],
+                "body": {
+                    "representation": "storage",
+                    "value": page["body"]["storage"]["value"] + f"<p>Addition {self._edits}.</p>",
+                },
+                "version": {"number": page["version"]["number"] + 1},
+            },
+        )  # fmt: skip
+        confluence.call(
+            "greta", "PUT", f"/rest/api/content/{page['id']}/state",
+            params={"status": "current"}, json={"name": "Verified", "color": "#57d9a3"},
+        )  # fmt: skip
+        return 1
+
+    def _people_file(self) -> int:
+        """A new file with two tickets arrives."""
+        place = self.home / "sources" / PROJECT / "late.csv"
+        if place.exists():
+            return 0
+        place.write_text('id,message\nl-1,"Cancel my order 12 please."\nl-2,"The app crashes at login."\n', "utf-8")
+        return 1
+
+    def _people_mend(self) -> int:
+        """The broken line of the first file is corrected."""
+        place = self.home / "sources" / PROJECT / "2026-11-tickets.jsonl"
+        text = place.read_text("utf-8")
+        mended = text.replace(
+            '{"ticket": "t-11", "text": \n', '{"ticket": "t-11", "text": "My new address is not saved."}\n'
+        )
+        place.write_text(mended, "utf-8")
+        return int(mended != text)
+
+    def _people_wait(self) -> int:
+        """Three days go by: reminders become due."""
+        self.later += timedelta(days=3)
+        return 1
+
+
+# --- DAGs -----------------------------------------------------------------------------------------------------------
+
+Make = Callable[[Any, Callable[[str], Any]], Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One task of a mapped group. ``after_skipped`` is the trigger rule ``none_failed``."""
+
+    name: str
+    make: Make
+    after_skipped: bool = False
+
+
+@dataclass(frozen=True)
+class Dag:
+    """How a DAG file wires its tasks, as far as order, skipping and failing go."""
+
+    lister: type
+    subject: str
+    group: str
+    steps: tuple[Step, ...]
+    result: str
+    announces: str | None = None
+
+
+def _gate(suite: str, of: str) -> Step:
+    return Step("gate", lambda item, given: GateOperator(task_id="gate", suite=suite, staged=given(of), project=item))
+
+
+DAGS: dict[str, Dag] = {
+    "guideline_sync": Dag(
+        guideline_sync.ListGuidelinesOperator, "guideline", "guideline",
+        (
+            Step("collect", lambda item, given: guideline_sync.CollectGuidelinesOperator(task_id="collect", item=item)),
+            _gate("guideline_pages", "collect"),
+            Step("publish", lambda item, given: guideline_sync.PublishGuidelinesOperator(
+                task_id="publish", item=item, given=given("collect"), gate=given("gate"))),
+        ),
+        "publish", "guidelines",
+    ),
+    "raw_data_ingestion": Dag(
+        raw_data_ingestion.ListSourcesOperator, "source", "source",
+        (
+            Step("read", lambda item, given: raw_data_ingestion.ReadSourcesOperator(task_id="read", item=item)),
+            _gate("raw_tasks", "read"),
+            Step("load", lambda item, given: raw_data_ingestion.LoadTasksOperator(
+                task_id="load", item=item, given=given("read"), gate=given("gate")), after_skipped=True),
+        ),
+        "load", "inbox",
+    ),
+    "labeling_approval": Dag(
+        labeling_approval.ListApprovalsOperator, "batch", "version",
+        (
+            Step("freeze", lambda item, given: labeling_approval.FreezeVersionOperator(task_id="freeze", item=item)),
+            _gate("version_rows", "freeze"),
+            Step("request", lambda item, given: labeling_approval.RequestApprovalOperator(
+                task_id="request", item=item, given=given("freeze"), gate=given("gate")), after_skipped=True),
+            Step("capture", lambda item, given: labeling_approval.CaptureDecisionsOperator(
+                task_id="capture", item=item, given=given("request"))),
+            Step("start_wait", lambda item, given: labeling_approval.StartWaitOperator(
+                task_id="start_wait", item=item, result=given("capture"), use_case="labeling_approval")),
+        ),
+        "capture", "approvals",
+    ),
+    "dataset_release": Dag(
+        dataset_release.ListReleasesOperator, "version", "release",
+        (
+            Step("check", lambda item, given: dataset_release.CheckReleaseOperator(task_id="check", item=item)),
+            _gate("release_rows", "check"),
+            Step("hand_over", lambda item, given: dataset_release.HandOverOperator(
+                task_id="hand_over", item=item, given=given("check"), gate=given("gate"))),
+            Step("start_wait", lambda item, given: labeling_approval.StartWaitOperator(
+                task_id="start_wait", item=item, result=given("hand_over"), use_case="dataset_release")),
+        ),
+        "hand_over", "releases",
+    ),
+    "lineage_report": Dag(
+        lineage_report.ListReportsOperator, "report", "report",
+        (
+            Step("build", lambda item, given: lineage_report.BuildReportOperator(task_id="build", item=item)),
+            _gate("report", "build"),
+            Step("publish", lambda item, given: lineage_report.PublishReportOperator(
+                task_id="publish", item=item, given=given("build"), gate=given("gate"))),
+            Step("comment", lambda item, given: lineage_report.CommentReportOperator(
+                task_id="comment", item=item, given=given("publish"))),
+        ),
+        "comment",
+    ),
+}  # fmt: skip
+
+CONSUMERS = {"approvals": "dataset_release", "releases": "lineage_report", "answers": "labeling_approval"}
+WAIT = "decision_wait"
+DONE = ("success", "skipped", "deferred")
+
+
+@dataclass
+class Run:
+    """One DAG run and the states of its task instances.
+
+    :param conf: of ``decision_wait``: what it waits for.
+    :param light: leave out the two tasks after the items.
+    """
+
+    dag_id: str
+    run_id: str
+    number: int
+    conf: dict[str, Any] = field(default_factory=dict)
+    after: datetime = field(default_factory=lambda: datetime.now(UTC))
+    states: dict[Key, str] = field(default_factory=dict)
+    results: dict[Key, Any] = field(default_factory=dict)
+    tries: dict[Key, int] = field(default_factory=dict)
+    running: Key | None = None
+    light: bool = False
+
+    @property
+    def items(self) -> list[Any]:
+        return self.results.get(("list_work", -1)) or []
+
+    def begin(self, key: Key, number: int) -> None:
+        self.tries[key], self.running = number, key
+
+    def end(self, key: Key, state: str, result: Any) -> None:
+        self.states[key], self.running = state, None
+        if result is not None:
+            self.results[key] = result
+
+    def next_task(self) -> Key | None:
+        """Return the next task that is to be executed, settling those that never will be."""
+        if self.dag_id == WAIT:
+            return None if self._over(("wait", -1)) else ("wait", -1)
+        dag = DAGS[self.dag_id]
+        first = ("list_work", -1)
+        if not self._over(first):
+            return first
+        for index in range(len(self.items)):
+            before = "success"
+            for step in dag.steps:
+                key = (step.name, index)
+                if not self._over(key):
+                    if before in ("failed", "upstream_failed"):
+                        self.states[key] = "upstream_failed"
+                    elif before == "skipped" and not step.after_skipped:
+                        self.states[key] = "skipped"
+                    else:
+                        return key
+                before = self.states[key]
+        for name in () if self.light else ("announce", "conclude"):
+            if not self._over((name, -1)):
+                return (name, -1)
+        return None
+
+    def _over(self, key: Key) -> bool:
+        return self.states.get(key) in (*DONE, "failed", "upstream_failed")
+
+    def operator(self, world: World, key: Key) -> tuple[Any, Any]:
+        """Return a task's operator, its templates rendered, and its context."""
+        name, index = key
+        context = world.context(self.dag_id, name, self.run_id, try_number=self.tries[key])
+        context["dag_run"].run_after = self.after
+        ti = context["ti"]
+        ti.map_index = index
+        ti.xcom_push = lambda **_: None
+        if self.dag_id == WAIT:
+            context["params"] = context["dag"].params = dict(self.conf)
+            return labeling_approval.WaitForDecisionOperator(task_id="wait"), context
+        dag = DAGS[self.dag_id]
+        if name == "list_work":
+            return dag.lister(task_id=name, default_subject=dag.subject), context
+        if name == "announce":
+            pulled = [self.results.get((dag.result, place)) for place in range(len(self.items))]
+            ti.xcom_pull = lambda **_: [one for one in pulled if one]
+            context["outlet_events"] = defaultdict(SimpleNamespace)
+            outlets = [dag.announces] if dag.announces else []
+            operator = AnnounceOperator(task_id=name, items=self.items, group=dag.group, result_task=dag.result)
+            operator.outlets = outlets
+            return operator, context
+        if name == "conclude":
+            told = {
+                (f"{dag.group}.{task}_{place}" if place >= 0 else task): state
+                for (task, place), state in self.states.items()
+            }
+            ti.get_task_states = lambda **_: {self.run_id: told}
+            return ConcludeOperator(task_id=name, items=self.items, group=dag.group), context
+        step = next(one for one in dag.steps if one.name == name)
+        ti.task_id = f"{dag.group}.{name}"
+        return step.make(self.items[index], lambda of: self.results.get((of, index))), context
+
+    @property
+    def failed(self) -> list[Key]:
+        """Return the tasks that failed, the conclusion about them left out."""
+        return [key for key, state in self.states.items() if state == "failed" and key[0] != "conclude"]
+
+    @property
+    def announced(self) -> str | None:
+        """Return the asset that changed, if the run said so."""
+        if self.dag_id == WAIT:
+            return "approvals" if self.states.get(("wait", -1)) == "success" else None
+        said = self.states.get(("announce", -1)) == "success"
+        return DAGS[self.dag_id].announces if said else None
+
+    @property
+    def waits(self) -> list[dict[str, Any]]:
+        """Return the waits it started."""
+        return [
+            self.results[key] for key, state in self.states.items() if key[0] == "start_wait" and state == "success"
+        ]
+
+
+# --- executing ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Try:
+    """What one try of a task came to."""
+
+    run: int
+    dag_id: str
+    task: Key
+    number: int
+    state: str = "running"
+    error: tuple[str, str, bool] | None = None
+    ghost: bool = False
+
+
+class Engine:
+    """Executes runs in forked children, and lets faults happen to them.
+
+    :ivar tries: every try of every task, in order.
+    :ivar hits: which fault (its number in the schedule) hit which try.
+    :ivar told: everything that was logged.
+    """
+
+    def __init__(self, world: World, note: Callable[[str], None] = lambda text: None) -> None:
+        self.world, self.note = world, note
+        self.tries: list[Try] = []
+        self.hits: dict[int, Try | None] = {}
+        self.where: dict[int, str] = {}
+        self.told = bytearray()
+        self.runs: list[Run] = []
+        self.waits: dict[str, dict[str, Any]] = {}
+        self.wire: dict[int, WireFault] = {}
+        self._current: Try | None = None
+        self._held: list[sqlite3.Connection] = []
+        self._partner: Callable[[], None] = lambda: None
+        world.doors.notice = self._noticed
+
+    # --- the outside -----------------------------------------------------------------------------------------------
+
+    def new_run(self, dag_id: str, conf: dict[str, Any] | None = None, *, light: bool = False) -> Run:
+        """Return a new run of a DAG."""
+        run = Run(dag_id, self.world.run_id(), len(self.runs), conf or {}, light=light)
+        self.runs.append(run)
+        return run
+
+    def arm_wire(self, number: int, door: str, fault: WireFault) -> None:
+        """Let a fault wait for its request."""
+        self.wire[number] = fault
+        getattr(self.world.doors, door).faults.append(fault)
+
+    def disarm(self) -> None:
+        """End all faults on the wire, and let go of the locks."""
+        for door in self.world.doors.all:
+            door.faults.clear()
+            door.refusals = 0
+            door.attempted()
+        self._unlock()
+
+    def execute(self, *script: Run | str, armed: dict[str, Any] | None = None, partner: Any = None) -> None:
+        """Live through a script of runs and people's doings, in as many processes as it takes.
+
+        :param armed: a fault of :data:`child.POINT_FAULTS`.
+        :param partner: what is executed while the child stands still, for two runs at once.
+        """
+        left: list[Any] = list(script)
+        children = 0
+        while True:
+            outcome = self._one_child(left, armed, partner)
+            armed = None
+            if outcome != "again":
+                break
+            children += 1
+            if children > 60:
+                raise RuntimeError("a run comes to no end")
+        for run in script:
+            if isinstance(run, Run):
+                for conf in run.waits:
+                    self.waits.setdefault(f"{conf['use_case']}:{conf['process_id']}", conf)
+
+    def _one_child(self, script: list[Any], armed: dict[str, Any] | None, partner: Any) -> str:
+        ours, theirs = _FORK.Pipe()
+        log_read, log_write = os.pipe()
+        gc.freeze()  # what is there now is left alone by the child's collector, and so not copied
+        pid = os.fork()
+        if pid == 0:
+            child.main(theirs, log_write, script, armed, self.world)
+        theirs.close()
+        os.close(log_write)
+        reader = threading.Thread(target=self._read_log, args=(log_read,), daemon=True)
+        reader.start()
+        talk = _Talk(pid, ours, script, armed, partner)
+        try:
+            return self._listen(talk)
+        finally:
+            reader.join(10)
+
+    def _read_log(self, log: int) -> None:
+        with os.fdopen(log, "rb", buffering=0) as stream:
+            while block := stream.read(65536):
+                self.told += block
+
+    def _listen(self, talk: _Talk) -> str:
+        while True:
+            if not talk.pipe.poll(120):
+                os.kill(talk.pid, signal.SIGKILL)
+                self.note("!! a child stood still for two minutes and was killed")
+                self.told += b"\nHUNG\n"
+            try:
+                message = talk.pipe.recv()
+            except (EOFError, OSError):
+                break
+            if message[0] == "memo":
+                memo.learn(pickle.loads(message[1]), message[2])
+                continue
+            answer = self._answer(talk, *message[1:])
+            try:
+                talk.pipe.send(answer)
+            except OSError:
+                break
+        _, status = os.waitpid(talk.pid, 0)
+        talk.pipe.close()
+        self._unlock()
+        if talk.ghost:
+            return "ghost"
+        if os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status):
+            self._died(talk, "killed" if os.WIFSIGNALED(status) else "crashed")
+        runs_left = any(isinstance(one, Run) and one.next_task() is not None for one in talk.script)
+        people_left = any(isinstance(one, str) for one in talk.script)
+        return "again" if runs_left or people_left else "done"
+
+    def _died(self, talk: _Talk, how: str) -> None:
+        """The process of a task is gone: Airflow finds out, and tries again while tries are left."""
+        one = talk.current
+        if one is None:
+            return
+        one.state, one.error = how, None
+        run = self.runs[one.run]
+        if one.number < child.MAX_TRIES:
+            run.states[one.task] = "up_for_retry"
+        else:
+            run.states[one.task] = "failed"
+        self.note(f"   {run.dag_id}.{one.task[0]} try {one.number}: {how}")
+
+    def _answer(self, talk: _Talk, what: str, *given: Any) -> Any:
+        if what == "start":
+            number, key = given
+            run = self.runs[number]
+            tried = run.tries.get(key, 0) + 1 if not talk.ghost else 99
+            one = Try(number, run.dag_id, key, tried, ghost=talk.ghost)
+            self.tries.append(one)
+            talk.current = self._current = one
+            if not talk.ghost:
+                run.begin(key, tried)
+            return tried
+        if what == "end":
+            return self._ended(talk, *given)
+        if what == "people":
+            did = self.world.people(given[0])
+            talk.script[talk.script.index(given[0])] = None  # done: not again after a retry
+            self.note(f"   people: {given[0]}: {did}")
+            return did
+        if what == "connect":
+            for door in self.world.doors.all:
+                if door.port == given[0]:
+                    door.attempted()
+            return None
+        if what == "hit":
+            number = talk.armed["number"] if talk.armed else -1
+            self.hits[number], self.where[number] = talk.current, given[1]
+            self.note(f"   FAULT {number}: {given[0]} at {given[1]} of {_label(talk.current)}")
+            return None
+        if what == "act":
+            return self._act(talk, given[0])
+        raise AssertionError(what)
+
+    def _ended(self, talk: _Talk, number: int, key: Key, state: str, result: Any, error: Any) -> Any:
+        one = talk.current
+        assert one is not None
+        one.state, one.error = state, error
+        said = f": {error[0]}: {error[1]}" if error else ""
+        who = " (the orphan)" if talk.ghost else ""
+        self.note(f"   {self.runs[number].dag_id}.{key[0]}[{key[1]}] try {one.number}{who}: {state}{said}")
+        talk.current = None
+        if talk.ghost:
+            return "stop"
+        self.runs[number].end(key, state, result)
+        return None
+
+    def _act(self, talk: _Talk, what: str) -> None:
+        if "locked" in what:
+            self._lock(self.world.ledger_file if what.startswith("ledger") else self.world.prodigy_file)
+            if what.endswith("moment"):
+                threading.Timer(0.05, self._unlock).start()
+            return
+        if what == "two runs at once":
+            talk.partner()
+            self._current = talk.current
+            return
+        assert what == "orphan goes on after its retry"
+        # Airflow has given the process up, though it lives: the retry begins, and goes to its end.
+        one = talk.current
+        assert one is not None
+        self._died(talk, "given up")
+        talk.ghost = True
+        self.execute(*[entry for entry in talk.script if entry is not None])
+        talk.current = self._current = one
+        self.note("   the orphan goes on")
+
+    # --- locks and hits --------------------------------------------------------------------------------------------
+
+    def _lock(self, place: Path) -> None:
+        connection = sqlite3.connect(place, isolation_level=None, timeout=5, check_same_thread=False)
+        connection.execute("BEGIN EXCLUSIVE" if place == self.world.prodigy_file else "BEGIN IMMEDIATE")
+        self._held.append(connection)
+
+    def _unlock(self) -> None:
+        while self._held:
+            connection = self._held.pop()
+            connection.rollback()
+            connection.close()
+
+    def _noticed(self, door: Door, fault: WireFault) -> None:
+        for number, one in self.wire.items():
+            if one is fault and number not in self.hits:
+                self.hits[number], self.where[number] = self._current, fault.hits[0]
+                self.note(f"   FAULT {number}: {fault.kind} at {door.name}: {fault.hits[0]} in {_label(self._current)}")
+
+
+@dataclass
+class _Talk:
+    """The conversation with one child."""
+
+    pid: int
+    pipe: Any
+    script: list[Any]
+    armed: dict[str, Any] | None
+    partner: Any
+    current: Try | None = None
+    ghost: bool = False
+
+
+def _label(one: Try | None) -> str:
+    return "nothing" if one is None else f"{one.dag_id}.{one.task[0]} try {one.number}"
+
+
+@contextmanager
+def clock_of(made: World) -> Iterator[None]:
+    """Let the desks of this process and its forks read the world's clock."""
+    from labelops import runtime
+
+    open_desk = runtime.desk
+
+    def desk(context: Any) -> Any:
+        found = open_desk(context)
+        found.now = lambda: datetime.now(UTC) + made.later
+        return found
+
+    runtime.desk = desk
+    try:
+        yield
+    finally:
+        runtime.desk = open_desk

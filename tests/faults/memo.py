@@ -1,0 +1,112 @@
+"""What does not depend on faults is worked out once: parsed YAML, gates, charts. Only tests are made faster by it.
+
+Each is a pure function of its input, kept under the digest of that input. A forked child hands what it worked out
+anew to its parent when it ends; a child that is killed hands over nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import pickle
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from typing import Any
+from unittest.mock import patch
+
+__all__ = ["fresh", "install", "learn"]
+
+QUICK_LOCK = 0.15
+"""Seconds that one attempt waits for a lock here; 30 in production."""
+
+QUICK_SETTLE = 0.05
+"""Seconds to look for the process of a try that was killed; 10 in production."""
+
+_known: dict[str, bytes] = {}
+_nodes: dict[str, Any] = {}
+fresh: dict[str, bytes] = {}
+_unwanted: set[str] = set()
+_engines: dict[str, Any] = {}
+
+
+def learn(found: dict[str, bytes], modules: Iterable[str]) -> None:
+    """Take over what a child worked out, and import what it had to import, so that the next one need not."""
+    _known.update(found)
+    for name in set(modules) - sys.modules.keys() - _unwanted:
+        try:
+            importlib.import_module(name)
+        except Exception:
+            _unwanted.add(name)
+
+
+def _kept(name: str, given: Any, work: Callable[[], Any]) -> Any:
+    key = name + hashlib.sha256(pickle.dumps(given)).hexdigest()
+    if key not in _known:
+        _known[key] = fresh[key] = pickle.dumps(work())
+    return pickle.loads(_known[key])
+
+
+def install() -> ExitStack:
+    """Keep the results of the slow pure functions in this process and its forks, until the returned stack is closed.
+
+    Waiting is cut short too: the same number of tries and the same decisions, without the pauses.
+    """
+    import yaml
+
+    from include.governance import ledger
+    from include.quality import gate
+    from include.reporting import charts
+    from include.usecases import dataset_release, labeling_approval
+    from labelops.hooks import prodigy
+
+    safe_load, compose, run_suite = yaml.safe_load, yaml.compose, gate.run_suite
+
+    def load(stream: Any) -> Any:
+        return (
+            _kept("yaml", stream, lambda: safe_load(stream)) if isinstance(stream, (str, bytes)) else safe_load(stream)
+        )
+
+    def composed(stream: Any, Loader: Any = yaml.SafeLoader) -> Any:
+        if not isinstance(stream, (str, bytes)):
+            return compose(stream, Loader=Loader)
+        key = hashlib.sha256(pickle.dumps(stream)).hexdigest()
+        if key not in _nodes:
+            _nodes[key] = compose(stream, Loader=Loader)
+        return _nodes[key]
+
+    def run(rows: Any, suite: Any, **more: Any) -> Any:
+        if more or not hasattr(rows, "read_bytes"):
+            return run_suite(rows, suite, **more)
+        return _kept("gate", (rows.read_bytes(), repr(suite)), lambda: run_suite(rows, suite))
+
+    make = ledger._make_engine
+
+    def engine(url: Any) -> Any:
+        # What a ledger closes is its connections: the engine, with the statements it has compiled, serves the next one.
+        if str(url) not in _engines:
+            _engines[str(url)] = make(url)
+        return _engines[str(url)]
+
+    stack = ExitStack()
+    for owner, name, value in (
+        (yaml, "safe_load", load),
+        (yaml, "compose", composed),
+        (gate, "run_suite", run),
+        (ledger, "_make_engine", engine),
+        (charts, "labels", _drawing("labels", charts.labels)),
+        (charts, "answers_by_day", _drawing("answers_by_day", charts.answers_by_day)),
+        (ledger, "LOCK_SECONDS", QUICK_LOCK),
+        (prodigy, "LOCK_SECONDS", QUICK_LOCK),
+        (labeling_approval, "SETTLE_SECONDS", QUICK_SETTLE),
+        (dataset_release, "SETTLE_SECONDS", QUICK_SETTLE),
+    ):
+        stack.enter_context(patch.object(owner, name, value))
+    return stack
+
+
+def _drawing(name: str, drawn: Callable[..., bytes]) -> Callable[..., bytes]:
+    def draw(title: str, counts: Any) -> bytes:
+        return bytes(_kept(name, (title, sorted(counts.items())), lambda: drawn(title, counts)))
+
+    return draw

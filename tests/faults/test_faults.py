@@ -1,0 +1,197 @@
+"""Two hundred schedules, and a checker that is itself checked."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from include.settings import ROOT
+from tests.faults import check
+from tests.faults.life import Engine, World
+from tests.faults.play import Theatre
+from tests.integration.airflow_house import PROJECT
+
+pytestmark = pytest.mark.airflow
+
+SEEDS = int(os.environ.get("FAULT_SEEDS", "200"))
+
+
+def test_many_schedules_end_whole() -> None:
+    command = [sys.executable, "-m", "tests.faults", "--seeds", str(SEEDS), "--jobs", "2"]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]
+    assert re.search(rf"^{SEEDS} seeds in .*; 0 failed\.$", done.stdout, re.M), done.stdout[-2000:]
+
+
+# --- the checker ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def theatre() -> Iterator[Theatre]:
+    made = Theatre()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def finished(theatre: Theatre) -> Path:
+    """A house in which everything was done, and nothing is wrong."""
+    home = theatre.folder / "finished"
+    with theatre.copy("approved") as made:
+        engine = Engine(made)
+        assert theatre._until_quiet(engine, [], lambda text: None)
+        assert check.problems(made, engine) == []
+        shutil.copytree(made.home, home)
+    return home
+
+
+@pytest.fixture
+def house(theatre: Theatre, finished: Path) -> Iterator[World]:
+    home = theatre.folder / "broken"
+    shutil.rmtree(home, ignore_errors=True)
+    shutil.copytree(finished, home)
+    with theatre.house(home) as made:
+        yield made
+
+
+def _sql(file: object, *statements: str) -> None:
+    with sqlite3.connect(str(file)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+
+
+def _lost_row(house: World) -> None:
+    _sql(house.prodigy_file, "DELETE FROM link WHERE id = (SELECT min(id) FROM link)")
+
+
+def _row_twice(house: World) -> None:
+    _sql(
+        house.prodigy_file,
+        "INSERT INTO example (input_hash, task_hash, content) SELECT input_hash, task_hash, content FROM example "
+        "WHERE id = (SELECT min(example_id) FROM link)",
+        "INSERT INTO link (example_id, dataset_id) SELECT (SELECT max(id) FROM example), dataset_id FROM link "
+        "WHERE id = (SELECT min(id) FROM link)",
+    )
+
+
+def _orphan_process(house: World) -> None:
+    house.opentext.state.insert(
+        "process", id="stray", model_id=house.opentext.state.row("SELECT id FROM model")[0], name="x",
+        business_key="of nobody", started=1.0, started_by="labelops-service", engine="{}",
+    )  # fmt: skip
+
+
+def _process_twice(house: World) -> None:
+    key = house.opentext.state.row("SELECT business_key FROM process")[0]
+    house.opentext.state.insert(
+        "process", id="second", model_id=house.opentext.state.row("SELECT id FROM model")[0], name="x",
+        business_key=key, started=1.0, started_by="labelops-service", engine="{}",
+    )  # fmt: skip
+
+
+def _page_twice(house: World) -> None:
+    database = house.confluence.database
+    with database.transaction():
+        database.write(
+            "insert into pages select id + 5000, space_id, title, status, parent_id, author_id, created, version, "
+            "modified, state_id, state_changed from pages where author_id = 'acc-labelops'"
+        )
+
+
+def _page_without_property(house: World) -> None:
+    with house.confluence.database.transaction():
+        house.confluence.database.write("delete from properties")
+
+
+def _version_that_says_the_same(house: World) -> None:
+    database = house.confluence.database
+    with database.transaction():
+        database.write(
+            "insert into versions select page_id, number + 1, title, body, author_id, created + 1, message "
+            "from versions where page_id in (select id from pages where author_id = 'acc-labelops')"
+        )
+
+
+def _chart_of_other_bytes(house: World) -> None:
+    with house.confluence.database.transaction():
+        house.confluence.database.write("update attachments set content = x'00' where comment like 'sha256:%'")
+
+
+def _comment_twice(house: World) -> None:
+    row = dict(house.opentext.state.row("SELECT * FROM comment WHERE message LIKE 'Lineage of%'"))
+    house.opentext.state.insert("comment", **{**row, "seq": 999, "id": "again"})
+
+
+def _decision_not_captured(house: World) -> None:
+    task = dict(house.opentext.state.row("SELECT * FROM task WHERE ended IS NOT NULL"))
+    house.opentext.state.insert("task", **{**task, "id": "unseen"})
+
+
+def _event_gone(house: World) -> None:
+    triggers = [
+        name for (name,) in house.read(house.ledger_file, "SELECT name FROM sqlite_master WHERE type='trigger'")
+    ]
+    _sql(
+        house.ledger_file,
+        *(f"DROP TRIGGER {one}" for one in triggers),
+        "DELETE FROM event WHERE action = 'release.done'",
+    )
+
+
+def _flip(house: World, pattern: str) -> None:
+    path = next(one for one in sorted((house.home / "store").glob(pattern)) if one.is_file())
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def _gone(house: World, pattern: str) -> None:
+    next(one for one in sorted((house.home / "store").glob(pattern)) if one.is_file()).unlink()
+
+
+BROKEN = {
+    "a lost row": (_lost_row, "inputs in|prodigy whole|releases whole"),
+    "a row twice": (_row_twice, "inputs in"),
+    "an orphan process": (_orphan_process, "processes once"),
+    "a process twice": (_process_twice, "processes once"),
+    "a page twice": (_page_twice, "report whole"),
+    "a page without its property": (_page_without_property, "report whole"),
+    "a page version too many": (_version_that_says_the_same, "report whole"),
+    "a chart of other bytes": (_chart_of_other_bytes, "report whole"),
+    "a comment twice": (_comment_twice, "comments once"),
+    "a decision not captured": (_decision_not_captured, "decisions captured"),
+    "an event gone": (_event_gone, "ledger holds"),
+    "a changed row of a version": (lambda house: _flip(house, "versions/*/*/rows.jsonl"), "versions whole"),
+    "a changed object": (lambda house: _flip(house, "objects/*/*"), "store whole"),
+    "a changed guideline": (lambda house: _flip(house, "publications/*/*/0001*/*.html"), "guideline published"),
+    "a release without a file": (lambda house: _gone(house, "releases/*/v1*/*.parquet"), "releases whole"),
+    "a quarantine report gone": (lambda house: _gone(house, "quarantine/*/*/*.jsonl"), "inputs in"),
+    "a temporary file": (
+        lambda house: (house.home / "store" / "releases" / PROJECT / ".current.json.x1").write_text("{"),
+        "store whole",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_the_checker_finds(house: World, name: str) -> None:
+    broken, where = BROKEN[name]
+    broken(house)
+    found = check.problems(house, Engine(house))
+    assert any(re.match(where, one) for one in found), found
+
+
+def test_the_checker_finds_a_secret_in_the_log(house: World) -> None:
+    engine = Engine(house)
+    engine.told += b"Authorization: sandbox-secret-of-labelops"
+    assert any(one.startswith("secrets") for one in check.problems(house, engine))
