@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -374,7 +375,10 @@ def test_every_row_comes_once_however_the_site_pages(site: Site, hook: Confluenc
     for number in range(23):
         hook.add_label(page.id, f"label-{number:02}")
         hook.add_footer_comment(page.id, f"<p>{number}</p>")
+    before = hook.requests_made
     assert hook.labels(page.id) == [f"label-{number:02}" for number in range(23)]
+    # Each page after the first begins with a row that is known; behind the end one looks at most three times.
+    assert hook.requests_made - before <= {"": 4, "past_the_end": 7}.get(switch, 20)
     assert [item.body for item in hook.footer_comments(page.id)] == [f"<p>{number}</p>" for number in range(23)]
     comments = hook.footer_comments(page.id)
     for stop in range(24):
@@ -436,6 +440,19 @@ def test_only_what_changed_since_comes(site: Site, changes: str, zone: str) -> N
     found, state = pages_of(hook, state)
     assert found == [ids[40], fresh]
     assert pages_of(hook, state)[0] == []
+
+
+def test_the_search_is_asked_in_the_zone_of_the_site(site: Site) -> None:
+    hook = site.hook(extra={"time_zone": "Asia/Kathmandu"})
+    [page_id] = site.fill(1)
+    _, state = pages_of(hook, None)
+    newest = hook.page(page_id).version.created
+    pages_of(hook, state)
+    [target] = [target for _, target in site.stand_in.app.requests if "lastmodified" in target]
+    asked = parse_qs(urlsplit(target).query)["cql"][0]
+    # A day before the newest change, in a zone of 5 hours and 45 minutes.
+    wanted = (newest - timedelta(days=1) + timedelta(hours=5, minutes=45)).strftime("%Y-%m-%d %H:%M")
+    assert f'lastmodified >= "{wanted}"' in asked
 
 
 def test_a_wrong_zone_costs_nothing(site: Site) -> None:
