@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-__all__ = ["App", "Fault", "HttpError", "Part", "Reply", "Request", "Server", "json_reply"]
+__all__ = ["App", "Fault", "HttpError", "Part", "Reply", "Request", "Server", "Unreadable", "json_reply"]
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ class Request:
     def json(self) -> Any:
         """Return the body as JSON.
 
-        :raises HttpError: 400 when it is not.
+        :raises Unreadable: it is not.
         """
         try:
             return json.loads(self.body or b"null")
-        except ValueError as error:
-            raise HttpError(400, {"message": "Bad request", "exception": f"unreadable body: {error}"}) from error
+        except (ValueError, RecursionError) as error:
+            raise Unreadable(400, {"message": "Bad request", "exception": f"unreadable body: {error}"}) from error
 
     def form(self) -> dict[str, str]:
         """Return a URL-encoded body's fields."""
@@ -97,6 +97,10 @@ class HttpError(Exception):
     def __init__(self, status: int, body: Any, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(f"{status} {body}")
         self.reply = json_reply(body, status, headers)
+
+
+class Unreadable(HttpError):
+    """The body is not JSON."""
 
 
 def json_reply(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:

@@ -24,6 +24,7 @@ from urllib.parse import quote, urlencode
 
 from include.sandbox.confluence import access, cql, markup, view
 from include.sandbox.confluence.service import ConfluenceStandIn, SandboxUser
+from include.sandbox.confluence.wire import whole
 from include.sandbox.http import HttpError, Reply, Request, json_reply
 
 __all__ = ["DataCenterStandIn"]
@@ -164,6 +165,10 @@ class DataCenterStandIn(ConfluenceStandIn):
         if key is None:
             raise _error(403, f"{EXCEPTIONS}PermissionException: Not permitted to use Confluence", authorized=False)
         return key
+
+    def refuse(self, request: Request, message: str) -> HttpError:
+        """Return a 400 in the words of the API."""
+        return _bad(message)
 
     def limit_rate(self, requests: int | None, seconds: float = 1.0) -> None:
         """Give every user a bucket of so many requests, filled again in so many seconds; None ends the limit."""
@@ -313,7 +318,7 @@ class DataCenterStandIn(ConfluenceStandIn):
 
     def _row(self, request: Request, page_id: Any, *, operation: str = "read") -> dict[str, Any]:
         """Return a page as its present version, whatever its status."""
-        number = int(page_id) if str(page_id).isdigit() else -1
+        number = whole(str(page_id)) or -1
         row = self.database.row(f"{SELECT} where p.id = ?", (number,))
         if row is None or not self._visible(request, "select id from pages where id = ?", (number,)):
             raise self._absent(request, page_id)
@@ -367,7 +372,7 @@ class DataCenterStandIn(ConfluenceStandIn):
         found = re.fullmatch(r"content:false:(\d+)", cursor)
         if cursor and not found:
             raise _bad(f"Invalid cursor: {cursor}")
-        after = int(found[1]) if found else 0
+        after = (whole(found[1]) or 0) if found else 0
         rows = self._pages(request, " and ".join([*where, "p.id > ?"]), [*values, after])
         expand = _Expand(request.one("expand"))
         limit = min(_whole(request, "limit", 25), self._cap(expand))
@@ -737,7 +742,7 @@ class DataCenterStandIn(ConfluenceStandIn):
     # --- comments --------------------------------------------------------------------------------------------------
 
     def _comment_row(self, content_id: Any) -> sqlite3.Row | None:
-        number = int(content_id) if str(content_id).isdigit() else -1
+        number = whole(str(content_id)) or -1
         return self.database.row("select * from comments where id = ?", (number,))
 
     def _list_content_comments(self, request: Request) -> Reply:
@@ -1211,9 +1216,10 @@ def _object(request: Request) -> dict[str, Any]:
 
 def _whole(request: Request, name: str, default: int) -> int:
     text = request.one(name, str(default))
-    if not text.isdigit():
+    number = whole(text)
+    if number is None or number < 0:
         raise _bad(f"{name} must be a whole number that is not negative, found {text!r}")
-    return int(text)
+    return number
 
 
 def _marks(values: Sequence[Any]) -> str:

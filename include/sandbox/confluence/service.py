@@ -36,6 +36,7 @@ from include.sandbox.confluence.wire import (
     check_among,
     cursor_after,
     cursor_of,
+    in_words_of_v1,
     limit_of,
     marks,
     number_of,
@@ -56,8 +57,9 @@ from include.sandbox.confluence.wire import (
     v1_error,
     v2_error,
     wants_storage,
+    whole,
 )
-from include.sandbox.http import App, HttpError, Reply, Request, json_reply
+from include.sandbox.http import App, HttpError, Reply, Request, Unreadable, json_reply
 
 __all__ = ["ConfluenceStandIn", "SandboxUser"]
 
@@ -89,7 +91,12 @@ class _ConfluenceApp(App):
             request = stand_in.through_gateway(request)
             stand_in.sign_in(request)
             headers = stand_in.count_request(request)
-            reply = super().handle(request)
+            try:
+                reply = super().handle(request)
+            except Unreadable as error:
+                raise stand_in.refuse(request, "The body is not JSON") from error
+            except HttpError as error:
+                raise (in_words_of_v1(error) if request.path.startswith(V1) else error) from None
         reply.headers.update(headers)
         return reply
 
@@ -152,6 +159,10 @@ class ConfluenceStandIn:
     def has_users(self) -> bool:
         """Tell whether anybody can sign in."""
         return self.database.row("select 1 from users") is not None
+
+    def refuse(self, request: Request, message: str) -> HttpError:
+        """Return a 400 in the words of the API that was asked."""
+        return v1_error(400, message) if request.path.startswith(V1) else bad_v2(message)
 
     def limit_rate(self, requests: int | None, seconds: float = 1.0) -> None:
         """Answer 429 after so many API requests in a window; None ends the limit."""
@@ -589,7 +600,7 @@ class ConfluenceStandIn:
         :raises HttpError: 404 for a page that is not there or not to be seen, 403 for one not to be changed.
         """
         wanted = request.values[name]
-        row = self.database.row(f"{SELECT_PAGE} where p.id = ?", (wanted if wanted.isdigit() else -1,))
+        row = self.database.row(f"{SELECT_PAGE} where p.id = ?", (whole(wanted),))
         if row is None or not access.may(self.database, row["id"], self.me, "read"):
             raise v1_error(404, f"No content found with id : {wanted}")
         if to != "read" and not access.may(self.database, row["id"], self.me, to):
@@ -643,7 +654,7 @@ class ConfluenceStandIn:
 
     def _wanted_state(self, sent: Mapping[str, Any]) -> int:
         if sent.get("id") is not None:
-            known = self.database.row("select id from states where id = ?", (number_of(sent["id"]),))
+            known = self.database.row("select id from states where id = ?", (whole(sent["id"]),))
             if known is None:
                 raise v1_error(400, f"No content state with id {sent['id']}")
             return int(known["id"])
@@ -751,8 +762,9 @@ class ConfluenceStandIn:
 
     def _attachment_number(self, request: Request) -> int:
         page = self.content_row(request)
-        number = number_of(request.values["attachment"].removeprefix("att"))
-        if not self.database.row("select 1 from attachments where id = ? and page_id = ?", (number, page["id"])):
+        number = whole(request.values["attachment"].removeprefix("att"))
+        known = self.database.row("select 1 from attachments where id = ? and page_id = ?", (number, page["id"]))
+        if number is None or known is None:
             raise v1_error(404, f"No attachment found with id : {request.values['attachment']}")
         return number
 

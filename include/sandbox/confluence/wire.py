@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -27,6 +28,7 @@ __all__ = [
     "check_among",
     "cursor_after",
     "cursor_of",
+    "in_words_of_v1",
     "limit_of",
     "marks",
     "number_of",
@@ -49,6 +51,7 @@ __all__ = [
     "v2_error",
     "wants_storage",
     "webui_of",
+    "whole",
 ]
 
 V2 = "/wiki/api/v2"
@@ -85,6 +88,12 @@ def bad_v2(title: str, detail: str | None = None) -> HttpError:
     return v2_error(400, "INVALID_REQUEST_PARAMETER", title, detail)
 
 
+def in_words_of_v1(error: HttpError) -> HttpError:
+    """Return a refusal that a part shared with v2 raised as v1 words it."""
+    found = json.loads(error.reply.body)
+    return v1_error(error.reply.status, found["errors"][0]["title"]) if "errors" in found else error
+
+
 # --- parameters ----------------------------------------------------------------------------------------------------
 
 
@@ -104,10 +113,18 @@ def number_of(value: Any) -> int:
 
     :raises HttpError: it is something else.
     """
-    try:
-        return int(value)
-    except (TypeError, ValueError) as error:
-        raise bad_v2(f"Provided value {{{value}}} is not a number. Expected type is long") from error
+    number = whole(value)
+    if number is None:
+        raise bad_v2(f"Provided value {{{value}}} is not a number. Expected type is long")
+    return number
+
+
+def whole(value: Any) -> int | None:
+    """Return a whole number of 64 bits, given as such or in plain digits, or None."""
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value):
+        value = int(value)
+    fits = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+    return value if fits else None
 
 
 def check_among(name: str, values: Iterable[Any], allowed: tuple[str, ...]) -> None:
@@ -143,9 +160,10 @@ def cursor_after(value: Any, number: int) -> str:
 def row_after(request: Request) -> tuple[Any, int]:
     """Return value and id of the row that a cursor comes after."""
     found = _cursor_in(request)
-    if not isinstance(found.get("value"), (str, int)) or not str(found.get("id", "")).isdigit():
+    value, number = found.get("value"), whole(found.get("id"))
+    if number is None or not (isinstance(value, str) or whole(value) is not None):
         raise _bad_cursor()
-    return found["value"], int(found["id"])
+    return value, number
 
 
 def offset_of(request: Request) -> int:
@@ -153,9 +171,10 @@ def offset_of(request: Request) -> int:
     if not request.one("cursor"):
         return 0
     found = _cursor_in(request).get("after")
-    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
+    number = whole(found)
+    if number is None or number < 0:
         raise _bad_cursor()
-    return found
+    return number
 
 
 def _cursor_in(request: Request) -> dict[str, Any]:
