@@ -30,7 +30,7 @@ from tests.contracts.contract import ABSENT, METHODS, SPECS, Exchange
 pytestmark = pytest.mark.skipif(not SPECS.is_dir(), reason=ABSENT)
 
 USER = SandboxUser("acc-maker", "Mo Maker", "mo@labelops.example", "token-of-mo")
-EXAMPLES = 12
+EXAMPLES = 4
 """Requests of each kind for each operation."""
 NOT_PLAYED = 501
 """What the local Confluence answers, with a sentence, to body formats other than storage."""
@@ -88,6 +88,13 @@ def schema(name: str) -> Any:
         if any((method.upper(), prefix + path) in wanted for method in METHODS)
     }
     document.pop("servers", None)
+    if name == "v1":
+        # They hold each other, so that making one up takes seconds. Replies are held to the whole contract below.
+        schemas = document["components"]["schemas"]
+        schemas |= {word: {"type": "object"} for word in ("Content", "Container", "Space", "UserDetails")}
+        wanted_of_user = ("type", "accountId", "accountType", "displayName", "email")
+        user = schemas["User"]
+        user["properties"] = {word: user["properties"][word] for word in wanted_of_user}
     return schemathesis.openapi.from_dict(document)
 
 

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from include.sandbox.confluence.wire import V1, V2, bad_v2, base_of, marks, object_in, v1_error
+from include.sandbox.confluence.wire import V1, V2, bad_v2, base_of, count_of, marks, object_in, v1_error
 from include.sandbox.http import Reply, Request, json_reply
 
 if TYPE_CHECKING:
@@ -51,10 +51,7 @@ def paged(request: Request, rows: list[dict[str, Any]], *, at_most: int, default
 
     :raises HttpError: 400 for a start or limit that is no number from 0 on.
     """
-    texts = request.one("start", "0"), request.one("limit", str(default))
-    if not all(text.isdigit() for text in texts):
-        raise v1_error(400, "start and limit must be numbers from 0 on")
-    start, limit = int(texts[0]), min(int(texts[1]), at_most)
+    start, limit = count_of(request, "start", 0), min(count_of(request, "limit", default), at_most)
     page = rows[start : start + limit]
     return {"results": page, "start": start, "limit": limit, "size": len(page)}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.sandbox.confluence import access
 from include.sandbox.confluence.people import group_id, shape_group, shape_user
-from include.sandbox.confluence.wire import V1, base_of, v1_error
+from include.sandbox.confluence.wire import V1, base_of, count_of, v1_error
 from include.sandbox.http import Reply, Request, json_reply
 
 if TYPE_CHECKING:
@@ -49,10 +49,7 @@ class Rights:
         return self._reply(request, self._site.content_row(request)["id"])
 
     def _reply(self, request: Request, page_id: int) -> Reply:
-        texts = request.one("start", "0"), request.one("limit", str(AT_MOST))
-        if not all(text.isdigit() for text in texts):
-            raise v1_error(400, "start and limit must be numbers from 0 on")
-        start, limit = int(texts[0]), min(int(texts[1]), AT_MOST)
+        start, limit = count_of(request, "start", 0), min(count_of(request, "limit", AT_MOST), AT_MOST)
         results = [self._shape(request, page_id, operation, start, limit) for operation in OPERATIONS]
         rules = [rule for operation in OPERATIONS for rule in access.named(self._site.database, page_id, operation)]
         return json_reply(

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from include.sandbox.confluence import access, cql
 from include.sandbox.confluence.database import iso
-from include.sandbox.confluence.wire import SELECT_PAGE, V1, base_of, cursor_of, offset_of, v1_error, webui_of
+from include.sandbox.confluence.wire import SELECT_PAGE, V1, base_of, count_of, cursor_of, offset_of, v1_error, webui_of
 from include.sandbox.http import HttpError, Reply, Request, json_reply
 
 if TYPE_CHECKING:
@@ -37,12 +37,10 @@ class Search:
 
     def _find(self, request: Request) -> tuple[list[sqlite3.Row], int, int, dict[str, Any]]:
         """Return the rows of a page, its start and limit, and its links."""
-        text, limit_text = request.one("cql"), request.one("limit", "25")
+        text = request.one("cql")
         if not text.strip():
             raise v1_error(400, "Could not parse cql : (its end)")
-        if not limit_text.isdigit():
-            raise v1_error(400, "limit must be a number from 0 on")
-        limit, database = min(int(limit_text), AT_MOST), self._site.database
+        limit, database = min(count_of(request, "limit", 25), AT_MOST), self._site.database
         try:
             offset = offset_of(request)
         except HttpError as error:

@@ -20,6 +20,7 @@ from include.sandbox.confluence.wire import (
     object_in,
     v1_error,
     v2_error,
+    whole,
 )
 from include.sandbox.http import Reply, Request, json_reply
 
@@ -188,7 +189,7 @@ class Tree:
 
     def _target(self, wanted: str) -> sqlite3.Row:
         database = self._site.database
-        row = database.row("select * from tree where id = ?", (wanted if wanted.isdigit() else -1,))
+        row = database.row("select * from tree where id = ?", (whole(wanted),))
         if row is None or not access.may(database, row["id"], self._site.me, "read"):
             raise v1_error(404, f"No content found with id : {wanted}")
         return row
@@ -215,8 +216,8 @@ class Tree:
             raise v1_error(400, "pages must name at least one page")
         database = self._site.database
         for entry in entries:
-            number = entry.get("id") if isinstance(entry, dict) else None
-            if not isinstance(number, int) or isinstance(number, bool):
+            number = whole(entry.get("id")) if isinstance(entry, dict) else None
+            if number is None or not isinstance(entry["id"], int):
                 raise v1_error(400, "Each page needs an id, which is a number")
             row = database.row("select status from pages where id = ?", (number,))
             if row is None or not access.may(database, number, self._site.me, "update"):
@@ -232,7 +233,8 @@ class Tree:
         """Whatever was started is done: only archiving makes long tasks here."""
         wanted = request.values["id"]
         last = self._site.database.row("select value from sequence where name = 'content'")
-        if not wanted.isdigit() or last is None or int(wanted) > last["value"]:
+        number = whole(wanted)
+        if number is None or last is None or not 0 < number <= last["value"]:
             raise v1_error(404, f"No long running task found with id : {wanted}")
         return json_reply(
             {

@@ -26,6 +26,7 @@ __all__ = [
     "bad_v2",
     "base_of",
     "check_among",
+    "count_of",
     "cursor_after",
     "cursor_of",
     "in_words_of_v1",
@@ -125,6 +126,17 @@ def whole(value: Any) -> int | None:
         value = int(value)
     fits = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
     return value if fits else None
+
+
+def count_of(request: Request, name: str, default: int) -> int:
+    """Return v1's ``start`` or ``limit``.
+
+    :raises HttpError: it is no number from 0 on that fits 32 bits.
+    """
+    number = whole(request.one(name, str(default)))
+    if number is None or not 0 <= number < 2**31:
+        raise v1_error(400, f"{name} must be a number from 0 on")
+    return number
 
 
 def check_among(name: str, values: Iterable[Any], allowed: tuple[str, ...]) -> None:
