@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -24,14 +25,17 @@ class Play:
     :param always_restart: whether the service is stopped and started again after every request that changes something.
     """
 
-    def __init__(self, folder: Path, *, always_restart: bool = False, **options: Any) -> None:
+    def __init__(
+        self, folder: Path, *, always_restart: bool = False, more_clients: Iterable[Any] = (), **options: Any
+    ) -> None:
+        self.clients = [CLIENT, *more_clients]
         self.folder, self.options, self.always_restart = folder, options, always_restart
         self.now = 1_790_000_000.0
         self.restarts = 0
         self._begin()
 
     def _begin(self) -> None:
-        self.standin = OpenTextStandIn(self.folder, clients=[CLIENT], token_seconds=1e9, **self.options)
+        self.standin = OpenTextStandIn(self.folder, clients=self.clients, token_seconds=1e9, **self.options)
         self.standin.service_may_complete = True
         self.standin.clock = lambda: self.now
         self.server = Server(self.standin.app).start()

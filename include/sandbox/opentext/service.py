@@ -19,7 +19,7 @@ from typing import Any
 from include.sandbox.http import App, Fault, HttpError, Reply, Request, json_reply
 from include.sandbox.opentext.shapes import comment_json, missing, variable_json
 from include.sandbox.opentext.state import State
-from include.sandbox.opentext.wire import HISTORY, RUN, flag, like, moment, read_body
+from include.sandbox.opentext.wire import HISTORY, RUN, flag, forbidden, like, moment, read_body
 
 __all__ = ["Service", "Subject"]
 
@@ -37,7 +37,7 @@ class Service:
 
     :param state: folder of its memory, None for none.
     :param users: people who can sign in: ``{"email", "name", "password", "groups": […]}``.
-    :param clients: credentials of programs: ``{"id", "secret"}``.
+    :param clients: credentials of programs: ``{"id", "secret"}``, and ``"read_only": True`` for one that may only read.
     :param history_lag_seconds: how far history is behind.
     :param token_seconds: how long a token is good.
     """
@@ -46,13 +46,15 @@ class Service:
         self,
         state: Path | None,
         users: Iterable[Mapping[str, Any]] = (),
-        clients: Iterable[Mapping[str, str]] = (),
+        clients: Iterable[Mapping[str, Any]] = (),
         history_lag_seconds: float = 0,
         token_seconds: float = 3600,
     ) -> None:
         self.state = State(state)
+        clients = list(clients)
         self.users = {str(user["email"]): dict(user) for user in users}
         self.clients = {str(client["id"]): str(client["secret"]) for client in clients}
+        self.read_only = {str(client["id"]) for client in clients if client.get("read_only")}
         self.history_lag_seconds = history_lag_seconds
         self.token_seconds = token_seconds
         self.service_may_complete = False
@@ -105,7 +107,10 @@ class Service:
     def _signed_in(self, handler: Callable[[Request, Subject], Reply]) -> Callable[[Request], Reply]:
         def run(request: Request) -> Reply:
             with self.state.transaction():
-                return handler(request, self._subject(request))
+                subject = self._subject(request)
+                if subject.name in self.read_only and request.method != "GET":
+                    raise forbidden("The client may only read.")
+                return handler(request, subject)
 
         return run
 

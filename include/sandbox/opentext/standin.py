@@ -35,7 +35,7 @@ class OpenTextStandIn(Processes, Executions, Links, Comments, Models):
         self,
         state: Path | None,
         users: Iterable[Mapping[str, Any]] = (),
-        clients: Iterable[Mapping[str, str]] = (),
+        clients: Iterable[Mapping[str, Any]] = (),
         history_lag_seconds: float = 0,
         token_seconds: float = 3600,
     ) -> None:

@@ -12,6 +12,9 @@ password the client secret. Extra:
 ``workflow_path``          default ``/workflow/v1``
 ``history_path``           default ``/workflow-history/v1``
 ``history_comments``       below the history path; default ``/historic-process-instances/{id}/comments`` (Flowable's)
+``paths``                  where collections are, by their names, below the two paths: ``process-instances``,
+                           ``executions``, ``tasks``, ``models``, ``historic-process-instances``,
+                           ``historic-task-instances``
 ``rels``                   names of lists in ``_embedded``, by collection, where they differ from the collection's name
 ``completer_field``        field of a historic task that names who completed it; default ``completedBy``
 ``model_encoding``         how a model's XML travels when it is deployed: ``base64`` (default), ``url`` or ``plain``

@@ -28,6 +28,7 @@ from include.base.errors import (
 from include.systems.listing import Listing
 from labelops.hooks.opentext.settings import Settings, read_settings
 from labelops.hooks.opentext.values import SYSTEM, as_object
+from labelops.hooks.quiet import quiet_libraries
 from labelops.hooks.requests_http import HttpCaller, RetryPolicy, read_json
 
 if TYPE_CHECKING:
@@ -39,6 +40,18 @@ Item = TypeVar("Item")
 
 log = logging.getLogger(__name__)
 
+_RIGHTS = {
+    "processes": "Start, read, suspend and end processes: to begin an approval or a release and to follow it.",
+    "variables": "Write process variables and comments: to say what was decided and why.",
+    "executions": "Send messages and signals: to tell a waiting process that something happened.",
+    "tasks": "Read and update tasks: to see who has one and to change its due date.",
+    "history": "Read history: to learn how a process ended.",
+    "models": "Deploy and read models: to bring our process models into the tenant.",
+}
+_LOOK_BACK = 2
+"""So many pages further up the elements that join two pages are looked for."""
+_TURNS = 5
+"""So often a list is begun again before it is given up."""
 _EARLY_SECONDS = 60.0
 """A token is renewed this long before it expires."""
 
@@ -103,6 +116,7 @@ class OpenTextClient(BaseHook):
     def get_conn(self) -> requests.Session:
         """Return the HTTP session, with the connection's TLS setting."""
         if self._session is None:
+            quiet_libraries()
             self._session = requests.Session()
             self._session.verify = self.settings.verify
         return self._session
@@ -117,40 +131,23 @@ class OpenTextClient(BaseHook):
             self._settings = read_settings(self._connection or self.get_connection(self.opentext_conn_id))
         return self._settings
 
+    @staticmethod
+    def requirements() -> tuple[str, ...]:
+        """Return the rights that the client needs in the tenant, each as a sentence."""
+        return tuple(_RIGHTS.values())
+
     def test_connection(self) -> tuple[bool, str]:
         """Get a token and list one process; return whether it worked and a sentence that says what did or did not."""
         try:
-            reply = self._get_json(f"{self.settings.workflow}/process-instances", {"offset": 0, "count": 1})
+            reply = self._get_json(self.settings.at("process-instances"), {"offset": 0, "count": 1})
             self._elements(reply, "process-instances")
         except Exception as error:  # the form shows whatever went wrong
             return False, f"{type(error).__name__}: {error}"
         return True, f"Signed in as {self.settings.client_id}; the workflow service answers."
 
     def _list(self, path: str, collection: str, filters: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-        """Yield a collection's elements. ``offset`` counts elements, and a page may be shorter than asked for.
-
-        The end is ``page.totalElements`` where it is given. Otherwise it is a page shorter than asked for without a
-        ``next`` link: the link alone proves nothing, for it was seen missing on full pages, and a service may cap the
-        page size below what was asked for. An empty page always ends.
-
-        :raises InvalidReply: the service answers with the same page again, so the list would never end.
-        """
-        offset = 0
-        first: Any = None
-        while True:
-            reply = self._get_json(path, {**filters, "offset": offset, "count": self.settings.count})
-            items = self._elements(reply, collection)
-            if not items:
-                return
-            if offset and items[0] == first:
-                raise InvalidReply(
-                    f"{SYSTEM}: {path}: the page at offset {offset} is the first one again", system=SYSTEM
-                )
-            first = first if offset else items[0]
-            yield from items
-            offset += len(items)
-            if self._is_last(reply, offset, len(items)):
-                return
+        """Yield a collection's elements; see :meth:`_listing`."""
+        return self._listing(path, path, collection, filters, lambda item: item, name=_name)
 
     def _listing(
         self,
@@ -161,39 +158,32 @@ class OpenTextClient(BaseHook):
         make: Callable[[dict[str, Any]], Item],
         resume: str | None = None,
         fits: Callable[[Item], bool] = lambda item: True,
+        name: Callable[[Item], str] = lambda item: str(item.id),  # type: ignore[attr-defined]
     ) -> Listing[Item]:
-        """Return a collection as a listing that can be taken up again; ends where :meth:`_list` does.
+        """Return a collection as a listing that can be taken up again.
 
-        Elements that vanish while the list is walked move the later ones up. Where the service counts the whole list,
-        a smaller count than before sets the next page back by the difference: an element may then come twice, and none
-        is left out. (As many gone as come between two pages is not noticed: what must not be missed is asked for by
-        its id.)
+        ``offset`` counts elements, and a page may be shorter than asked for. The end is ``page.totalElements`` where it
+        is given. Otherwise it is a page shorter than asked for without a ``next`` link: the link alone proves nothing,
+        for it was seen missing on full pages, and a service may cap the page size below what was asked for. An empty
+        page always ends.
 
-        :param make: an element as its type; it has an ``id``.
+        Elements that vanish while the list is walked move the later ones up. So each page begins with the last elements
+        of the one before (with a ``count`` of four or more); where they are not there, it is looked for further up, and
+        the list is begun again where none of them is left. An element may then come twice, and none is left out.
+
+        :param make: an element as its type.
+        :param name: the element's name, unique in the list.
         :param fits: what the service cannot choose by is left out here.
         :raises InvalidReply: the service answers with the same page again, so the list would never end.
+        :raises Unavailable: the list changes faster than it can be read.
         """
+        walk = _Walk(self, path, collection, filters)
 
         def fetch(place: str | None) -> tuple[list[Item], str | None]:
-            offset, total, first = json.loads(place) if place else (0, None, None)
-            reply = self._get_json(path, {**filters, "offset": offset, "count": self.settings.count})
-            items = self._elements(reply, collection)
-            now = _total(reply)
-            if isinstance(now, int) and isinstance(total, int) and now < total and offset:
-                offset = max(0, offset - (total - now))
-                reply = self._get_json(path, {**filters, "offset": offset, "count": self.settings.count})
-                items, now = self._elements(reply, collection), _total(reply)
-            name = str(items[0].get("id")) if items else None
-            if offset and items and name == first:
-                raise InvalidReply(
-                    f"{SYSTEM}: {path}: the page at offset {offset} is the first one again", system=SYSTEM
-                )
-            after = offset + len(items)
-            more = bool(items) and not self._is_last(reply, after, len(items))
-            made = [item for item in map(make, items) if fits(item)]
-            return made, json.dumps([after, now, first or name]) if more else None
+            items, following = walk.page(place)
+            return [item for item in map(make, items) if fits(item)], following
 
-        return Listing(of, fetch, lambda item: str(item.id), resume)  # type: ignore[attr-defined]
+        return Listing(of, fetch, name, resume)
 
     def _is_last(self, reply: Mapping[str, Any], seen: int, length: int) -> bool:
         total, links = _total(reply), reply.get("_links")
@@ -237,6 +227,7 @@ class OpenTextClient(BaseHook):
         json: Any = None,
         files: Any = None,
         idempotent: bool | None = None,
+        accept: str = "application/json",
     ) -> requests.Response:
         """Send one request with a token; a refused token is renewed exactly once.
 
@@ -245,17 +236,42 @@ class OpenTextClient(BaseHook):
         :raises NotFound, Conflict, Unsupported, Unavailable, InvalidReply: 404; 409; 405 and 501; 5xx; anything else.
         """
         token = self._token()
-        response = self._send(method, path, token, params, json, files, idempotent)
+        response = self._send(method, path, token, params, json, files, idempotent, accept)
         if response.status_code == 401:
             log.info("%s: the access token was refused; asking for a new one.", SYSTEM)
             _TOKENS.drop(self._credential(), token)
-            response = self._send(method, path, self._token(), params, json, files, idempotent)
+            response = self._send(method, path, self._token(), params, json, files, idempotent, accept)
+        if response.status_code == 403:
+            right = _RIGHTS[self._area(path)].partition(":")[0]
+            raise AuthError(
+                f"{SYSTEM}: {method} {path}: 403, {reason(response)}; the client {self.settings.client_id!r} lacks the "
+                f"right: {right}",
+                system=SYSTEM,
+                status=403,
+            )
         if response.status_code >= 300:
             raise refusal(method, path, response)
         return response
 
+    def _area(self, path: str) -> str:
+        chosen = self.settings
+        if path.startswith(chosen.history + "/"):
+            return "history"
+        for name in ("executions", "tasks", "models"):
+            if (path + "/").startswith(chosen.at(name) + "/"):
+                return name
+        return "variables" if "/variables" in path or "/comments" in path else "processes"
+
     def _send(
-        self, method: str, path: str, token: str, params: Any, json: Any, files: Any, idempotent: bool | None
+        self,
+        method: str,
+        path: str,
+        token: str,
+        params: Any,
+        json: Any,
+        files: Any,
+        idempotent: bool | None,
+        accept: str,
     ) -> requests.Response:
         return self.caller.call(
             method,
@@ -265,7 +281,7 @@ class OpenTextClient(BaseHook):
                 params=params,
                 json=json,
                 files=files,
-                headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
+                headers={"Authorization": f"Bearer {token}", "Accept": accept},
                 timeout=self.settings.timeout,
                 allow_redirects=False,
             ),
@@ -361,6 +377,85 @@ def refusal(method: str, path: str, response: requests.Response) -> OutsideError
         501: Unsupported,
     }.get(status, Unavailable if status >= 500 else InvalidReply)
     return kind(message, system=SYSTEM, status=status)
+
+
+def _name(item: Mapping[str, Any]) -> str:
+    return str(item.get("id") or item.get("name"))
+
+
+class _Walk:
+    """Walks a list by offsets; each page is joined to the one before by elements that both hold."""
+
+    def __init__(self, client: OpenTextClient, path: str, collection: str, filters: Mapping[str, str]) -> None:
+        self._client, self._path, self._collection, self._filters = client, path, collection, filters
+        self._count = client.settings.count
+        self._overlap = min(3, self._count // 4)
+        self._given: set[str] = set()
+        self._first: list[str] = []
+
+    def page(self, place: str | None) -> tuple[list[dict[str, Any]], str | None]:
+        """Return the elements that follow a place and the place after them; None after the last."""
+        offset, last, turn = _place(place) if place else (0, [], 0)
+        start = offset - len(last)
+        items, more = self._read(start)
+        joined = _after(items, last)
+        for _ in range(_LOOK_BACK):
+            if joined is not None or start == 0:
+                break
+            start = max(0, start - self._count + 1)
+            items, more = self._read(start)
+            joined = _after(items, last)
+        if joined is None:
+            turn += 1
+            if turn > _TURNS:
+                raise Unavailable(f"{SYSTEM}: {self._path}: the list changes faster than it can be read", system=SYSTEM)
+            start = 0
+            items, more = self._read(0)
+            joined = 0
+        fresh, end = items[joined:], start + len(items)
+        if more and not fresh:
+            further, more = self._read(end)
+            if list(map(_name, further)) == list(map(_name, items)):
+                raise InvalidReply(
+                    f"{SYSTEM}: {self._path}: the page at offset {end} is the first one again", system=SYSTEM
+                )
+            fresh, end, items = further, end + len(further), further
+        if turn:
+            fresh = [item for item in fresh if _name(item) not in self._given]
+        self._given.update(map(_name, fresh))
+        kept = [_name(item) for item in items[-self._overlap :]] if self._overlap else []
+        if not self._overlap and offset and items and [_name(items[0])] == self._first:
+            raise InvalidReply(
+                f"{SYSTEM}: {self._path}: the page at offset {start} is the first one again", system=SYSTEM
+            )
+        if not offset:
+            self._first = [_name(item) for item in items[:1]]
+        return fresh, json.dumps([end, kept, turn]) if more else None
+
+    def _read(self, offset: int) -> tuple[list[dict[str, Any]], bool]:
+        """Return the elements from an offset on and whether more follow."""
+        query = {**self._filters, "offset": offset, "count": self._count}
+        reply = self._client._get_json(self._path, query)
+        items = self._client._elements(reply, self._collection)
+        return items, bool(items) and not self._client._is_last(reply, offset + len(items), len(items))
+
+
+def _place(text: str) -> tuple[int, list[str], int]:
+    try:
+        offset, last, turn = json.loads(text)
+        if isinstance(last, list) and offset >= len(last) and turn >= 0 and all(isinstance(one, str) for one in last):
+            return int(offset), last, int(turn)
+    except (ValueError, TypeError):
+        pass
+    raise InvalidInput(f"{SYSTEM}: {text[:80]!r} is no place in a list; start again without a state")
+
+
+def _after(items: list[dict[str, Any]], last: list[str]) -> int | None:
+    """Return the place after the latest of some elements; None where none of them is there."""
+    if not last:
+        return 0
+    names = [_name(item) for item in items]
+    return next((names.index(name) + 1 for name in reversed(last) if name in names), None)
 
 
 def _total(reply: Any) -> int | None:

@@ -30,7 +30,7 @@ class Comments(History):
         """
         found = list(self._process_comments(process_id))
         for item in self._list(
-            f"{self.settings.workflow}/tasks",
+            self.settings.at("tasks"),
             "tasks",
             {"processInstanceIdWithChildren": process_id, "includeTaskComments": "true"},
         ):
@@ -48,7 +48,7 @@ class Comments(History):
     def _process_comments(self, process_id: str) -> Iterator[dict[str, Any]]:
         try:
             yield from self._list(
-                f"{self.settings.workflow}/process-instances/{segment(process_id)}/comments", "comments", {}
+                f"{self.settings.at('process-instances')}/{segment(process_id)}/comments", "comments", {}
             )
             return
         except NotFound:
@@ -65,7 +65,7 @@ class Comments(History):
         :raises Unsupported: it has ended and the tenant takes no comment then.
         """
         body = {"includeUserIds": False, "message": message}
-        running = f"{self.settings.workflow}/process-instances/{segment(process_id)}/comments"
+        running = f"{self.settings.at('process-instances')}/{segment(process_id)}/comments"
         try:
             response = self._request("POST", running, json=body)
         except NotFound:
@@ -75,6 +75,21 @@ class Comments(History):
             except (NotFound, Unsupported) as error:
                 raise _no_comments_in_history(error) from error
         return comment_of(as_object(read_json(response, SYSTEM)))
+
+    def delete_comment(self, process_id: str, comment_id: str) -> bool:
+        """Delete a comment on a running process; return whether it was there.
+
+        :raises NotFound: the process is not running.
+        """
+        path = f"{self.settings.at('process-instances')}/{segment(process_id)}/comments"
+        try:
+            self._request("DELETE", f"{path}/{segment(comment_id)}", idempotent=True)
+        except NotFound:
+            # Refused for want of the comment, or of the process? The list tells.
+            if any(item.get("id") == comment_id for item in self._list(path, "comments", {})):
+                raise
+            return False
+        return True
 
     def _ended_comments(self, process_id: str) -> str:
         return self.settings.history + self.settings.history_comments.replace("{id}", segment(process_id))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from labelops.hooks.opentext.comments import Comments
+from labelops.hooks.opentext.executions import Executions
 from labelops.hooks.opentext.history import History
 from labelops.hooks.opentext.models import Models
 from labelops.hooks.opentext.processes import Processes
 from labelops.hooks.opentext.tasks import Tasks
+from labelops.hooks.opentext.variables import Variables
 
 __all__ = ["OpenTextWorkflowHook"]
 
 
-class OpenTextWorkflowHook(Processes, Tasks, Comments, History, Models):
+class OpenTextWorkflowHook(Processes, Variables, Executions, Tasks, Comments, History, Models):
     """Talks to OpenText Workflow Service through one connection.
 
     Retries: reads, and writes that may be repeated, are tried again by the shared policy. A process start is never sent

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from include.base.errors import InvalidReply, Unavailable
+from include.systems.listing import Listing
 from include.systems.opentext import ProcessModel
 from labelops.hooks.opentext.client import OpenTextClient
 from labelops.hooks.opentext.settings import segment
-from labelops.hooks.opentext.values import SYSTEM, decoded, encoded, model_of
+from labelops.hooks.opentext.values import SYSTEM, chosen_filters, decoded, encoded, model_of, told
 
 __all__ = ["Models"]
 
@@ -16,20 +15,31 @@ __all__ = ["Models"]
 class Models(OpenTextClient):
     """Deployed process models."""
 
-    def models(self, key: str | None = None) -> Iterator[ProcessModel]:
-        """List the latest version of the deployed models, or of the one with this key, without their XML."""
-        filters = {"latestVersion": "true", **({"key": key} if key else {})}
-        for item in self._list(f"{self.settings.workflow}/runtime/models", "models", filters):
-            model = model_of(item)
-            if key is None or model.key == key:
-                yield model
+    def models(
+        self, key: str | None = None, *, latest: bool = True, resume: str | None = None
+    ) -> Listing[ProcessModel]:
+        """List the deployed models, or those with one key, without their XML.
+
+        :param latest: only the newest version of each; False lists every version.
+        :param resume: ``state`` of an earlier listing of the same models.
+        """
+        filters = chosen_filters(latestVersion=True if latest else None, key=key)
+        return self._listing(
+            told("opentext models", filters),
+            self.settings.at("models"),
+            "models",
+            filters,
+            model_of,
+            resume,
+            lambda model: key is None or model.key == key,
+        )
 
     def model(self, model_id: str) -> ProcessModel:
         """Return a model with its BPMN 2.0 XML.
 
         :raises InvalidReply: the reply has no XML in it.
         """
-        item = self._get_object(f"{self.settings.workflow}/runtime/models/{segment(model_id)}", {"modelType": "xml"})
+        item = self._get_object(f"{self.settings.at('models')}/{segment(model_id)}", {"modelType": "xml"})
         return model_of(item, content=decoded(item.get("modelContent")))
 
     def deploy(self, key: str, xml: str) -> tuple[ProcessModel, bool]:
@@ -45,7 +55,7 @@ class Models(OpenTextClient):
             return current, False
         body = {"modelId": key, "modelType": "xml", "modelContent": encoded(xml, self.settings.model_encoding)}
         try:
-            self._request("POST", f"{self.settings.workflow}/runtime/models", json=body)
+            self._request("POST", self.settings.at("models"), json=body)
         except Unavailable:
             current = self._latest(key)
             if not (current and current.content and canonical(current.content) == wanted):

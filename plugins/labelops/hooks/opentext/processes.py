@@ -1,4 +1,4 @@
-"""Running processes: starting, looking, ending, their variables."""
+"""Running processes: starting, looking, suspending, ending."""
 
 from __future__ import annotations
 
@@ -9,11 +9,20 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from include.base.errors import Conflict, InvalidReply, NotFound, Unavailable
+from include.base.errors import Conflict, InvalidInput, InvalidReply, NotFound, Unavailable, Unsupported
+from include.systems.listing import Listing
 from include.systems.opentext import ProcessInstance
 from labelops.hooks.opentext.client import OpenTextClient
 from labelops.hooks.opentext.settings import segment
-from labelops.hooks.opentext.values import SYSTEM, as_object, parse_time, process_instance, write_variable
+from labelops.hooks.opentext.values import (
+    SYSTEM,
+    as_object,
+    chosen_filters,
+    parse_time,
+    process_instance,
+    told,
+    write_variable,
+)
 from labelops.hooks.requests_http import read_json
 
 __all__ = ["Processes"]
@@ -22,6 +31,8 @@ log = logging.getLogger(__name__)
 
 _STARTS = tuple(threading.Lock() for _ in range(64))
 """Starts of one business key wait for each other; two keys rarely share a lock."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class Processes(OpenTextClient):
@@ -48,22 +59,44 @@ class Processes(OpenTextClient):
         :raises InvalidInput: the service refuses the request (unknown process key, a variable's type, a condition).
         :raises Unavailable: no reply, and no such process appeared; starting may be tried again later.
         """
+        return self._start_once({"processDefinitionKey": key}, name, business_key, variables, settle_seconds)
+
+    def start_by_message(
+        self,
+        message: str,
+        *,
+        name: str,
+        business_key: str,
+        variables: Mapping[str, Any],
+        settle_seconds: float = 0.0,
+    ) -> tuple[str, bool]:
+        """Start the process that a message starts, unless one with this business key exists; see :meth:`start_process`.
+
+        :param message: the message's name in the model.
+        :raises InvalidInput: no deployed model begins with this message.
+        """
+        return self._start_once({"message": message}, name, business_key, variables, settle_seconds)
+
+    def _start_once(
+        self, chosen: Mapping[str, str], name: str, business_key: str, variables: Mapping[str, Any], settle: float
+    ) -> tuple[str, bool]:
         with _STARTS[hash(business_key) % len(_STARTS)]:
-            found = self._find_within(business_key, settle_seconds)
+            found = self._find_within(business_key, settle)
             if found:
                 log.info("Process %s has the business key %s already; nothing was started.", found, business_key)
                 return found, False
-            return self._start(key, name, business_key, variables), True
+            return self._start(chosen, name, business_key, variables), True
 
-    def _start(self, key: str, name: str, business_key: str, variables: Mapping[str, Any]) -> str:
+    def _start(self, chosen: Mapping[str, str], name: str, business_key: str, variables: Mapping[str, Any]) -> str:
+        key = next(iter(chosen.values()))
         body = {
-            "processDefinitionKey": key,
+            **chosen,
             "name": name,
             "businessKey": business_key,
             "variables": [write_variable(variable, value) for variable, value in variables.items()],
         }
         try:
-            response = self._request("POST", f"{self.settings.workflow}/process-instances", json=body)
+            response = self._request("POST", self.settings.at("process-instances"), json=body)
             started = str(as_object(read_json(response, SYSTEM))["id"])
         except (Unavailable, InvalidReply, KeyError) as error:
             found = self._find_within(business_key, self.settings.grace)
@@ -84,11 +117,8 @@ class Processes(OpenTextClient):
         More than one is logged as a warning: the key names one effect, so somebody started a second by hand.
         """
         starts: dict[str, datetime] = {}
-        for base, collection in (
-            (self.settings.workflow, "process-instances"),
-            (self.settings.history, "historic-process-instances"),
-        ):
-            for item in self._list(f"{base}/{collection}", collection, {"businessKey": business_key}):
+        for collection in ("process-instances", "historic-process-instances"):
+            for item in self._list(self.settings.at(collection), collection, {"businessKey": business_key}):
                 # Compared here too: a service that does not know the filter would answer with every process.
                 if item.get("businessKey") == business_key:
                     starts[str(item["id"])] = parse_time(item.get("startTime")) or datetime.max.replace(tzinfo=UTC)
@@ -116,43 +146,128 @@ class Processes(OpenTextClient):
         """Return a running process with its variables, or None when it is not running (which is no proof of an end)."""
         try:
             item = self._get_object(
-                f"{self.settings.workflow}/process-instances/{segment(process_id)}",
+                f"{self.settings.at('process-instances')}/{segment(process_id)}",
                 {"includeProcessVariables": "true"},
             )
         except NotFound:
             return None
         return process_instance(item)
 
+    def processes(
+        self,
+        *,
+        key: str | None = None,
+        business_key: str | None = None,
+        name: str | None = None,
+        started_by: str | None = None,
+        started_after: datetime | None = None,
+        started_before: datetime | None = None,
+        suspended: bool | None = None,
+        parent_id: str | None = None,
+        called: bool = True,
+        resume: str | None = None,
+    ) -> Listing[ProcessInstance]:
+        """List running processes that fit everything given, oldest first, without their variables.
+
+        :param key: of the model with this key.
+        :param started_by: started by this person or client.
+        :param parent_id: called by this process.
+        :param called: False leaves out processes that another one called.
+        :param resume: ``state`` of an earlier listing of the same processes.
+        :raises InvalidInput: a time without a zone, or a state of something else.
+        """
+        filters = chosen_filters(
+            processDefinitionKey=key,
+            businessKey=business_key,
+            name=name,
+            startedBy=started_by,
+            startedAfter=started_after,
+            startedBefore=started_before,
+            suspended=suspended,
+            superProcessInstanceId=parent_id,
+            excludeSubprocesses=None if called else True,
+        )
+
+        def fits(found: ProcessInstance) -> bool:
+            # Compared here too: a service that does not know a filter would answer with every process.
+            return (business_key is None or found.business_key == business_key) and (
+                suspended is None or found.suspended == suspended
+            )
+
+        return self._listing(
+            told("opentext running processes", filters),
+            self.settings.at("process-instances"),
+            "process-instances",
+            {"sort": "startTime", "order": "asc", **filters},
+            process_instance,
+            resume,
+            fits,
+        )
+
+    def suspend(self, process_id: str, comment: str = "") -> bool:
+        """Suspend a process: its tasks, timers and messages stand still; return whether this call did it.
+
+        :param comment: kept with the process where the tenant's service takes it.
+        :raises NotFound: the process is not running.
+        """
+        return self._switch(process_id, "suspend", comment)
+
+    def activate(self, process_id: str, comment: str = "") -> bool:
+        """Let a suspended process go on; return whether this call did it.
+
+        :raises NotFound: the process is not running.
+        """
+        return self._switch(process_id, "activate", comment)
+
+    def _switch(self, process_id: str, action: str, comment: str) -> bool:
+        body: dict[str, Any] = {"action": action}
+        if comment:
+            body["comment"] = {"message": comment, "includeUserIds": False}
+        path = f"{self.settings.at('process-instances')}/{segment(process_id)}"
+        try:
+            # A second one changes nothing: the service refuses it, and that is looked at below.
+            self._request("PUT", path, json=body, idempotent=True)
+        except Conflict:
+            found = self.process(process_id)
+            if found is None or found.suspended != (action == "suspend"):
+                raise
+            log.info("Process %s was %sd already.", process_id, action)
+            return False
+        log.info("Process %s: %s.", process_id, action)
+        return True
+
+    def diagram(self, process_id: str) -> bytes:
+        """Return a picture (PNG) of a running process that marks where it stands.
+
+        :raises NotFound: the process is not running.
+        :raises Unsupported: its model holds nothing that could be drawn.
+        """
+        path = f"{self.settings.at('process-instances')}/{segment(process_id)}/diagram"
+        try:
+            response = self._request("GET", path, accept="image/png, */*;q=0.1")
+        except InvalidInput as error:
+            raise Unsupported(f"{SYSTEM}: process {process_id} has no diagram ({error})", system=SYSTEM) from error
+        if not response.content.startswith(_PNG):
+            kind = response.headers.get("Content-Type", "no content type")
+            raise InvalidReply(
+                f"{SYSTEM}: {path}: found {len(response.content)} bytes of {kind}; expected a PNG", system=SYSTEM
+            )
+        return response.content
+
     def terminate(self, process_id: str, reason: str) -> None:
         """End a running process from outside; one that is not running is left as it is."""
         try:
             self._request(
                 "DELETE",
-                f"{self.settings.workflow}/process-instances/{segment(process_id)}",
+                f"{self.settings.at('process-instances')}/{segment(process_id)}",
                 params={"deleteReason": reason},
                 idempotent=True,
             )
         except NotFound:
             log.info("Process %s is not running; nothing to terminate.", process_id)
 
-    def set_variable(self, process_id: str, name: str, value: Any) -> None:
-        """Create or update one variable of a running process.
-
-        :raises NotFound: the process is not running.
-        """
-        base = f"{self.settings.workflow}/process-instances/{segment(process_id)}/variables"
-        body = write_variable(name, value)
-        try:
-            self._request("PUT", f"{base}/{segment(name)}", json=body, idempotent=True)
-        except NotFound:
-            # Flowable's PUT refuses a variable that does not exist yet; so the first write creates it.
-            try:
-                self._request("POST", base, json=[body])
-            except Conflict:
-                self._request("PUT", f"{base}/{segment(name)}", json=body, idempotent=True)
-
     def process_url(self, process_id: str) -> str:
         """Return the address of the process's page, or of its history record where the connection names no page."""
         if self.settings.process_page:
             return self.settings.process_page.replace("{id}", segment(process_id))
-        return f"{self.settings.root}{self.settings.history}/historic-process-instances/{segment(process_id)}"
+        return f"{self.settings.root}{self.settings.at('historic-process-instances')}/{segment(process_id)}"

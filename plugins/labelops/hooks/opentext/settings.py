@@ -11,6 +11,16 @@ from include.base.errors import InvalidInput
 from labelops.hooks.opentext.values import SYSTEM
 from labelops.hooks.requests_http import base_url
 
+PATHS = {
+    "process-instances": "/process-instances",
+    "executions": "/process-instances/executions",
+    "tasks": "/tasks",
+    "models": "/runtime/models",
+    "historic-process-instances": "/historic-process-instances",
+    "historic-task-instances": "/historic-task-instances",
+}
+"""Where each collection is, below the workflow path or, for the historic ones, the history path."""
+
 __all__ = ["Settings", "read_settings", "segment"]
 
 
@@ -26,6 +36,7 @@ class Settings:
     workflow: str
     history: str
     history_comments: str
+    paths: Mapping[str, str]
     rels: Mapping[str, str]
     completer_field: str
     model_encoding: str
@@ -38,6 +49,11 @@ class Settings:
     count: int
     verify: bool | str
     timeout: float
+
+    def at(self, collection: str) -> str:
+        """Return the path of a collection below the API root."""
+        root = self.history if collection.startswith("historic-") else self.workflow
+        return root + self.paths[collection]
 
 
 def read_settings(connection: Any) -> Settings:
@@ -63,7 +79,8 @@ def read_settings(connection: Any) -> Settings:
         workflow=_path(extra, "workflow_path", "/workflow/v1"),
         history=_path(extra, "history_path", "/workflow-history/v1"),
         history_comments=_path(extra, "history_comments", "/historic-process-instances/{id}/comments"),
-        rels=dict(extra.get("rels") or {}),
+        paths=_paths(extra),
+        rels=_texts(extra, "rels"),
         completer_field=str(extra.get("completer_field") or "completedBy"),
         model_encoding=_choice(extra, "model_encoding", ("base64", "url", "plain")),
         groups=_texts(extra, "groups"),
@@ -103,6 +120,14 @@ def _texts(extra: Mapping[str, Any], name: str) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(one, str) and one for pair in value.items() for one in pair):
         raise InvalidInput(f"{SYSTEM}: extra {name}: found {value!r}; allowed: an object of texts")
     return dict(value)
+
+
+def _paths(extra: Mapping[str, Any]) -> dict[str, str]:
+    chosen = _texts(extra, "paths")
+    unknown = sorted(set(chosen) - set(PATHS))
+    if unknown:
+        raise InvalidInput(f"{SYSTEM}: extra paths: found {', '.join(unknown)}; allowed: {', '.join(PATHS)}")
+    return {**PATHS, **{name: "/" + path.strip("/") for name, path in chosen.items()}}
 
 
 def _path(extra: Mapping[str, Any], name: str, default: str) -> str:

@@ -101,7 +101,7 @@ class Tasks(History):
 
         return self._listing(
             f"opentext tasks {told}".strip(),
-            f"{self.settings.workflow}/tasks",
+            self.settings.at("tasks"),
             "tasks",
             {"includeTaskAssignments": "true", "sort": "createTime", "order": "asc", **filters},
             user_task,
@@ -113,7 +113,7 @@ class Tasks(History):
         filters = {"taskDefinitionKey": key, "finished": "false"}
         if process_id:
             filters["processInstanceIdWithChildren"] = process_id
-        path = f"{self.settings.history}/historic-task-instances"
+        path = self.settings.at("historic-task-instances")
         return {
             str(item["id"])
             for item in self._list(path, "historic-task-instances", filters)
@@ -346,7 +346,7 @@ class Tasks(History):
     # ---------------------------------------------------------------------------------------------------------------
 
     def _task_path(self, task_id: str) -> str:
-        return f"{self.settings.workflow}/tasks/{segment(task_id)}"
+        return f"{self.settings.at('tasks')}/{segment(task_id)}"
 
     def _attachment_path(self, task_id: str, attachment_id: str) -> str:
         return f"{self._task_path(task_id)}/attachments/{segment(attachment_id)}"

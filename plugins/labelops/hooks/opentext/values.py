@@ -13,6 +13,7 @@ from include.base.errors import InvalidInput, InvalidReply
 from include.systems.opentext import (
     Assignment,
     Attachment,
+    Execution,
     HistoricProcess,
     HistoricTask,
     ProcessComment,
@@ -22,9 +23,9 @@ from include.systems.opentext import (
 )
 
 __all__ = [
-    "SYSTEM", "Encrypted", "as_object", "assignment", "attachment", "comment_of", "decoded", "encoded",
-    "historic_process", "historic_task", "model_of", "parse_time", "process_instance", "read_variables", "user_task",
-    "with_task", "write_variable",
+    "SYSTEM", "Encrypted", "as_object", "assignment", "attachment", "chosen_filters", "comment_of", "decoded",
+    "encoded", "execution", "historic_process", "historic_task", "model_of", "parse_time", "process_instance",
+    "read_variables", "told", "user_task", "with_task", "write_variable",
 ]  # fmt: skip
 
 SYSTEM = "opentext"
@@ -123,6 +124,8 @@ def process_instance(item: dict[str, Any]) -> ProcessInstance:
         name=item.get("name") or "",
         business_key=item.get("businessKey") or "",
         started=parse_time(item.get("startTime")),
+        started_by=item.get("startUserId") or None,
+        parent_id=item.get("superProcessInstanceId") or None,
         suspended=bool(item.get("suspended")),
         ended=bool(item.get("ended")),
         variables=read_variables(item.get("variables")),
@@ -140,6 +143,7 @@ def historic_process(item: dict[str, Any]) -> HistoricProcess:
         started_at=parse_time(item.get("startTime")),
         ended_at=parse_time(item.get("endTime")),
         started_by=item.get("startUserId") or None,
+        parent_id=item.get("superProcessInstanceId") or None,
         end_activity_id=item.get("endActivityId") or None,
         delete_reason=item.get("deleteReason") or None,
         variables=read_variables(item.get("variables")),
@@ -264,3 +268,37 @@ def decoded(content: Any) -> str:
     if not text.lstrip("\ufeff").startswith("<"):
         raise InvalidReply(f"{SYSTEM}: the model's reply has no XML in `modelContent`", system=SYSTEM)
     return text
+
+
+def chosen_filters(**filters: str | bool | datetime | None) -> dict[str, str]:
+    """Return query parameters as the service reads them; those that are None are left out.
+
+    :raises InvalidInput: a time without a zone.
+    """
+    written = {}
+    for name, value in filters.items():
+        if isinstance(value, bool):
+            written[name] = "true" if value else "false"
+        elif isinstance(value, datetime):
+            written[name] = str(write_variable(name, value)["value"])
+        elif value is not None:
+            written[name] = value
+    return written
+
+
+def told(what: str, filters: Mapping[str, str]) -> str:
+    """Return what a listing lists, with everything that chooses it."""
+    return " ".join([what, *(f"{name}={value}" for name, value in filters.items())])
+
+
+def execution(item: dict[str, Any]) -> Execution:
+    """Return an execution from a reply."""
+    return Execution(
+        id=str(item["id"]),
+        process_id=str(item.get("processInstanceId") or ""),
+        activity_id=item.get("activityId") or None,
+        parent_id=item.get("parentId") or None,
+        super_execution_id=item.get("superExecutionId") or None,
+        suspended=bool(item.get("suspended")),
+        raw=item,
+    )
