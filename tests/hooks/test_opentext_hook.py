@@ -573,6 +573,7 @@ def test_a_service_that_caps_the_page_size_loses_nothing(canned: Any) -> None:
     _, replies, hook = canned
     replies += [
         {"_embedded": {"tasks": [task(1)]}, "_links": {"next": {"href": "…"}}},
+        {"_embedded": {"tasks": [task(1)]}, "_links": {"next": {"href": "…"}}},
         {"_embedded": {"tasks": [task(2)]}, "_links": {}},
     ]
     assert [item.id for item in hook.tasks()] == ["t1", "t2"]
@@ -580,17 +581,17 @@ def test_a_service_that_caps_the_page_size_loses_nothing(canned: Any) -> None:
 
 def test_full_pages_without_a_next_link_go_on(canned: Any) -> None:
     app, replies, hook = canned
-    replies += [{"_embedded": {"tasks": [task(1), task(2)]}}, {"_links": {}}]
+    replies += [{"_embedded": {"tasks": [task(1), task(2)]}}, {"_embedded": {"tasks": [task(2)]}, "_links": {}}]
     assert [item.id for item in hook.tasks()] == ["t1", "t2"]
     assert [target.partition("offset=")[2] for _, target in app.requests if "tasks" in target] == [
         "0&count=2",
-        "2&count=2",
+        "1&count=2",
     ]
 
 
 def test_a_service_that_ignores_the_offset_does_not_loop(canned: Any) -> None:
     _, replies, hook = canned
-    replies += [{"_embedded": {"tasks": [task(1), task(2)]}} for _ in range(2)]
+    replies += [{"_embedded": {"tasks": [task(1), task(2)]}} for _ in range(3)]
     with pytest.raises(InvalidReply, match="the first one again"):
         list(hook.tasks())
 

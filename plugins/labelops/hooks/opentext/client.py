@@ -168,7 +168,7 @@ class OpenTextClient(BaseHook):
         page always ends.
 
         Elements that vanish while the list is walked move the later ones up. So each page begins with the last elements
-        of the one before (with a ``count`` of four or more); where they are not there, it is looked for further up, and
+        of the one before (unless ``count`` is 1); where they are not there, it is looked for further up, and
         the list is begun again where none of them is left. An element may then come twice, and none is left out.
 
         :param make: an element as its type.
@@ -389,9 +389,9 @@ class _Walk:
     def __init__(self, client: OpenTextClient, path: str, collection: str, filters: Mapping[str, str]) -> None:
         self._client, self._path, self._collection, self._filters = client, path, collection, filters
         self._count = client.settings.count
-        self._overlap = min(3, self._count // 4)
+        self._overlap = min(3, self._count - 1)
         self._given: set[str] = set()
-        self._first: list[str] = []
+        self._first = ""
 
     def page(self, place: str | None) -> tuple[list[dict[str, Any]], str | None]:
         """Return the elements that follow a place and the place after them; None after the last."""
@@ -424,12 +424,12 @@ class _Walk:
             fresh = [item for item in fresh if _name(item) not in self._given]
         self._given.update(map(_name, fresh))
         kept = [_name(item) for item in items[-self._overlap :]] if self._overlap else []
-        if not self._overlap and offset and items and [_name(items[0])] == self._first:
+        if not self._overlap and offset and items and _name(items[0]) == self._first:
             raise InvalidReply(
                 f"{SYSTEM}: {self._path}: the page at offset {start} is the first one again", system=SYSTEM
             )
-        if not offset:
-            self._first = [_name(item) for item in items[:1]]
+        if not offset and items:
+            self._first = _name(items[0])
         return fresh, json.dumps([end, kept, turn]) if more else None
 
     def _read(self, offset: int) -> tuple[list[dict[str, Any]], bool]:
