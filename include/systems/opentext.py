@@ -172,6 +172,10 @@ class OpenTextGateway(Protocol):
     """What ``OpenTextWorkflowHook`` does. Lists can be taken up again; errors are those of ``include.base.errors``."""
 
     @property
+    def opentext_conn_id(self) -> str:
+        """Return the id of the connection, which names the service account without its secret."""
+
+    @property
     def groups(self) -> Mapping[str, str]:
         """Return role to candidate group as this tenant has them; empty where the mapping's own names are right."""
 

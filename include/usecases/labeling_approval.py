@@ -27,6 +27,7 @@ from include.projects.model import Policy, Project
 from include.systems.opentext import HistoricProcess, OpenTextGateway, ProcessModel
 from include.systems.prodigy import ProdigyGateway
 from include.usecases.batches import OpenBatch, malformed, open_batches, task_ids
+from include.usecases.completion_probe import service_token
 from include.usecases.desk import Desk, ItemResult, WorkItem, event_key, short
 from include.usecases.gates import require_gate, stage_version
 
@@ -357,7 +358,12 @@ def capture(
                 reason=found.sentence,
                 body={"attempt": where.attempt, "state": found.state}
                 if ours
-                else {"attempt": where.attempt, "process_id": where.requested.body["process_id"]},
+                else {
+                    "attempt": where.attempt,
+                    "process_id": where.requested.body["process_id"],
+                    # How much evidence that is only asserted is worth.
+                    "service_token": service_token(desk.ledger, opentext.opentext_conn_id),
+                },
             ),
             ["ending" if ours else found.state, where.attempt],
         )
@@ -457,8 +463,9 @@ def snapshot(
     for _ in range(5):
         tasks = list(opentext.historic_tasks(process_id))
         waiting = [] if history.ended_at else list(opentext.tasks(process_id=process_id))
-        comments = opentext.comments(process_id)
         inner = {one.process_id for one in tasks if one.process_id not in ("", process_id)}
+        # A person comments on the process that the task is in, which may be one that was called.
+        comments = {one.id: one for place in (process_id, *sorted(inner)) for one in opentext.comments(place)}
         called_now = {one: opentext.history(one) for one in sorted(inner)}
         before, history = history, history if history.ended_at else opentext.history(process_id)
         before_called, called = called, called_now
@@ -472,7 +479,7 @@ def snapshot(
         history=history,
         tasks=tasks,
         open_tasks=waiting,
-        comments=comments,
+        comments=list(comments.values()),
         called={one: process.variables for one, process in called.items()},
     )
     return replace(found, observed=_observe(desk, project, subject, found, mapping))
