@@ -23,7 +23,7 @@ from labelops.hooks.requests_http import HttpCaller
 from tests.contracts import confluence
 from tests.contracts.contract import Exchange
 
-OWN = ("/_media/", "/_sandbox/", "/_view/", "/_view")
+OWN = ("/_media/", "/_sandbox/", "/_view/", "/_view", "/_edge/")
 """The stand-in's own addresses, which no contract has."""
 
 

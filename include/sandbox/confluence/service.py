@@ -220,6 +220,8 @@ class ConfluenceStandIn:
         return self.database.row("select * from users where email = ? and token = ?", (email, token))
 
     def _who(self, request: Request) -> str:
+        if self.me is not None:
+            return self.me
         account = self._account(request)
         assert account is not None
         return str(account["account_id"])

@@ -93,7 +93,7 @@ OPERATIONS: tuple[Operation, ...] = (
         _not_on_data_center("Data Center's REST API does not archive single pages"),
     ),
     Operation(("labels",), "labels of a page", _VIEW, (READ_PAGE,)),
-    Operation(("add_label", "remove_label"), "labels put on and taken off", _EDIT, (WRITE_CONTENT,)),
+    Operation(("add_label", "remove_label"), "labels put on and taken off", _EDIT, (WRITE_CONTENT, READ_PAGE)),
     Operation(("pages_with_label",), "pages by label, from the search index", _VIEW, (SEARCH,)),
     Operation(
         ("content_state",),
@@ -127,12 +127,17 @@ OPERATIONS: tuple[Operation, ...] = (
         _not_on_data_center("Data Center has no call for inline tasks; they are in the page's storage only"),
     ),
     Operation(("restrictions",), "restrictions of a page and of those above it", _VIEW, (READ_ALL, READ_METADATA)),
-    Operation(("set_restrictions",), "a page's restrictions replaced and read back", _EDIT, (WRITE_CONTENT, READ_ALL)),
+    Operation(
+        ("set_restrictions",),
+        "a page's restrictions replaced and read back",
+        _EDIT,
+        (WRITE_CONTENT, READ_ALL, READ_USER, READ_GROUPS),
+    ),
     Operation(
         ("create_restricted_page",),
         "a page whose text is never visible to others",
         "add pages, restrict them",
-        (WRITE_PAGE, READ_PAGE, READ_USER, WRITE_CONTENT, READ_ALL),
+        (WRITE_PAGE, READ_PAGE, READ_USER, WRITE_CONTENT, READ_ALL, READ_GROUPS),
     ),
     Operation(("search",), "CQL search", _VIEW, (SEARCH,)),
 )

@@ -6,7 +6,6 @@ endpoints that Cloud does not have.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from include.base.errors import (
 )
 from labelops.hooks.confluence.replies import SYSTEM, mapping, need
 from labelops.hooks.pace import pace_of
+from labelops.hooks.quiet import quiet_libraries
 from labelops.hooks.requests_http import HttpCaller, base_url, read_json
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Settings:
     path: str
     flavour: str
     auth: str
-    login: str
+    login: str = field(repr=False)
     secret: str = field(repr=False)
     gateway: str = GATEWAY
     cloud_id: str = ""
@@ -156,7 +156,7 @@ class Client:
         credential: dict[str, Any] = {"token": settings.secret}
         if settings.auth in ("basic", "scoped"):
             credential = {"username": settings.login, "password": settings.secret}
-        _quiet_library()
+        quiet_libraries()
         address = f"{settings.gateway}/{self._id_at_gateway()}" if settings.through_gateway else settings.site
         client = AtlassianRestAPI(
             url=address,
@@ -265,9 +265,10 @@ class Client:
 
     # --- streams ---------------------------------------------------------------------------------------------------
 
-    def open(self, path: str) -> requests.Response:
+    def open(self, path: str, *, scope: str = "") -> requests.Response:
         """Return an open stream of a file; redirects to another host go without our credential.
 
+        :param scope: the scope that the call needs, named when it is missing.
         :raises InvalidReply: too many redirects, or one to a less secure address.
         """
         client = self.session()
@@ -279,7 +280,7 @@ class Client:
             response = self._caller.call("GET", send, path=urlsplit(url).path)
             if response.status_code not in (301, 302, 303, 307, 308):
                 if response.status_code != 200:
-                    refuse(response, path)
+                    refuse(response, path, scope)
                 return response
             following = urljoin(url, response.headers.get("Location", ""))
             response.close()
@@ -338,20 +339,6 @@ def _seconds(value: Any) -> float:
     if seconds <= 0:
         raise InvalidInput("confluence: connection extra `timeout` must be a number of seconds above 0")
     return seconds
-
-
-class _OnlyWarnings(logging.Filter):
-    """Keeps the library's debug lines out of every log: they hold request and reply bodies."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Let warnings and worse through."""
-        return record.levelno >= logging.WARNING
-
-
-def _quiet_library() -> None:
-    logger = logging.getLogger("atlassian.rest_client")
-    if not any(isinstance(item, _OnlyWarnings) for item in logger.filters):
-        logger.addFilter(_OnlyWarnings())
 
 
 # --- refusals ------------------------------------------------------------------------------------------------------

@@ -211,7 +211,7 @@ class Cloud:
                 walk.waiting.append([kind, node.id, node.depth])
         return nodes, walk.after(following)
 
-    def ancestors(self, page_id: str) -> list[Node]:
+    def ancestors(self, page_id: str, *, titles: bool = True) -> list[Node]:
         """Return what is above a page; v2 gives ids and kinds, so titles are asked for."""
         chain: list[tuple[str, str]] = []
         kind, top = "page", page_id
@@ -224,11 +224,11 @@ class Cloud:
             if len(above) < PAGE_ROWS or above[0][0] not in BRANCHES:
                 break
             kind, top = above[0]
-        titles = self._titles(chain)
+        named = self._titles(chain) if titles else {}
         ids = [identity for _, identity in chain]
         parents = [None, *ids]
         return [
-            Node(identity, titles.get(identity, ""), parents[index], kind, len(chain) - index)
+            Node(identity, named.get(identity, ""), parents[index], kind, len(chain) - index)
             for index, (kind, identity) in enumerate(chain)
         ]
 

@@ -381,7 +381,7 @@ class DataCenter:
             later.insert(0, [top, depth, following])
         return nodes, json.dumps(later, separators=(",", ":")) if later else None
 
-    def ancestors(self, page_id: str) -> list[Node]:
+    def ancestors(self, page_id: str, *, titles: bool = True) -> list[Node]:
         """Return what is above a page."""
         where = self._content(page_id)
         rows = need(self._json("GET", where, params={"expand": "ancestors"}), "ancestors", list, where)

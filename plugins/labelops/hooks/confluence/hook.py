@@ -593,7 +593,7 @@ class ConfluenceHook(BaseHook):
         :raises Unavailable: the stream broke off.
         """
         path = self._site("download").download_path(attachment)
-        response = self._open()[0].open(path)
+        response = self._open()[0].open(path, scope=capabilities.DOWNLOAD)
         digest, size = sha256(), 0
         try:
             for chunk in response.iter_content(CHUNK_BYTES):
@@ -800,7 +800,7 @@ class ConfluenceHook(BaseHook):
         own = site.restrictions(page_id)
         inherited = [
             (node.id, item)
-            for node in site.ancestors(page_id)
+            for node in site.ancestors(page_id, titles=False)
             if node.kind == "page"
             for item in site.restrictions(node.id)
         ]

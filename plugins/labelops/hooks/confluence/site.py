@@ -96,8 +96,11 @@ class Site(Protocol):
     def descendants(self, page_id: str, place: str | None) -> Rows[Node]:
         """List what is below a page at any depth, each after its parent."""
 
-    def ancestors(self, page_id: str) -> list[Node]:
-        """Return what is above a page, the highest first; ``depth`` counts up from the page (1 is the parent)."""
+    def ancestors(self, page_id: str, *, titles: bool = True) -> list[Node]:
+        """Return what is above a page, the highest first; ``depth`` counts up from the page (1 is the parent).
+
+        :param titles: whether the titles are needed, where they cost more requests.
+        """
 
     def create_page(self, space_id: str, title: str, body: str, parent_id: str | None, *, private: bool) -> Page:
         """Create a page and return it with body; raise Conflict when the title is taken.
