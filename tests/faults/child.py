@@ -15,6 +15,8 @@ import resource
 import signal
 import stat
 import sys
+import threading
+import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -107,7 +109,9 @@ def _instrument(points: Points, rows: int) -> None:
     from sqlalchemy.engine.default import DefaultDialect
 
     from include.governance import ledger
-    from labelops.hooks import prodigy, requests_http
+    from labelops.hooks import pace, requests_http
+    from labelops.hooks.confluence import cloud
+    from labelops.hooks.prodigy import ProdigyHook
 
     send, commit = HTTPAdapter.send, DefaultDialect.do_commit
 
@@ -120,19 +124,35 @@ def _instrument(points: Points, rows: int) -> None:
         commit(self, connection)
 
     HTTPAdapter.send, DefaultDialect.do_commit = sent, committed  # type: ignore[method-assign]
-    for owner, name in ((ledger.Ledger, "_writing"), (prodigy.ProdigyHook, "_transaction")):
+    for owner, name in ((ledger.Ledger, "_writing"), (ProdigyHook, "_transaction")):
         _guard(points, owner, name)
-    for name, module in list(sys.modules.items()):
-        if name.startswith("labelops.hooks.confluence") and hasattr(module, "PAGE_ROWS"):
-            module.PAGE_ROWS = rows
+    cloud.PAGE_ROWS = rows  # type: ignore[assignment]
+    cloud.Cloud._rows.__defaults__ = (rows,)  # type: ignore[attr-defined]
     make = requests_http.HttpCaller.__init__
 
     def quick(self: Any, system: str, policy: Any = None, *rest: Any, **more: Any) -> None:
-        make(self, system, policy or requests_http.RetryPolicy(sleep=_sleep), *rest, **more)
+        make(self, system, policy or requests_http.RetryPolicy(sleep=_Clock.sleep), *rest, **more)
 
     requests_http.HttpCaller.__init__ = quick  # type: ignore[method-assign]
-    if points.armed is not None or points.ports:
-        sys.addaudithook(points.audit)
+    # Whoever waits has waited: the clock is moved instead, so that all decisions are those of production.
+    time.monotonic = _Clock.monotonic
+    pace.Pace.__init__.__defaults__ = (_Clock.monotonic,)  # type: ignore[misc]
+    sys.addaudithook(points.audit)
+
+
+class _Clock:
+    """A clock that sleeping moves on."""
+
+    ahead = 0.0
+    real = time.monotonic
+
+    @classmethod
+    def monotonic(cls) -> float:
+        return cls.real() + cls.ahead
+
+    @classmethod
+    def sleep(cls, seconds: float) -> None:
+        cls.ahead += max(0.0, seconds)
 
 
 def _guard(points: Points, owner: Any, name: str) -> None:
@@ -162,12 +182,6 @@ def _guard(points: Points, owner: Any, name: str) -> None:
     setattr(owner, name, transacting)
 
 
-def _sleep(seconds: float) -> None:
-    import time
-
-    time.sleep(min(seconds, 0.004))
-
-
 def main(talk: Connection, log: int, script: list[Any], armed: dict[str, Any] | None, world: Any) -> None:
     """Execute the tasks of a script until it is done, a task wants another try, or the process dies. Never returns."""
     code = 1
@@ -178,9 +192,12 @@ def main(talk: Connection, log: int, script: list[Any], armed: dict[str, Any] | 
         _close_sockets(keep=talk.fileno())
         _log_to(log)
 
+        turn = threading.RLock()
+
         def ask(*what: Any) -> Any:
-            talk.send(("ask", *what))
-            return talk.recv()
+            with turn:
+                talk.send(("ask", *what))
+                return talk.recv()
 
         points = Points(str(world.home), armed, ask, {door.port for door in world.doors.all})
         _instrument(points, world.rows)

@@ -106,7 +106,7 @@ class World(House):
         found["confluence_default"]["host"] = self.doors.confluence.url
         found["confluence_default"]["extra"]["timeout"] = 20
         found["opentext_default"]["host"] = self.doors.opentext.url
-        found["opentext_default"]["extra"] |= {"timeout": 20, "count": self.rows, "history_grace_seconds": 0.1}
+        found["opentext_default"]["extra"] |= {"timeout": 20, "count": self.rows}
         return found
 
     def close(self) -> None:

@@ -20,9 +20,6 @@ __all__ = ["fresh", "install", "learn"]
 QUICK_LOCK = 0.15
 """Seconds that one attempt waits for a lock here; 30 in production."""
 
-QUICK_SETTLE = 0.05
-"""Seconds to look for the process of a try that was killed; 10 in production."""
-
 _known: dict[str, bytes] = {}
 _nodes: dict[str, Any] = {}
 fresh: dict[str, bytes] = {}
@@ -50,15 +47,14 @@ def _kept(name: str, given: Any, work: Callable[[], Any]) -> Any:
 def install() -> ExitStack:
     """Keep the results of the slow pure functions in this process and its forks, until the returned stack is closed.
 
-    Waiting is cut short too: the same number of tries and the same decisions, without the pauses.
+    Waiting for a lock is cut short too: as often as in production, each time for a moment.
     """
     import yaml
 
     from include.governance import ledger
     from include.quality import gate
     from include.reporting import charts
-    from include.usecases import dataset_release, labeling_approval
-    from labelops.hooks import prodigy
+    from labelops.hooks.prodigy import engine as prodigy
 
     safe_load, compose, run_suite = yaml.safe_load, yaml.compose, gate.run_suite
 
@@ -98,8 +94,6 @@ def install() -> ExitStack:
         (charts, "answers_by_day", _drawing("answers_by_day", charts.answers_by_day)),
         (ledger, "LOCK_SECONDS", QUICK_LOCK),
         (prodigy, "LOCK_SECONDS", QUICK_LOCK),
-        (labeling_approval, "SETTLE_SECONDS", QUICK_SETTLE),
-        (dataset_release, "SETTLE_SECONDS", QUICK_SETTLE),
     ):
         stack.enter_context(patch.object(owner, name, value))
     return stack

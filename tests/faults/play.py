@@ -108,12 +108,14 @@ class Theatre:
         return self._templates[stage]
 
     @contextmanager
-    def copy(self, stage: str, rows: int = 250) -> Iterator[World]:
+    def copy(self, stage: str, rows: int = 250, readers: int = 1) -> Iterator[World]:
         """Open a copy of a stage's template, and remove it at the end."""
         home = self.folder / "house"
         shutil.rmtree(home, ignore_errors=True)
         shutil.copytree(self.template(stage), home)
         with self.house(home, rows) as made:
+            with (home / "schedules.yaml").open("a", encoding="utf-8") as more:
+                more.write(f"confluence_readers: {readers}\n")
             yield made
         shutil.rmtree(home, ignore_errors=True)
 
@@ -133,7 +135,8 @@ class Theatre:
         for line in schedule.lines():
             note(line)
         started = time.perf_counter()
-        with self.copy(schedule.stage, 2 if schedule.seed % 3 == 0 else 250) as made:
+        seed = schedule.seed
+        with self.copy(schedule.stage, 2 if seed % 3 == 0 else 250, 4 if seed % 5 == 0 else 1) as made:
             engine = Engine(made, note)
             try:
                 left: list[PlannedFault] = []
