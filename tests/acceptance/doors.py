@@ -15,10 +15,14 @@ import pytest
 import requests
 
 from include.base.errors import AuthError, LabelopsError, Unavailable
+from include.bpmn.mapping import MAPPINGS
 from include.sandbox.http import Server
 from include.sandbox.jira import JiraStandIn, JiraUser
+from include.sandbox.opentext import OpenTextStandIn
+from include.sandbox.opentext.person import Person
 from include.systems.listing import Listing
 from labelops.hooks.jira import JiraIssueHook
+from labelops.hooks.opentext import OpenTextWorkflowHook
 from labelops.hooks.requests_http import RetryPolicy
 
 __all__ = ["DOORS", "Door"]
@@ -156,7 +160,77 @@ class JiraDataCenterDoor(JiraDoor):
     flavour = "datacenter"
 
 
+class OpenTextDoor(Door):
+    """OpenText Workflow Service. Everything is the running processes; a change is a process that ended."""
+
+    speaks_as = "opentext"
+    right_word = "not allowed"
+    client: ClassVar[dict[str, str]] = {"id": "acceptance", "secret": SECRET}
+    dana: ClassVar[dict[str, Any]] = {
+        "email": "dana@people.example",
+        "name": "Dana",
+        "password": "dana-" + SECRET,
+        "groups": ["data_owners"],
+    }
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        super().__init__(patch)
+        self.stand_in = OpenTextStandIn(None, users=[self.dana], clients=[self.client])
+        self.server = Server(self.stand_in.app).start()
+        self.outside = Person(self.server.url, self.dana["email"], self.dana["password"], self.client)
+        self.hook().deploy("labeling_approval", (MAPPINGS.parent / "labeling_approval.bpmn").read_text("utf-8"))
+        self.running: set[str] = set()
+
+    def hook(self, *, wrong: str = "") -> OpenTextWorkflowHook:
+        conn_id = self.connect(
+            "opentext",
+            host="http://127.0.0.1:9" if wrong == "host" else self.server.url,
+            login=self.client["id"],
+            password="wrong-" + SECRET if wrong == "secret" else SECRET,
+            extra={"tenant_id": "acceptance", "count": 3, "history_grace_seconds": 0},
+        )
+        return OpenTextWorkflowHook(conn_id, policy=NO_PATIENCE)
+
+    def _start(self) -> str:
+        variables = {"data_owners": "data_owners", "quality_review_required": False}
+        body = {
+            "processDefinitionKey": "labeling_approval",
+            "name": "By hand",
+            "variables": [{"name": name, "value": value} for name, value in variables.items()],
+        }
+        return str(self.outside._send("POST", "/workflow/v1/process-instances", body)["id"])
+
+    def fill(self, number: int) -> None:
+        for _ in range(number):
+            self.running.add(self._start())
+            self.change()
+
+    def change(self) -> None:
+        self.outside._send("DELETE", f"/workflow/v1/process-instances/{self._start()}")
+
+    def all(self, hook: OpenTextWorkflowHook, resume: str | None = None) -> Listing[Any]:
+        return hook.processes(resume=resume)
+
+    def changes(self, hook: OpenTextWorkflowHook, resume: str | None = None) -> Listing[Any]:
+        return hook.ended_processes(resume=resume)
+
+    def name(self, item: Any) -> str:
+        return item.id
+
+    def there(self) -> set[str]:
+        return self.running
+
+    def beyond_rights(self, hook: OpenTextWorkflowHook) -> Any:
+        [task, *_] = hook.tasks()
+        return hook.complete(task.id, outcome="approved")
+
+    def close(self) -> None:
+        self.server.stop()
+        self.stand_in.close()
+
+
 DOORS: dict[str, Callable[[pytest.FixtureRequest, pytest.MonkeyPatch], Door]] = {
+    "opentext": lambda request, patch: OpenTextDoor(patch),
     "jira cloud": lambda request, patch: JiraDoor(patch),
     "jira datacenter": lambda request, patch: JiraDataCenterDoor(patch),
 }
