@@ -16,11 +16,13 @@ import requests
 
 from include.base.errors import AuthError, LabelopsError, Unavailable
 from include.bpmn.mapping import MAPPINGS
+from include.sandbox.confluence import ConfluenceStandIn, SandboxUser, service
 from include.sandbox.http import Server
 from include.sandbox.jira import JiraStandIn, JiraUser
 from include.sandbox.opentext import OpenTextStandIn
 from include.sandbox.opentext.person import Person
 from include.systems.listing import Listing
+from labelops.hooks.confluence import ConfluenceHook
 from labelops.hooks.jira import JiraIssueHook
 from labelops.hooks.opentext import OpenTextWorkflowHook
 from labelops.hooks.requests_http import RetryPolicy
@@ -94,6 +96,78 @@ class Door(ABC):
     @abstractmethod
     def close(self) -> None:
         """Stop what was started."""
+
+
+class ConfluenceDoor(Door):
+    """Confluence Cloud with an API token."""
+
+    speaks_as = "confluence"
+    flavour = "cloud"
+    api = "/wiki"
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        super().__init__(patch)
+        self.service = SandboxUser("acc-service", "Service", "service@labelops.example", SECRET)
+        self.person = SandboxUser("acc-person", "Person", "person@labelops.example", "person-" + SECRET)
+        self.stand_in = self._stand_in()
+        self.server = Server(self.stand_in.app).start()
+        self.space = self._make_space()
+        self.made = 0
+
+    def _stand_in(self) -> ConfluenceStandIn:
+        whole = service._limit
+        # A server may give fewer rows than it was asked for.
+        self.patch.setattr(service, "_limit", lambda request, default: min(whole(request, default), 3))
+        return ConfluenceStandIn(None, [self.service, self.person])
+
+    def _send(self, method: str, path: str, body: Any) -> Any:
+        auth = (self.person.email, self.person.token)
+        reply = requests.request(method, self.server.url + self.api + path, json=body, auth=auth, timeout=10)
+        reply.raise_for_status()
+        return reply.json()
+
+    def _make_space(self) -> str:
+        return str(self._send("POST", "/api/v2/spaces", {"key": "ACC", "name": "Acceptance"})["id"])
+
+    def hook(self, *, wrong: str = "") -> ConfluenceHook:
+        conn_id = self.connect(
+            "confluence",
+            host="http://127.0.0.1:9" if wrong == "host" else self.server.url,
+            login=self.service.email,
+            password="wrong-" + SECRET if wrong == "secret" else self.service.token,
+            extra={"flavour": self.flavour},
+        )
+        return ConfluenceHook(conn_id, policy=NO_PATIENCE)
+
+    def fill(self, number: int) -> None:
+        for _ in range(number):
+            self.made += 1
+            body = {"representation": "storage", "value": f"<p>Page {self.made}</p>"}
+            sent = {"spaceId": self.space, "status": "current", "title": f"Page {self.made}", "body": body}
+            self._send("POST", "/api/v2/pages", sent)
+
+    def change(self) -> None:
+        self.fill(1)
+
+    def all(self, hook: ConfluenceHook, resume: str | None = None) -> Listing[Any]:
+        return hook.pages_in_space(self.space, resume=resume)
+
+    def changes(self, hook: ConfluenceHook, resume: str | None = None) -> Listing[Any]:
+        return hook.changed_pages(self.space, resume=resume)
+
+    def name(self, item: Any) -> str:
+        return item.title
+
+    def there(self) -> set[str]:
+        return {"Acceptance", *(f"Page {number}" for number in range(1, self.made + 1))}
+
+    def beyond_rights(self, hook: ConfluenceHook) -> Any:
+        """Write a page that only somebody else may edit."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self.server.stop()
+        self.stand_in.close()
 
 
 class JiraDoor(Door):
@@ -230,6 +304,7 @@ class OpenTextDoor(Door):
 
 
 DOORS: dict[str, Callable[[pytest.FixtureRequest, pytest.MonkeyPatch], Door]] = {
+    "confluence cloud": lambda request, patch: ConfluenceDoor(patch),
     "opentext": lambda request, patch: OpenTextDoor(patch),
     "jira cloud": lambda request, patch: JiraDoor(patch),
     "jira datacenter": lambda request, patch: JiraDataCenterDoor(patch),
