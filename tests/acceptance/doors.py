@@ -16,13 +16,15 @@ import requests
 
 from include.base.errors import AuthError, LabelopsError, Unavailable
 from include.bpmn.mapping import MAPPINGS
-from include.sandbox.confluence import ConfluenceStandIn, SandboxUser, service
+from include.sandbox.confluence import ConfluenceStandIn, DataCenterStandIn, SandboxUser, service, wire
+from include.sandbox.confluence.gateway import Token
 from include.sandbox.http import Server
 from include.sandbox.jira import JiraStandIn, JiraUser
 from include.sandbox.opentext import OpenTextStandIn
 from include.sandbox.opentext.person import Person
 from include.systems.listing import Listing
 from labelops.hooks.confluence import ConfluenceHook
+from labelops.hooks.confluence.capabilities import scopes_of
 from labelops.hooks.jira import JiraIssueHook
 from labelops.hooks.opentext import OpenTextWorkflowHook
 from labelops.hooks.requests_http import RetryPolicy
@@ -102,8 +104,10 @@ class ConfluenceDoor(Door):
     """Confluence Cloud with an API token."""
 
     speaks_as = "confluence"
+    right_word = "write:page:confluence"
     flavour = "cloud"
     api = "/wiki"
+    home = "Acceptance"
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         super().__init__(patch)
@@ -115,10 +119,14 @@ class ConfluenceDoor(Door):
         self.made = 0
 
     def _stand_in(self) -> ConfluenceStandIn:
-        whole = service._limit
+        whole = wire.limit_of
         # A server may give fewer rows than it was asked for.
-        self.patch.setattr(service, "_limit", lambda request, default: min(whole(request, default), 3))
-        return ConfluenceStandIn(None, [self.service, self.person])
+        self.patch.setattr(service, "limit_of", lambda request, default: min(whole(request, default), 3))
+        stand_in = ConfluenceStandIn(None, [self.service, self.person])
+        reads = frozenset(scope for scope in scopes_of() if scope.startswith(("read:", "search:")))
+        stand_in.gateway.add("reads-" + SECRET, Token(self.service.account_id, reads))
+        stand_in.gateway.add("whole-" + SECRET, Token(self.service.account_id, frozenset(scopes_of())))
+        return stand_in
 
     def _send(self, method: str, path: str, body: Any) -> Any:
         auth = (self.person.email, self.person.token)
@@ -133,11 +141,28 @@ class ConfluenceDoor(Door):
         conn_id = self.connect(
             "confluence",
             host="http://127.0.0.1:9" if wrong == "host" else self.server.url,
-            login=self.service.email,
-            password="wrong-" + SECRET if wrong == "secret" else self.service.token,
-            extra={"flavour": self.flavour},
+            login=self.login,
+            password=self._token(wrong),
+            extra={"flavour": self.flavour, **self._extra(wrong)},
         )
         return ConfluenceHook(conn_id, policy=NO_PATIENCE)
+
+    @property
+    def login(self) -> str:
+        """What the account signs in with."""
+        return self.service.email
+
+    def _token(self, wrong: str) -> str:
+        if wrong == "scope":
+            return "reads-" + SECRET
+        return "wrong-" + SECRET if wrong == "secret" else self.service.token
+
+    def _extra(self, wrong: str) -> dict[str, Any]:
+        return self._scoped(wrong) if wrong == "scope" else {}
+
+    def _scoped(self, wrong: str) -> dict[str, Any]:
+        root = "http://127.0.0.1:9" if wrong == "host" else self.server.url
+        return {"auth": "scoped", "gateway": root + "/ex/confluence"}
 
     def fill(self, number: int) -> None:
         for _ in range(number):
@@ -159,15 +184,79 @@ class ConfluenceDoor(Door):
         return item.title
 
     def there(self) -> set[str]:
-        return {"Acceptance", *(f"Page {number}" for number in range(1, self.made + 1))}
+        return {self.home, *(f"Page {number}" for number in range(1, self.made + 1))}
 
     def beyond_rights(self, hook: ConfluenceHook) -> Any:
-        """Write a page that only somebody else may edit."""
-        raise NotImplementedError
+        page = hook.find_page(self.space, "Page 1")
+        assert page is not None
+        return hook.update_page(page, body="<p>May I?</p>")
 
     def close(self) -> None:
         self.server.stop()
         self.stand_in.close()
+
+
+class ScopedConfluenceDoor(ConfluenceDoor):
+    """Confluence Cloud with a scoped token, through the gateway."""
+
+    def _token(self, wrong: str) -> str:
+        return {"scope": "reads-", "secret": "wrong-"}.get(wrong, "whole-") + SECRET
+
+    def _extra(self, wrong: str) -> dict[str, Any]:
+        return self._scoped(wrong)
+
+
+class ConfluenceDataCenterDoor(ConfluenceDoor):
+    """Confluence Data Center. With too few rights is who may not edit the page."""
+
+    flavour = "datacenter"
+    right_word = "lacks the right"
+    api = "/confluence"
+    home = "Acceptance Home"
+
+    def _stand_in(self) -> ConfluenceStandIn:
+        stand_in = DataCenterStandIn(None, [self.service, self.person])
+        stand_in.system_limit = 3
+        return stand_in
+
+    def _send(self, method: str, path: str, body: Any) -> Any:
+        reply = requests.request(
+            method,
+            self.server.url + self.api + path,
+            json=body,
+            headers={"Authorization": f"Bearer {self.person.token}"},
+            timeout=10,
+        )
+        reply.raise_for_status()
+        return reply.json()
+
+    def _make_space(self) -> str:
+        self._send("POST", "/rest/api/space", {"key": "ACC", "name": "Acceptance"})
+        return "ACC"
+
+    @property
+    def login(self) -> str:
+        return self.service.email.partition("@")[0]
+
+    def _token(self, wrong: str) -> str:
+        return "wrong-" + SECRET if wrong == "secret" else self.service.token
+
+    def _extra(self, wrong: str) -> dict[str, Any]:
+        if wrong == "scope":
+            restriction = {
+                "operation": "update",
+                "restrictions": {"user": [{"type": "known", "userKey": "acc-person"}]},
+            }
+            [page] = self._send("GET", "/rest/api/content?spaceKey=ACC&title=Page%201", None)["results"]
+            self._send("PUT", f"/rest/api/content/{page['id']}/restriction", [restriction])
+        return {"path": self.api}
+
+    def fill(self, number: int) -> None:
+        for _ in range(number):
+            self.made += 1
+            body = {"storage": {"value": f"<p>Page {self.made}</p>", "representation": "storage"}}
+            sent = {"type": "page", "title": f"Page {self.made}", "space": {"key": "ACC"}, "body": body}
+            self._send("POST", "/rest/api/content", sent)
 
 
 class JiraDoor(Door):
@@ -305,6 +394,8 @@ class OpenTextDoor(Door):
 
 DOORS: dict[str, Callable[[pytest.FixtureRequest, pytest.MonkeyPatch], Door]] = {
     "confluence cloud": lambda request, patch: ConfluenceDoor(patch),
+    "confluence cloud, scoped": lambda request, patch: ScopedConfluenceDoor(patch),
+    "confluence datacenter": lambda request, patch: ConfluenceDataCenterDoor(patch),
     "opentext": lambda request, patch: OpenTextDoor(patch),
     "jira cloud": lambda request, patch: JiraDoor(patch),
     "jira datacenter": lambda request, patch: JiraDataCenterDoor(patch),

@@ -88,12 +88,13 @@ class JiraIssueHook(JiraHook):
 
     @staticmethod
     def requirements() -> tuple[str, ...]:
-        """Return the rights that the account needs, each as a sentence."""
+        """Return the rights that the account needs, by the names that Jira gives them."""
         return (
-            "Browse projects: to read and search issues.",
-            "Create issues: to open one for each batch of work.",
-            "Edit issues: to write the property that names the effect.",
-            "Add comments and transition issues: to report progress and to close.",
+            "right: Browse projects",
+            "right: Create issues",
+            "right: Edit issues",
+            "right: Add comments",
+            "right: Transition issues",
         )
 
     def get_conn(self) -> Jira:
