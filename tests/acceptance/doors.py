@@ -327,7 +327,7 @@ class OpenTextDoor(Door):
     """OpenText Workflow Service. Everything is the running processes; a change is a process that ended."""
 
     speaks_as = "opentext"
-    right_word = "not allowed"
+    right_word = "lacks the right: Read and update tasks"
     client: ClassVar[dict[str, str]] = {"id": "acceptance", "secret": SECRET}
     dana: ClassVar[dict[str, Any]] = {
         "email": "dana@people.example",

@@ -555,7 +555,7 @@ def test_a_missing_right_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (lambda: reader.suspend(process), "Start, read, suspend and end processes"),
         (lambda: reader.set_variable(process, "a", 1), "Write process variables and comments"),
         (lambda: reader.send_message(process, "LabelsReady"), "Send messages and signals"),
-        (lambda: reader.deploy("x", (MODELS / "timers.bpmn").read_text("utf-8")), "Deploy and read models"),
+        (lambda: reader.deploy("x", (MODELS / "timers.bpmn").read_text("utf-8")), "Deploy models"),
     ):
         with pytest.raises(AuthError, match=rf"the client 'a-reader' lacks the right: {right}"):
             call()
@@ -567,7 +567,7 @@ def test_the_rights_are_documented() -> None:
     needs = OpenTextWorkflowHook.requirements()
     assert len(needs) == 6
     for need in needs:
-        assert need.partition(":")[0] in said
+        assert need.removeprefix("right: ") in said
 
 
 def test_waiting_for_timers_needs_no_request(play: Play, hook: OpenTextWorkflowHook) -> None:

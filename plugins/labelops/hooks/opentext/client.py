@@ -20,6 +20,7 @@ from include.base.errors import (
     Conflict,
     InvalidInput,
     InvalidReply,
+    LabelopsError,
     NotFound,
     OutsideError,
     Unavailable,
@@ -41,13 +42,14 @@ Item = TypeVar("Item")
 log = logging.getLogger(__name__)
 
 _RIGHTS = {
-    "processes": "Start, read, suspend and end processes: to begin an approval or a release and to follow it.",
-    "variables": "Write process variables and comments: to say what was decided and why.",
-    "executions": "Send messages and signals: to tell a waiting process that something happened.",
-    "tasks": "Read and update tasks: to see who has one and to change its due date.",
-    "history": "Read history: to learn how a process ended.",
-    "models": "Deploy and read models: to bring our process models into the tenant.",
+    "processes": "Start, read, suspend and end processes",
+    "variables": "Write process variables and comments",
+    "executions": "Send messages and signals",
+    "tasks": "Read and update tasks",
+    "history": "Read history",
+    "models": "Read models",
 }
+"""What the client must be allowed to do, by area. Deploying models is for whoever models, and for the demo."""
 _LOOK_BACK = 2
 """So many pages further up the elements that join two pages are looked for."""
 _TURNS = 5
@@ -133,16 +135,18 @@ class OpenTextClient(BaseHook):
 
     @staticmethod
     def requirements() -> tuple[str, ...]:
-        """Return the rights that the client needs in the tenant, each as a sentence."""
-        return tuple(_RIGHTS.values())
+        """Return the rights that the client needs in the tenant."""
+        return tuple(f"right: {right}" for right in _RIGHTS.values())
 
     def test_connection(self) -> tuple[bool, str]:
         """Get a token and list one process; return whether it worked and a sentence that says what did or did not."""
         try:
             reply = self._get_json(self.settings.at("process-instances"), {"offset": 0, "count": 1})
             self._elements(reply, "process-instances")
+        except LabelopsError as error:
+            return False, str(error)
         except Exception as error:  # the form shows whatever went wrong
-            return False, f"{type(error).__name__}: {error}"
+            return False, f"{SYSTEM}: {type(error).__name__}: the connection cannot be used"
         return True, f"Signed in as {self.settings.client_id}; the workflow service answers."
 
     def _list(self, path: str, collection: str, filters: Mapping[str, str]) -> Iterator[dict[str, Any]]:
@@ -242,7 +246,8 @@ class OpenTextClient(BaseHook):
             _TOKENS.drop(self._credential(), token)
             response = self._send(method, path, self._token(), params, json, files, idempotent, accept)
         if response.status_code == 403:
-            right = _RIGHTS[self._area(path)].partition(":")[0]
+            area = self._area(path)
+            right = "Deploy models" if area == "models" and method == "POST" else _RIGHTS[area]
             raise AuthError(
                 f"{SYSTEM}: {method} {path}: 403, {reason(response)}; the client {self.settings.client_id!r} lacks the "
                 f"right: {right}",
