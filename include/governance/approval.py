@@ -167,6 +167,7 @@ class ProcessSnapshot:
 
     :param observed: what this look and the earlier ones saw (see :func:`observe`).
     :param called: variables of the processes that this one called, by process id.
+    :param keys: keys of the models of all these processes; empty where the service does not tell one.
     """
 
     history: HistoricProcess
@@ -175,6 +176,7 @@ class ProcessSnapshot:
     comments: Sequence[ProcessComment] = ()
     observed: Observed = field(default_factory=Observed)
     called: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    keys: tuple[str, ...] = ()
 
     def variables_of(self, process_id: str) -> Mapping[str, Any]:
         """Return the variables of the process that a task is in: this one or one that it called."""
@@ -265,6 +267,7 @@ class Evaluation:
     :param sentence: the state and its reason, for a log.
     :param open_tasks: the tasks that waited when it was read.
     :param called: ids of the processes that it has called so far.
+    :param keys: keys of the models of all these processes; empty where the service does not tell one.
     """
 
     state: State
@@ -278,6 +281,7 @@ class Evaluation:
     sentence: str
     open_tasks: tuple[UserTask, ...] = ()
     called: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -456,6 +460,7 @@ def evaluate(
         sentence=f"Version {case.short} of {project.name}, attempt {attempt}: {state}, {reason}.",
         open_tasks=tuple(snapshot.open_tasks),
         called=tuple(sorted(snapshot.called)),
+        keys=snapshot.keys,
     )
 
 

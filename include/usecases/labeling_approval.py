@@ -475,12 +475,14 @@ def snapshot(
         raise Unavailable(
             f"process {process_id} changed each time it was read; it is read again later", system="opentext"
         )
+    keys = tuple(sorted({one.definition_id.partition(":")[0] for one in (history, *called.values())}))
     found = approval.ProcessSnapshot(
         history=history,
         tasks=tasks,
         open_tasks=waiting,
         comments=list(comments.values()),
         called={one: process.variables for one, process in called.items()},
+        keys=keys if all(keys) else (),
     )
     return replace(found, observed=_observe(desk, project, subject, found, mapping))
 

@@ -395,14 +395,14 @@ class Counting:
     calls: list[str] = field(default_factory=list)
     failing: int = 0
 
-    def ended_since(self, since: datetime) -> list[str]:
+    def ended_since(self, since: datetime, keys: Any = ()) -> list[str]:
         self.calls.append("ended")
         if self.failing:
             self.failing -= 1
             raise Unavailable("opentext: 503", system="opentext", status=503)
         return []
 
-    def running(self) -> list[str]:
+    def running(self, keys: Any = ()) -> list[str]:
         self.calls.append("running")
         return sorted(self.open)
 
@@ -412,7 +412,7 @@ class Counting:
         ended = datetime.now(UTC) if process_id.startswith("ended") else None
         return HistoricProcess(process_id, "", "", "", None, ended)
 
-    def tasks(self) -> list[UserTask]:
+    def tasks(self, process_key: str | None = None) -> list[UserTask]:
         self.calls.append("tasks")
         return [UserTask(f"task-of-{one}", "T", one, None, None, None) for one in self.open]
 
@@ -478,5 +478,28 @@ def test_the_shortest_pause_of_a_connection_counts_and_one_poll_serves_all(bench
         await asyncio.to_thread(bench.hook.terminate, ids[0], "enough")
         assert (await waits[1])["error"] is None
         waits[0].cancel()
+
+    play(story)
+
+
+def test_the_poll_lists_nothing_of_models_that_nobody_waits_for(bench: Bench) -> None:
+    """A tenant runs other processes by the thousand. One wait that does not know its model makes the poll list all."""
+    process_id = bench.start("key-1")
+    seen = tasks_of(bench, process_id)
+    bench.server.app.requests.clear()
+
+    def filtered() -> list[bool]:
+        found = [one for _, one in bench.server.app.requests if "/v1/tasks?" in one or "finishedAfter=" in one]
+        return ["processDefinitionKey=labeling_approval" in one for one in found]
+
+    async def story() -> None:
+        known = asyncio.create_task(fired(watch(process_id, seen, keys=("labeling_approval",))))
+        await until(lambda: bench.task_listings() >= 3)
+        assert all(filtered())
+        unknown = asyncio.create_task(fired(trigger(process_id)))
+        await until(lambda: not all(filtered()))
+        await asyncio.to_thread(bench.hook.terminate, process_id, "enough")
+        assert (await unknown)["error"] is None
+        await known
 
     play(story)

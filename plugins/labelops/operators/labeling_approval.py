@@ -217,6 +217,7 @@ class WaitForDecisionOperator(BaseOperator):
             "process_id": params["process_id"],
             "poll_seconds": self.poll_seconds,
             "wake_seconds": max(1.0, pause.total_seconds()),
+            "keys": list(found.keys) if found is not None else [self._release_key(project)],
         }
         watched = found is not None and self.watch_tasks
         self.defer(
@@ -227,6 +228,11 @@ class WaitForDecisionOperator(BaseOperator):
             else ProcessEndTrigger(**wait),
             method_name="resume",
         )
+
+    def _release_key(self, project: Project) -> str:
+        from include.bpmn.mapping import load_mapping
+
+        return load_mapping(project.process_mapping).dataset_release.process_key
 
     def _look(self, at: Desk, project: Project, params: Mapping[str, Any]) -> tuple[ItemResult | None, Any, timedelta]:
         """Return the result where it has ended, else None; what was found; how long to leave it to the poll."""

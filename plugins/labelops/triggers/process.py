@@ -84,6 +84,7 @@ def backlog() -> list[Backlog]:
 class _Wait:
     """One trigger's wait.
 
+    :param keys: keys of the models of the processes; none where they are not known.
     :param seen: seal by id of the tasks that are known; None where only the end is waited for.
     :param processes: the process and those it called.
     """
@@ -91,6 +92,7 @@ class _Wait:
     process_id: str
     pause: float
     future: asyncio.Future[dict[str, Any]]
+    keys: Collection[str] = ()
     seen: Mapping[str, str] | None = None
     on: Collection[Change] = ()
     processes: tuple[str, ...] = ()
@@ -165,6 +167,11 @@ class _Hub:
     def _every(self) -> Iterable[_Wait]:
         return (wait for waits in self._waits.values() for wait in waits)
 
+    def _keys(self) -> tuple[str, ...]:
+        """Return the models to list processes and tasks of; all models where one wait does not know its own."""
+        every = list(self._every())
+        return tuple(sorted({key for one in every for key in one.keys})) if all(one.keys for one in every) else ()
+
     async def _poll(self) -> None:
         hook: Any = None
         while self._waits:
@@ -175,7 +182,7 @@ class _Hub:
                     hook = await asyncio.to_thread(_hook, self._conn_id, connection)
                 new = [one for one in self._waits if one not in self._looked]
                 for_tasks = any(one.seen is not None for one in self._every())
-                seen = await asyncio.to_thread(_look, hook, new, self._since - _OVERLAP, for_tasks)
+                seen = await asyncio.to_thread(_look, hook, new, self._since - _OVERLAP, self._keys(), for_tasks)
                 gone = await asyncio.to_thread(_gone, hook, self._doubtful(seen, for_tasks))
             except (Unavailable, RateLimited) as error:
                 self._failed += 1
@@ -199,8 +206,10 @@ class _Hub:
         if not for_tasks:
             return []
         watching = [one for one in self._every() if one.seen is not None and one.process_id not in seen.ended]
-        missing = (task_id for one in watching for task_id, what in one.changes(seen.tasks) if what == "completed")
-        return list(dict.fromkeys(missing))[:_LOOK_UPS]
+        missing = [task_id for one in watching for task_id, what in one.changes(seen.tasks) if what == "completed"]
+        # In turns: some that a service never lists must not keep the others from being asked for.
+        start = self._rounds * _LOOK_UPS % max(1, len(missing))
+        return list(dict.fromkeys([*missing[start:], *missing[:start]]))[:_LOOK_UPS]
 
     def _serve(self, seen: _Seen, gone: set[str], for_tasks: bool) -> None:
         for process_id in seen.ended & set(self._waits):
@@ -253,17 +262,18 @@ def _hook(conn_id: str, connection: Any) -> Any:
     return OpenTextWorkflowHook(conn_id, connection=connection)
 
 
-def _look(hook: Any, new: list[str], since: datetime, for_tasks: bool) -> _Seen:
+def _look(hook: Any, new: list[str], since: datetime, keys: Collection[str], for_tasks: bool) -> _Seen:
     """Do one round's requests.
 
     :param new: processes that no round has looked at.
+    :param keys: models to list processes and tasks of; all where there are none.
     :return: what ended since a moment, and of the new ones what ended at any time; which new ones are dealt with: those
         found running will be in a later round's listing of ended ones.
     """
-    ended = set(hook.ended_since(since))
+    ended = set(hook.ended_since(since, keys))
     left = [one for one in new if one not in ended]
     if len(left) > _LOOK_UPS:
-        running = set(hook.running())
+        running = set(hook.running(keys))
         left = [one for one in left if one not in running]
     asked = left[:_LOOK_UPS]
     for process_id in asked:
@@ -273,8 +283,9 @@ def _look(hook: Any, new: list[str], since: datetime, for_tasks: bool) -> _Seen:
         except NotFound:
             continue
     tasks: dict[str, dict[str, str]] = {}
-    for task in hook.tasks() if for_tasks else ():
-        tasks.setdefault(task.process_id, {})[task.id] = task_seal(task)
+    for key in (keys or (None,)) if for_tasks else ():
+        for task in hook.tasks(process_key=key):
+            tasks.setdefault(task.process_id, {})[task.id] = task_seal(task)
     return _Seen(ended, set(new) - set(left[_LOOK_UPS:]), tasks)
 
 
@@ -296,10 +307,19 @@ class _ProcessTrigger(BaseTrigger):
     :param process_id: the process.
     :param poll_seconds: pause between two polls; of several waits of a connection the shortest counts.
     :param wake_seconds: fire after this long even if nothing happened; None waits for what happens alone.
+    :param keys: keys of the models of the process and those it called: the poll then lists nothing of other models.
     """
 
-    def __init__(self, opentext_conn_id: str, process_id: str, poll_seconds: float, wake_seconds: float | None) -> None:
+    def __init__(
+        self,
+        opentext_conn_id: str,
+        process_id: str,
+        poll_seconds: float,
+        wake_seconds: float | None,
+        keys: Collection[str] = (),
+    ) -> None:
         super().__init__()
+        self.keys = list(keys)
         self.opentext_conn_id = opentext_conn_id
         self.process_id = process_id
         self.poll_seconds = poll_seconds
@@ -314,12 +334,14 @@ class _ProcessTrigger(BaseTrigger):
                 "process_id": self.process_id,
                 "poll_seconds": self.poll_seconds,
                 "wake_seconds": self.wake_seconds,
+                "keys": self.keys,
             },
         )
 
     async def _result(self, **watch: Any) -> dict[str, Any]:
         hub = _hub(self.opentext_conn_id)
-        wait = _Wait(self.process_id, self.poll_seconds, asyncio.get_running_loop().create_future(), **watch)
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        wait = _Wait(self.process_id, self.poll_seconds, future, self.keys, **watch)
         hub.wait(wait)
         try:
             return await asyncio.wait_for(wait.future, self.wake_seconds)
@@ -359,8 +381,9 @@ class TaskTrigger(_ProcessTrigger):
         seen: Mapping[str, str],
         on: Collection[Change] = CHANGES,
         called: Collection[str] = (),
+        keys: Collection[str] = (),
     ) -> None:
-        super().__init__(opentext_conn_id, process_id, poll_seconds, wake_seconds)
+        super().__init__(opentext_conn_id, process_id, poll_seconds, wake_seconds, keys)
         unknown = sorted(set(on) - set(CHANGES))
         if unknown or not on:
             raise ValueError(f"on: found {', '.join(unknown) or 'nothing'}; allowed: {', '.join(CHANGES)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -47,15 +47,20 @@ class History(OpenTextClient):
             self.caller.policy.sleep(min(pause, max(left, 0.01)))
             pause = min(pause * 2, 5.0)
 
-    def ended_since(self, since: datetime) -> Iterator[str]:
-        """List the ids of the processes that ended at or after a moment, however many are waited for."""
-        for found in self.historic_processes(finished=True, finished_after=since):
-            yield found.id
+    def ended_since(self, since: datetime, keys: Collection[str] = ()) -> Iterator[str]:
+        """List the ids of the processes that ended at or after a moment, however many are waited for.
 
-    def running(self) -> Iterator[str]:
-        """List the ids of the running processes, without anything else of them."""
-        for item in self._list(self.settings.at("process-instances"), "process-instances", {}):
-            yield str(item["id"])
+        :param keys: of the models with these keys; of all models where none is given.
+        """
+        for key in keys or (None,):
+            for found in self.historic_processes(key=key, finished=True, finished_after=since):
+                yield found.id
+
+    def running(self, keys: Collection[str] = ()) -> Iterator[str]:
+        """List the ids of the running processes, of some models or of all, without anything else of them."""
+        for filters in [{"processDefinitionKey": key} for key in keys] or [{}]:
+            for item in self._list(self.settings.at("process-instances"), "process-instances", filters):
+                yield str(item["id"])
 
     def ended_processes(self, *, key: str | None = None, resume: str | None = None) -> Listing[HistoricProcess]:
         """List the processes that ended since an earlier listing, in the order of their ends, without their variables.
