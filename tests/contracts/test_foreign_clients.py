@@ -118,6 +118,17 @@ def test_atlassian_client_reads_labels_and_comments(client: Any, site: Site) -> 
     assert comment["body"]["storage"]["value"] == "<p>Well</p>"
 
 
+def test_atlassian_client_reads_inline_comments(client: Any, site: Site) -> None:
+    [space] = client.get_spaces(keys=["MD"])
+    page = client.create_page(space["id"], "Guide", "<p>One word</p>", representation="storage")["id"]
+    marked = {"textSelection": "word", "textSelectionMatchCount": 1, "textSelectionMatchIndex": 0}
+    body = {"representation": "storage", "value": "<p>Which?</p>"}
+    sent = {"pageId": page, "body": body, "inlineCommentProperties": marked}
+    assert site.send("POST", "/wiki/api/v2/inline-comments", json=sent).status_code == 201
+    [comment] = client.get_page_inline_comments(page, body_format="storage")
+    assert (comment["resolutionStatus"], comment["properties"]["inlineOriginalSelection"]) == ("open", "word")
+
+
 def test_atlassian_client_ticks_a_task(client: Any) -> None:
     [space] = client.get_spaces(keys=["MD"])
     page = client.create_page(space["id"], "Guide", TASK, representation="storage")["id"]
