@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from include.sandbox.http import App
 from tests.contracts import datacenter
-from tests.contracts.contract import METHODS, Contract, Exchange, load, objects
+from tests.contracts.contract import METHODS, Contract, Exchange, Operation, load, objects
 
 V2 = "/wiki/api/v2"
 V1 = "/wiki/rest/api"
@@ -254,3 +255,13 @@ def reply_faults(flavour: str, exchange: Exchange) -> list[str]:
     """Return in what a reply goes against the contract of its flavour."""
     found = contract_of(flavour, exchange.path)
     return [f"{exchange}: an address of no contract"] if found is None else found.reply_faults(exchange)
+
+
+def played(app: App, contract: Contract) -> list[Operation]:
+    """Return the contract's operations that a stand-in has a route for."""
+
+    def answers(operation: Operation) -> bool:
+        path = re.sub(r"\{[^}]+\}", "x", operation.template)
+        return any(method == operation.method and pattern.match(path) for method, pattern, _ in app._routes)
+
+    return [one for one in contract.operations if answers(one)]

@@ -57,6 +57,12 @@ class Operation:
     document: Mapping[str, Any]
     parameters: tuple[Mapping[str, Any], ...]
 
+    @property
+    def scopes(self) -> frozenset[str]:
+        """The scopes that a token needs for it, as the contract names them at present."""
+        named = self.document.get("x-atlassian-oauth2-scopes", [])
+        return frozenset(scope for one in named if one["state"] == "Current" for scope in one["scopes"])
+
     def __str__(self) -> str:
         return f"{self.method} {self.template}"
 

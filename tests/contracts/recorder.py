@@ -25,6 +25,7 @@ from tests.contracts.contract import Exchange
 
 OWN = ("/_media/", "/_sandbox/", "/_view/", "/_view", "/_edge/")
 """The stand-in's own addresses, which no contract has."""
+API_ROOTS = ("/wiki/api/", "/rest/api/", "/wiki/rest/")
 
 
 class Recorder:
@@ -89,7 +90,7 @@ class Recorder:
 
     def _asked(self, request: requests.PreparedRequest) -> None:
         address = urlsplit(str(request.url))
-        if not any(root in address.path for root in ("/wiki/api/", "/rest/api/")):
+        if not any(root in address.path for root in API_ROOTS):
             # A file's own address, on whatever host.
             if address.netloc != getattr(self._by_hook, "site", "") and "Authorization" in request.headers:
                 self.faults.append(f"{address.path}: a credential is sent to another host")
@@ -107,8 +108,8 @@ class Recorder:
         self._note(flavour, exchange, self.requests, confluence.request_faults(flavour, exchange))
 
     def _answered(self, flavour: str, request: Request, reply: Reply) -> None:
-        if request.path.startswith(OWN):
-            return
+        if request.path.startswith(OWN) or not any(root in request.path for root in API_ROOTS):
+            return  # nothing of an API: a page for people, a file, the site's id
         exchange = Exchange(
             method=request.method,
             path=confluence.canonical_path(flavour, request.path).rstrip("/") or "/",
@@ -120,8 +121,6 @@ class Recorder:
             reply=reply.body,
         )
         found = confluence.contract_of(flavour, exchange.path)
-        if found is None and (is_page(reply) or exchange.path.partition("/download/")[1]):
-            return  # a page for people, or a file
         if found is None or found.find(exchange.method, exchange.path) is None:
             # Whatever a client asks for that no contract has must be refused, as the service would.
             faults = [] if reply.status in (404, 405) else [f"{exchange}: {reply.status}, and no contract has this"]
@@ -134,11 +133,6 @@ class Recorder:
         operation = found.find(exchange.method, exchange.path) if found else None
         into[(exchange.method, operation.template if operation else exchange.path, *more)] += 1
         self.faults += faults
-
-
-def is_page(reply: Reply) -> bool:
-    """Tell whether a reply is a page for people."""
-    return reply.headers.get("Content-Type", "").startswith("text/html")
 
 
 def flavour_of(app: App) -> str | None:

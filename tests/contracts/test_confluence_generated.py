@@ -59,17 +59,8 @@ def make(name: str) -> ConfluenceStandIn:
 
 def implemented(name: str) -> list[tuple[str, str]]:
     """Return method and template of the contract's operations that the stand-in has a route for."""
-    routes = make(name).app._routes
-    contract = confluence.contract(name)
-
-    def answers(method: str, template: str) -> bool:
-        path = template
-        for number in range(5):
-            path = path.replace("{", f"x{number}", 1).replace("}", "", 1)
-        return any(verb == method and pattern.match(path) for verb, pattern, _ in routes)
-
-    found = [(one.method, one.template) for one in contract.operations if answers(one.method, one.template)]
-    return sorted(found, key=lambda one: (one[0] == "DELETE", one[1], one[0]))
+    played = confluence.played(make(name).app, confluence.contract(name))
+    return sorted(((one.method, one.template) for one in played), key=lambda one: (one[0] == "DELETE", one[1], one[0]))
 
 
 @cache

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -17,12 +19,13 @@ import pytest
 import requests
 
 from include.base.errors import Unsupported
-from include.sandbox.confluence import ConfluenceStandIn, DataCenterStandIn, SandboxUser
+from include.sandbox.confluence import ConfluenceStandIn, DataCenterStandIn, SandboxUser, gateway
 from include.sandbox.http import Server
 from include.systems.confluence import ConfluenceGateway, Page, Restriction
-from labelops.hooks.confluence import ConfluenceHook
+from labelops.hooks.confluence import ConfluenceHook, capabilities
 from labelops.hooks.confluence.hook import SITES
 from labelops.hooks.requests_http import RetryPolicy
+from tests.contracts import confluence
 from tests.contracts.contract import ABSENT, SPECS
 from tests.contracts.recorder import Recorder
 
@@ -426,6 +429,61 @@ def test_operation(case: Case, name: str, held_to_contract: Recorder) -> None:
     assert OPERATIONS[name](case)
     assert sum(held_to_contract.requests.values()) > before[0] or name == "get_conn"
     assert sum(held_to_contract.replies.values()) > before[1]
+
+
+def scopes_used(requests_made: Iterable[tuple[str, str]]) -> set[str]:
+    """Return the scopes that the contract asks for these operations."""
+    found: set[str] = set()
+    for method, template in requests_made:
+        contract = confluence.contract_of("cloud", template)
+        operation = contract.find(method, template) if contract else None
+        assert operation, f"{method} {template}"
+        found |= operation.scopes
+    return found
+
+
+class Drained(list[Any]):
+    """The items of a listing, read to the end, with its state."""
+
+    def __init__(self, listing: Any) -> None:
+        super().__init__(listing)
+        self.state = getattr(listing, "state", None)
+
+    def __next__(self) -> Any:
+        return self.pop(0)
+
+
+@pytest.mark.parametrize("case", ["cloud"], indirect=True)
+@pytest.mark.parametrize("name", sorted(set(OPERATIONS) - {"get_conn"}))
+def test_an_operation_needs_no_scope_but_those_it_names(
+    case: Case, name: str, held_to_contract: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = getattr(ConfluenceHook, name_of(name))
+    used: Counter[tuple[str, str]] = Counter()
+
+    def watched(hook: ConfluenceHook, *arguments: Any, **options: Any) -> Any:
+        hook._user = None
+        before = Counter(held_to_contract.requests)
+        result = method(hook, *arguments, **options)
+        result = Drained(result) if isinstance(result, Iterator) else result
+        used.update(held_to_contract.requests - before)
+        return result
+
+    monkeypatch.setattr(ConfluenceHook, name_of(name), watched)
+    assert OPERATIONS[name](case)
+    assert used
+    # A test of the connection tries the reads that need scopes of their own.
+    named = capabilities.scopes_of(*([] if name == "test_connection" else [name_of(name)]))
+    assert scopes_used(used) <= set(named)
+
+
+@pytest.mark.parametrize("name", ["v1", "v2"])
+def test_the_gateway_asks_for_the_scopes_of_the_contract(name: str) -> None:
+    played = confluence.played(ConfluenceStandIn(None, []).app, confluence.contract(name))
+    assert len(played) > 10
+    for one in played:
+        asked = gateway.scopes_needed(one.method, re.sub(r"[{}]", "", one.template))
+        assert frozenset(asked or ()) == one.scopes, str(one)
 
 
 @pytest.mark.parametrize("name", sorted(SILENT))
