@@ -67,11 +67,20 @@ def get_provider_info() -> dict[str, Any]:
                     ),
                     "changes": _text(
                         "Changed pages",
-                        "Data Center: found by `search`, or by `listing` the whole space, which needs no search index.",
+                        "`search`: in the list by time (Cloud) or the search index (Data Center). `listing`: by "
+                        "listing the whole space, which depends on neither.",
                         enum=["search", "listing"],
                         default="search",
                     ),
-                    "cloud_id": _text("Cloud id", "Set it for a scoped token: calls go through Atlassian's gateway."),
+                    "cloud_id": _text(
+                        "Cloud id",
+                        "The site's id at Atlassian's gateway, for `scoped` and `oauth2`; asked for where it is empty.",
+                    ),
+                    "gateway": _text(
+                        "Gateway",
+                        "Its address, before the cloud id.",
+                        default="https://api.atlassian.com/ex/confluence",
+                    ),
                     "verify": _VERIFY,
                     "timeout": _TIMEOUT,
                 },

@@ -191,6 +191,22 @@ def test_changes_left_in_the_middle_lose_nothing(site: Site, hook: ConfluenceHoo
         assert list(hook.changed_pages(space, resume=rest.state)) == []
 
 
+def test_changes_by_listing_where_the_order_cannot_be_relied_on(site: Site) -> None:
+    hook = site.hook(extra={"changes": "listing"})
+    space = hook.space("DS").id
+    ids = fill(site, space, 300)
+    whole = {page.id for page in hook.changed_pages(space)}
+    assert whole == {*ids, str(hook.space("DS").homepage_id)}
+    walk = hook.changed_pages(space)
+    seen = [next(walk).id for _ in range(100)]
+    hook.update_page(hook.page(ids[50]), body="<p>New</p>")
+    rest = hook.changed_pages(space, resume=walk.state)
+    later = [page.id for page in rest]
+    assert {*seen, *later} == whole
+    assert later[-1] == ids[50]
+    assert list(hook.changed_pages(space, resume=rest.state)) == []
+
+
 def test_bad_states_of_changes_are_refused(site: Site, hook: ConfluenceHook) -> None:
     space = hook.space("DS").id
     walk = hook.changed_pages(space)

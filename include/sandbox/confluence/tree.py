@@ -122,7 +122,8 @@ class Tree:
             row = database.row("select kind from tree where id = ?", (number,))
             assert row is not None
             results.append({"id": str(number), "type": row["kind"]})
-        return json_reply({"results": results, "_links": {"base": base_of(request)}})
+        links = {} if "/folders/" in request.path else {"_links": {"base": base_of(request)}}
+        return json_reply({"results": results, **links})
 
     # --- folders ---
 

@@ -32,6 +32,7 @@ from include.systems.confluence import (
     User,
 )
 from labelops.hooks.confluence import capabilities as scope
+from labelops.hooks.confluence.changes import every_page, oldest_first
 from labelops.hooks.confluence.client import Client
 from labelops.hooks.confluence.replies import (
     SYSTEM,
@@ -63,17 +64,21 @@ NO_CHECK = {"X-Atlassian-Token": "no-check", "Accept": "application/json"}
 
 
 class Cloud:
-    """Implements ``labelops.hooks.confluence.site.Site``."""
+    """Implements ``labelops.hooks.confluence.site.Site``.
+
+    Of the connection's extra it reads ``changes``, where :meth:`changed_pages` looks: in the space's list by time,
+    newest first (default), or, as ``listing``, in the whole list of the space, where that order cannot be relied on.
+    """
 
     flavour = "cloud"
     pages_at_once = 250
     users_at_once = 250
-    newest_first = True
     overlap = timedelta(minutes=10)
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._groups: dict[str, str] = {}
+        self.newest_first = client.settings.extra.get("changes") != "listing"
 
     def _v2(self, path: str) -> str:
         return f"{self._client.settings.path}/api/v2{path}"
@@ -158,7 +163,13 @@ class Cloud:
         return [self._page(row, where) for row in rows], following
 
     def changed_pages(self, space_id: str, since: datetime | None) -> Iterator[Page]:
-        """Yield the pages from the newest version on; v2 has no filter by time, so the walk ends by itself."""
+        """Yield the pages from the newest version on; v2 has no filter by time, so the walk ends by itself.
+
+        Or all that changed from the oldest on, after a look at the whole list.
+        """
+        if not self.newest_first:
+            yield from oldest_first(self, every_page(self, space_id), since)
+            return
         where = self._v2(f"/spaces/{quote(space_id, safe='')}/pages")
         query = {"status": "current", "sort": "-modified-date", "body-format": "storage"}
         for row in self._all(where, query, scope.READ_PAGE):

@@ -44,6 +44,7 @@ from include.systems.confluence import (
     cql_text,
 )
 from labelops.hooks.confluence import capabilities
+from labelops.hooks.confluence.changes import every_page, oldest_first
 from labelops.hooks.confluence.client import Client
 from labelops.hooks.confluence.replies import (
     SYSTEM,
@@ -258,32 +259,8 @@ class DataCenter:
         the index may order them by older ones. A page that is written again meanwhile comes at the end.
         """
         by_search = since is not None and self._changes == "search"
-        found = self._changed_by_search(space_id, since) if by_search and since else self._listed_pages(space_id)
-        order = sorted(
-            {page.id: page.version.created for page in found if since is None or page.version.created >= since}.items(),
-            key=lambda item: (item[1], item[0]),
-        )
-        late: list[Page] = []
-        for begin in range(0, len(order), self.pages_at_once):
-            batch = order[begin : begin + self.pages_at_once]
-            pages = {page.id: page for page in self.pages([page_id for page_id, _ in batch])}
-            for page_id, created in batch:
-                page = pages.get(page_id)
-                if page is None:
-                    continue
-                if page.version.created == created:
-                    yield page
-                else:
-                    late.append(page)
-        yield from sorted(late, key=lambda page: page.version.created)
-
-    def _listed_pages(self, space_id: str) -> Iterator[Page]:
-        place: str | None = None
-        while True:
-            pages, place = self.pages_in_space(space_id, place)
-            yield from pages
-            if place is None:
-                return
+        found = self._changed_by_search(space_id, since) if by_search and since else every_page(self, space_id)
+        yield from oldest_first(self, found, since)
 
     def _changed_by_search(self, space_id: str, since: datetime) -> Iterator[Page]:
         where = self._api("/content/search")

@@ -92,7 +92,8 @@ class ConfluenceHook(BaseHook):
     * ``gateway``: the gateway's address before the id, where it is not Atlassian's;
     * ``verify``: false, or the path of a certificate bundle; ``timeout``: seconds for a reply (60);
     * ``path``: where Confluence is below the host (``/wiki`` for Cloud, nothing for Data Center);
-    * ``time_zone`` and ``changes``, for Data Center: see :class:`~labelops.hooks.confluence.datacenter.DataCenter`;
+    * ``changes``: where changed pages are looked for, see :class:`~labelops.hooks.confluence.cloud.Cloud` and
+      :class:`~labelops.hooks.confluence.datacenter.DataCenter`, which has ``time_zone`` too;
     * ``requests_per_second``: how many requests are sent at most (90 to Cloud), by all threads together; 0 for no limit
       of ours.
 

@@ -1,0 +1,324 @@
+"""What the local Confluence Cloud refuses, and how it answers, beyond single pages."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from include.sandbox.confluence import ConfluenceStandIn, SandboxUser
+from include.sandbox.confluence.gateway import SCOPES, Token, scopes_needed
+from include.sandbox.confluence.people import group_id
+from include.sandbox.http import Server
+from tests.contracts.contract import ABSENT, SPECS
+
+ME = SandboxUser("acc-me", "Me", "me@labelops.example", "my-token")
+YOU = SandboxUser("acc-you", "You", "you@labelops.example", "your-token")
+V2, V1 = "/wiki/api/v2", "/wiki/rest/api"
+Send = Callable[..., requests.Response]
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[ConfluenceStandIn]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    stand_in = ConfluenceStandIn(None, [ME, YOU])
+    yield stand_in
+    stand_in.close()
+
+
+@pytest.fixture
+def send(stand_in: ConfluenceStandIn) -> Iterator[Send]:
+    with Server(stand_in.app) as server:
+
+        def send(method: str, path: str, user: SandboxUser | None = ME, **parts: Any) -> requests.Response:
+            auth = None if user is None else (user.email, user.token)
+            return requests.request(method, server.url + path, auth=auth, timeout=10, **parts)
+
+        made = send("POST", f"{V2}/spaces", json={"key": "DS", "name": "Data"})
+        assert made.status_code == 201
+        yield send
+
+
+@pytest.fixture
+def space(send: Send) -> str:
+    return str(send("GET", f"{V2}/spaces").json()["results"][0]["id"])
+
+
+def new_page(send: Send, space: str, title: str = "Page", user: SandboxUser = ME, **more: Any) -> str:
+    body = {"representation": "storage", "value": "<p>one two one</p>"}
+    reply = send("POST", f"{V2}/pages", user, json={"spaceId": space, "title": title, "body": body, **more})
+    assert reply.status_code == 200, reply.text
+    return str(reply.json()["id"])
+
+
+# --- who may see what ------------------------------------------------------------------------------
+
+
+def test_a_private_page_is_there_for_its_maker_alone(send: Send, space: str) -> None:
+    body = {"representation": "storage", "value": "<p>x</p>"}
+    sent = {"spaceId": space, "title": "Mine", "body": body}
+    page = send("POST", f"{V2}/pages?private=true", json=sent).json()["id"]
+    assert send("GET", f"{V2}/pages/{page}").status_code == 200
+    for path in (f"{V2}/pages/{page}", f"{V2}/pages/{page}/labels", f"{V1}/content/{page}/restriction"):
+        assert send("GET", path, YOU).status_code == 404
+    listed = send("GET", f"{V2}/spaces/{space}/pages", YOU).json()["results"]
+    assert page not in {row["id"] for row in listed}
+    assert send("POST", f"{V2}/pages", YOU, json=sent).status_code == 400
+
+
+def test_who_may_read_may_not_always_write(send: Send, space: str) -> None:
+    page = new_page(send, space)
+    rule = {"operation": "update", "restrictions": {"user": [{"type": "known", "accountId": ME.account_id}]}}
+    assert send("PUT", f"{V1}/content/{page}/restriction", json={"results": [rule]}).status_code == 200
+    row = send("GET", f"{V2}/pages/{page}?body-format=storage", YOU).json()
+    assert row["version"]["number"] == 1
+    body = {"representation": "storage", "value": "<p>2</p>"}
+    sent = {"id": page, "status": "current", "title": "Page", "body": body, "version": {"number": 2}}
+    assert send("PUT", f"{V2}/pages/{page}", YOU, json=sent).status_code == 404
+    assert send("DELETE", f"{V2}/pages/{page}", YOU).status_code == 404
+    assert send("POST", f"{V1}/content/{page}/label", YOU, json=[{"prefix": "global", "name": "x"}]).status_code == 403
+    assert send("PUT", f"{V1}/content/{page}/restriction", YOU, json={"results": []}).status_code == 403
+    assert send("PUT", f"{V2}/pages/{page}", json=sent).status_code == 200
+
+
+@pytest.mark.off_contract
+@pytest.mark.parametrize(
+    "rule",
+    [
+        None,
+        {"operation": "read"},
+        {"operation": "read", "restrictions": {}},
+        {"operation": "fly", "restrictions": {"user": []}},
+        {"operation": "delete", "restrictions": {"user": [{"type": "known", "accountId": "acc-me"}]}},
+        {"operation": "read", "restrictions": {"user": [{"type": "known", "accountId": "acc-nobody"}]}},
+        {"operation": "read", "restrictions": {"user": [{"accountId": "acc-me"}]}},
+        {"operation": "read", "restrictions": {"user": "acc-me"}},
+        {"operation": "read", "restrictions": {"group": []}},
+        {"operation": "read", "restrictions": {"group": [{"type": "group", "id": "no-such-group"}]}},
+        {"operation": "read", "restrictions": {"user": [{"type": "known", "accountId": "acc-you"}]}},
+    ],
+)
+def test_restrictions_that_are_none_change_nothing(send: Send, space: str, rule: Any) -> None:
+    page = new_page(send, space)
+    before = send("GET", f"{V1}/content/{page}/restriction").json()
+    assert send("PUT", f"{V1}/content/{page}/restriction", json={"results": [rule]}).status_code == 400
+    assert send("GET", f"{V1}/content/{page}/restriction").json() == before
+
+
+def test_restrictions_add_up_and_are_shown_by_operation(stand_in: ConfluenceStandIn, send: Send, space: str) -> None:
+    stand_in.add_group("people", [YOU.account_id])
+    page = new_page(send, space)
+    path = f"{V1}/content/{page}/restriction"
+    user = {"operation": "read", "restrictions": {"user": [{"type": "known", "accountId": "acc-me"}]}}
+    group = {"operation": "read", "restrictions": {"group": [{"type": "group", "id": group_id("people")}]}}
+    assert send("POST", path, json={"results": [user]}).status_code == 200
+    assert send("POST", path, json={"results": [group]}).status_code == 200
+    found = send("GET", f"{path}/byOperation").json()
+    assert [row["accountId"] for row in found["read"]["restrictions"]["user"]["results"]] == ["acc-me"]
+    assert [row["name"] for row in found["read"]["restrictions"]["group"]["results"]] == ["people"]
+    assert found["update"]["restrictions"]["user"]["results"] == []
+    cut = send("GET", f"{path}?expand=restrictions.user&limit=0").json()["results"][0]["restrictions"]
+    assert cut["user"]["size"] == 0
+    assert "group" not in cut
+    assert send("DELETE", path).json()["results"][0]["restrictions"]["user"]["size"] == 0
+
+
+# --- tree ------------------------------------------------------------------------------------------
+
+
+def test_a_move_below_itself_and_to_nowhere_is_refused(send: Send, space: str) -> None:
+    top = new_page(send, space, "Top")
+    below = new_page(send, space, "Below", parentId=top)
+    assert send("PUT", f"{V1}/content/{top}/move/append/{below}").status_code == 400
+    assert send("PUT", f"{V1}/content/{top}/move/append/{top}").status_code == 400
+    assert send("PUT", f"{V1}/content/{top}/move/append/999").status_code == 404
+    assert send("PUT", f"{V1}/content/999/move/append/{top}").status_code == 404
+    other = new_page(send, space, "Other")
+    assert send("PUT", f"{V1}/content/{below}/move/after/{other}").json() == {"pageId": below}
+    row = send("GET", f"{V2}/pages/{below}").json()
+    assert (row["parentId"], row["version"]["number"]) == (send("GET", f"{V2}/pages/{other}").json()["parentId"], 1)
+
+
+@pytest.mark.off_contract
+def test_a_position_that_is_none_is_refused(send: Send, space: str) -> None:
+    page = new_page(send, space)
+    assert send("PUT", f"{V1}/content/{page}/move/into/{page}").status_code == 400
+
+
+def test_a_tree_that_moves_to_another_space_brings_its_pages(send: Send, space: str) -> None:
+    other = send("POST", f"{V2}/spaces", json={"key": "OT", "name": "Other"}).json()
+    top = new_page(send, space, "Top")
+    below = new_page(send, space, "Below", parentId=top)
+    taken = new_page(send, other["id"], "Below")
+    path = f"{V1}/content/{top}/move/append/{other['homepageId']}"
+    assert send("PUT", path).status_code == 400
+    assert send("GET", f"{V2}/pages/{top}").json()["spaceId"] == space
+    send("DELETE", f"{V2}/pages/{taken}")
+    assert send("PUT", path).status_code == 200
+    assert {send("GET", f"{V2}/pages/{page}").json()["spaceId"] for page in (top, below)} == {other["id"]}
+
+
+def test_archiving_names_each_page_by_number(send: Send, space: str) -> None:
+    page = new_page(send, space)
+    reply = send("POST", f"{V1}/content/archive", json={"pages": [{"id": int(page)}]})
+    assert reply.status_code == 202
+    assert send("GET", f"{V1}/longtask/{reply.json()['id']}").json()["finished"] is True
+    assert send("GET", f"{V1}/longtask/99999999").status_code == 404
+    row = send("GET", f"{V2}/pages/{page}").json()
+    assert (row["status"], row["parentId"] is None) == ("archived", False)
+    assert send("POST", f"{V1}/content/archive", json={"pages": [{"id": int(page)}]}).status_code == 400
+    body = {"representation": "storage", "value": "<p />"}
+    again = send("POST", f"{V2}/pages", json={"spaceId": space, "title": "page", "body": body})
+    assert "already exists" in again.json()["errors"][0]["title"]
+
+
+def test_a_folder_may_share_a_title_and_hold_pages(send: Send, space: str) -> None:
+    new_page(send, space, "Same")
+    folder = send("POST", f"{V2}/folders", json={"spaceId": space, "title": "Same"}).json()
+    page = new_page(send, space, "Inside", parentId=folder["id"])
+    assert send("GET", f"{V2}/pages/{page}").json()["parentType"] == "folder"
+    assert [row["id"] for row in send("GET", f"{V2}/folders/{folder['id']}/direct-children").json()["results"]] == [
+        page
+    ]
+    above = send("GET", f"{V2}/folders/{folder['id']}/ancestors").json()["results"]
+    assert [row["type"] for row in above] == ["page"]
+    home = above[0]["id"]
+    kinds = {row["type"] for row in send("GET", f"{V2}/pages/{home}/direct-children").json()["results"]}
+    assert kinds == {"page", "folder"}
+    hidden = send("GET", f"{V2}/pages/{home}/children").json()["results"]
+    assert folder["id"] not in {row["id"] for row in hidden}
+    assert send("DELETE", f"{V2}/folders/{folder['id']}").status_code == 204
+    assert send("GET", f"{V2}/folders/999").status_code == 404
+
+
+# --- comments --------------------------------------------------------------------------------------
+
+
+def comment(page: str, words: str, count: int, index: int) -> dict[str, Any]:
+    about = {"textSelection": words, "textSelectionMatchCount": count, "textSelectionMatchIndex": index}
+    body = {"representation": "storage", "value": "<p>?</p>"}
+    return {"pageId": page, "body": body, "inlineCommentProperties": about}
+
+
+def test_an_inline_comment_marks_its_words_without_a_new_version(send: Send, space: str) -> None:
+    page = new_page(send, space)
+    for count, index in ((1, 0), (2, 2), (3, 1)):
+        assert send("POST", f"{V2}/inline-comments", json=comment(page, "one", count, index)).status_code == 400
+    made = send("POST", f"{V2}/inline-comments", json=comment(page, "one", 2, 1)).json()
+    row = send("GET", f"{V2}/pages/{page}?body-format=storage").json()
+    marker = (
+        f'<ac:inline-comment-marker ac:ref="{made["properties"]["inlineMarkerRef"]}">one</ac:inline-comment-marker>'
+    )
+    assert row["body"]["storage"]["value"] == f"<p>one two {marker}</p>"
+    assert row["version"]["number"] == 1
+    path = f"{V2}/inline-comments/{made['id']}"
+    assert send("PUT", path, json={"version": {"number": 1}, "resolved": True}).status_code == 409
+    assert send("PUT", path, json={"version": {"number": 2}, "resolved": True}).json()["resolutionStatus"] == "resolved"
+    assert (
+        send("PUT", path, json={"version": {"number": 3}, "resolved": False}).json()["resolutionStatus"] == "reopened"
+    )
+    answer = {"parentCommentId": made["id"], "body": {"representation": "storage", "value": "<p>!</p>"}}
+    assert send("POST", f"{V2}/inline-comments", json=answer).status_code == 201
+    assert len(send("GET", f"{V2}/pages/{page}/inline-comments").json()["results"]) == 1
+    assert send("GET", f"{V2}/footer-comments/{made['id']}").status_code == 404
+
+
+# --- search ----------------------------------------------------------------------------------------
+
+
+def test_search_has_the_habits_of_the_service(send: Send, space: str) -> None:
+    for number in range(7):
+        new_page(send, space, f"Plan <{number}>")
+    query = {"cql": 'title ~ "Plan"', "limit": "3"}
+    first = send("GET", f"{V1}/search", params={**query, "excerpt": "none"}).json()
+    assert first["totalSize"] != 7
+    assert "excerpt" not in first["_links"]["next"]
+    assert first["results"][0]["title"] == "@@@hl@@@Plan@@@endhl@@@ &lt;0&gt;"
+    assert first["results"][0]["excerpt"] == ""
+    assert send("GET", f"{V1}/search", params={**query, "start": "3"}).json()["results"][0] == {
+        **first["results"][0],
+        "excerpt": "Plan &lt;0&gt;",
+    }
+    second = send("GET", f"/wiki{first['_links']['next']}").json()
+    assert second["results"][0]["content"]["title"] == "Plan <3>"
+    assert send("GET", f"{V1}/search", params={"cql": 'space = "NOPE"'}).json()["results"] == []
+    assert send("GET", f"{V1}/search", params={"cql": "title ="}).status_code == 400
+
+
+# --- people ----------------------------------------------------------------------------------------
+
+
+def test_people_and_groups(stand_in: ConfluenceStandIn, send: Send) -> None:
+    stand_in.add_group("people", [ME.account_id, YOU.account_id])
+    assert send("GET", f"{V1}/user", params={"accountId": "acc-you"}).json()["displayName"] == "You"
+    assert send("GET", f"{V1}/user", params={"accountId": "acc-nobody"}).status_code == 404
+    bulk = send("GET", f"{V1}/user/bulk", params={"accountId": ["acc-you", "acc-nobody"]}).json()
+    assert [row["accountId"] for row in bulk["results"]] == ["acc-you"]
+    assert send("GET", f"{V1}/group/by-id", params={"id": group_id("people")}).json()["name"] == "people"
+    assert send("GET", f"{V1}/group/by-id", params={"id": "none"}).status_code == 404
+    assert [row["name"] for row in send("GET", f"{V1}/group").json()["results"]] == ["people"]
+    path = f"{V1}/group/{group_id('people')}/membersByGroupId"
+    page = send("GET", path, params={"start": "1", "limit": "1"}).json()
+    assert [row["accountId"] for row in page["results"]] == ["acc-you"]
+
+
+@pytest.mark.off_contract
+@pytest.mark.parametrize("ids", [[], ["a"] * 251, [1], None])
+def test_bulk_look_ups_have_limits(send: Send, ids: Any) -> None:
+    assert send("POST", f"{V2}/users-bulk", json={"accountIds": ids}).status_code == 400
+
+
+# --- gateway ---------------------------------------------------------------------------------------
+
+
+def test_the_gateway_knows_tokens_scopes_and_sites(stand_in: ConfluenceStandIn, send: Send) -> None:
+    stand_in.gateway.add("scoped", Token("acc-me", frozenset({"read:space:confluence"})))
+    stand_in.gateway.add("oauth", Token("acc-you", oauth=True))
+    root = f"/ex/confluence/{send('GET', '/_edge/tenant_info', None).json()['cloudId']}"
+    scoped = SandboxUser("acc-me", "Me", ME.email, "scoped")
+    assert send("GET", f"{root}{V2}/spaces", scoped).json()["results"][0]["key"] == "DS"
+    refused = send("GET", f"{root}{V2}/pages", scoped)
+    assert (refused.status_code, refused.json()) == (
+        401,
+        {"code": 401, "message": "Unauthorized; scope does not match"},
+    )
+    at_site = send("GET", f"{V2}/spaces", scoped)
+    assert (at_site.status_code, at_site.headers["Content-Type"]) == (401, "text/html;charset=utf-8")
+    bearer = {"Authorization": "Bearer oauth"}
+    assert send("GET", f"{root}{V1}/user/current", None, headers=bearer).json()["accountId"] == "acc-you"
+    stand_in.gateway.expire("oauth")
+    ended = send("GET", f"{root}{V1}/user/current", None, headers=bearer)
+    assert (ended.status_code, ended.json()) == (401, {"code": 401, "message": "Unauthorized"})
+    assert send("GET", f"{root}{V2}/spaces", ME).status_code == 200
+
+
+@pytest.mark.skipif(not SPECS.is_dir(), reason=ABSENT)
+def test_the_scopes_are_those_of_the_published_contracts() -> None:
+    published: dict[tuple[str, str], set[str]] = {}
+    for version, prefix in (("1", ""), ("2", V2)):
+        document = json.loads((SPECS / f"confluence-cloud-v{version}.json").read_text("utf-8"))
+        for path, verbs in document["paths"].items():
+            for verb, operation in verbs.items():
+                for entry in operation.get("security", []) if isinstance(operation, dict) else []:
+                    if "oAuthDefinitions" in entry:
+                        published[verb.upper(), prefix + path] = set(entry["oAuthDefinitions"])
+    checked = 0
+    for (verb, path), scopes in published.items():
+        found = scopes_needed(verb, re.sub(r"\{[^}]*\}", "1", path))
+        if found is not None:
+            assert set(found) == scopes, f"{verb} {path}"
+            checked += 1
+    assert checked >= sum(len(methods.split()) for methods, _, _ in SCOPES)
+
+
+def test_every_call_of_the_stand_in_has_its_scopes(stand_in: ConfluenceStandIn) -> None:
+    missing = []
+    for method, pattern, _ in stand_in.app._routes:
+        path = re.sub(r"\(\?P<\w+>\[\^/\]\+\)", "1", pattern.pattern).replace("\\Z", "").replace("\\", "")
+        if path.startswith((V1, V2)) and scopes_needed(method, path) is None:
+            missing.append(f"{method} {path}")
+    assert missing == []
