@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
+import orjson
+
 from include.annotation.served import Served
 from include.annotation.tasks import shown, task_id
 from include.base.canonical import sha256_hex
@@ -27,6 +29,9 @@ DECISIONS = ("accept", "reject", "ignore")
 
 _TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}\Z")
 """How Prodigy names the session of somebody who gave no name."""
+
+_LONG = b"0" * 19
+_DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
 
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -146,8 +151,9 @@ def parse_content(raw: bytes | bytearray | memoryview | str) -> dict[str, Any]:
 
     :raises InvalidInput: when it is not JSON, or not an object. The message holds no content.
     """
+    stored = stored_bytes(raw)
     try:
-        value = json.loads(stored_bytes(raw))
+        value = _loads(stored)
     except json.JSONDecodeError as error:
         raise InvalidInput(f"content: not JSON ({error.msg} at character {error.pos})") from None
     except UnicodeDecodeError as error:
@@ -159,6 +165,20 @@ def parse_content(raw: bytes | bytearray | memoryview | str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidInput(f"content: found {type(value).__name__}; allowed: a JSON object")
     return value
+
+
+def _loads(stored: bytes) -> Any:
+    """Do as ``json.loads``, twice as fast for nearly all rows.
+
+    orjson turns numbers of more than 64 bits into fractions, and refuses what Python takes (NaN, half of a surrogate
+    pair): rows that may hold such are left to Python.
+    """
+    if _LONG not in stored.translate(_DIGITS):
+        try:
+            return orjson.loads(stored)
+        except orjson.JSONDecodeError:
+            pass
+    return json.loads(stored)
 
 
 def account_of(session: str | None, dataset: str) -> str | None:

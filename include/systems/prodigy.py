@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Protocol
 
-__all__ = ["AddResult", "DatasetInfo", "ProdigyGateway", "Row", "Watermark"]
+from include.systems.listing import Listing
+
+__all__ = [
+    "AddResult",
+    "Altered",
+    "Counted",
+    "Counts",
+    "DatasetInfo",
+    "ProdigyGateway",
+    "Rights",
+    "Row",
+    "RowFinding",
+    "RowListing",
+    "Watermark",
+]
 
 
 @dataclass(frozen=True)
@@ -53,11 +68,120 @@ class AddResult:
     present: int
 
 
+@dataclass(frozen=True, order=True)
+class RowFinding:
+    """Something about rows that were read before and are no longer as they were.
+
+    :param kind: ``dropped`` (the dataset is gone, or another of its name has taken its place), ``gone`` (rows are
+        missing), ``changed`` (another row under the same link, or other content), ``late`` (rows that were committed
+        after rows with a higher id had been read). Rows of the last three kinds that are there are given out anew.
+    :param first_link, last_link: the links that the finding is about.
+    :param seen, found: how many rows there were, and are.
+    """
+
+    kind: str
+    first_link: int
+    last_link: int
+    seen: int
+    found: int
+
+
+class RowListing(Listing[Row]):
+    """New rows of a dataset, and what became of those read before."""
+
+    @property
+    def findings(self) -> tuple[RowFinding, ...]:
+        """What was noticed so far; all of it once the listing is ``complete``.
+
+        A state from before the end leads to the same findings again, the state of the end does not.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What rows are counted under: an annotator (None: unknown), an answer, the labels given and a day (UTC).
+
+    :param labels: sorted, each once; empty where the row gives none.
+    """
+
+    annotator: str | None
+    answer: str | None
+    labels: tuple[str, ...]
+    day: date | None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many rows of a dataset there are of each kind.
+
+    :param unreadable: rows whose content is not JSON, or has a field of a kind that Prodigy never writes.
+    :param groups: the readable rows, each counted once.
+    """
+
+    unreadable: int
+    groups: Mapping[Counted, int]
+
+    @property
+    def rows(self) -> int:
+        """All rows, the unreadable ones included."""
+        return self.unreadable + sum(self.groups.values())
+
+    def by(self, *fields: str) -> Counter[tuple[Any, ...]]:
+        """Return the number of readable rows by some of ``annotator``, ``answer``, ``label`` and ``day``.
+
+        A row is counted once, but under each of its labels (None where it gives none) when ``label`` is asked for.
+        """
+        found: Counter[tuple[Any, ...]] = Counter()
+        for group, count in self.groups.items():
+            for label in (group.labels or (None,)) if "label" in fields else (None,):
+                found[tuple(label if field == "label" else getattr(group, field) for field in fields)] += count
+        return found
+
+
+@dataclass(frozen=True)
+class Altered:
+    """An example that is no longer as it was seen.
+
+    :param seen, found: SHA-256 of its stored bytes, then and now; ``found`` is None where the example is gone.
+    :param linked: whether the dataset still holds it.
+    """
+
+    example_id: int
+    seen: str
+    found: str | None
+    linked: bool
+
+
+@dataclass(frozen=True)
+class Rights:
+    """What an account may do in Prodigy's database.
+
+    :param insert: append rows; nothing else is ever written.
+    :param delete: what :meth:`ProdigyGateway.unlink` and :meth:`ProdigyGateway.delete_examples` need.
+    :param missing: the rights that are missing, such as ``insert into link``.
+    """
+
+    read: bool
+    insert: bool
+    delete: bool
+    missing: tuple[str, ...]
+
+
 class ProdigyGateway(Protocol):
     """What ``ProdigyHook`` does. It never writes an answer under a person's session."""
 
+    def rights(self) -> Rights:
+        """Tell what the account may do; nothing is left behind."""
+
     def datasets(self, *, sessions: bool = False) -> list[DatasetInfo]:
         """Return the named datasets, or the sessions, oldest first."""
+
+    def sessions(self, dataset: str | None = None) -> list[DatasetInfo]:
+        """Return the sessions, oldest first: all, or those in which a dataset's examples were answered."""
+
+    def meta(self, name: str) -> Mapping[str, Any] | None:
+        """Return the metadata of a dataset or session, None where there is none of this name."""
 
     def exists(self, dataset: str) -> bool:
         """Tell whether a named dataset exists."""
@@ -65,10 +189,19 @@ class ProdigyGateway(Protocol):
     def watermark(self, dataset: str) -> Watermark:
         """Return count and highest link id; (0, 0) for a dataset that is not there."""
 
-    def rows(self, dataset: str, *, after: int = 0, batch: int = 1000) -> Iterator[Row]:
+    def rows(self, dataset: str, *, after: int = 0, batch: int = 5000) -> Iterator[Row]:
         """Stream a dataset's rows in link order, holding at most ``batch`` of them; empty if it is not there."""
 
-    def add_tasks(self, dataset: str, tasks: Iterable[Mapping[str, Any]], *, batch: int = 1000) -> AddResult:
+    def rows_of_session(self, session: str, *, after: int = 0, batch: int = 5000) -> Iterator[Row]:
+        """Stream the rows that a session is linked to, also those whose dataset was dropped."""
+
+    def new_rows(self, dataset: str, *, resume: str | None = None) -> RowListing:
+        """Stream the rows that came since a state was taken, and notice when rows read before are gone or changed."""
+
+    def counts(self, dataset: str) -> Counts:
+        """Count a dataset's rows by annotator, answer, label and day, without holding them."""
+
+    def add_tasks(self, dataset: str, tasks: Iterable[Mapping[str, Any]], *, batch: int = 5000) -> AddResult:
         """Append tasks that the dataset does not hold yet (by ``labelops.task_id``), each batch in one transaction."""
 
     def add_decisions(self, dataset: str, decisions: Iterable[Mapping[str, Any]]) -> AddResult:
@@ -77,5 +210,14 @@ class ProdigyGateway(Protocol):
     def link(self, dataset: str, example_ids: Iterable[int], meta: Mapping[str, Any]) -> int:
         """Make ``dataset`` hold exactly these examples (created if absent); return the number of links made."""
 
+    def unlink(self, dataset: str) -> int:
+        """Remove a dataset and its links; its examples stay. Takes a retention decision."""
+
+    def delete_examples(self, example_ids: Iterable[int]) -> int:
+        """Delete examples and every link to them. Takes a retention decision."""
+
     def example_digests(self, example_ids: Iterable[int]) -> Iterator[tuple[int, str | None]]:
         """Yield the SHA-256 of each example's stored bytes, None for one that is gone."""
+
+    def altered(self, dataset: str, seen: Iterable[tuple[int, str]]) -> Iterator[Altered]:
+        """Yield which of the examples seen before (id, SHA-256) are altered, gone or no longer linked."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from include.base.errors import (
     AuthError,
     Conflict,
@@ -33,12 +31,13 @@ _MYSQL: dict[int, type[OutsideError]] = {
     **dict.fromkeys((1044, 1045, 1142, 1143, 1227, 1290, 1370, 1698, 1836), AuthError),
     1049: NotFound,
     **dict.fromkeys((1054, 1146), InvalidReply),
-    1213: Again,
+    # 1452: the dataset that is linked to was dropped meanwhile.
+    **dict.fromkeys((1213, 1452), Again),
     **dict.fromkeys((1040, 1053, 1205, 1927, 2002, 2003, 2006, 2013), Unavailable),
 }
 
 
-def database_error(error: SQLAlchemyError, right: str) -> LabelopsError:
+def database_error(error: Exception, right: str) -> LabelopsError:
     """Return what a driver's error means.
 
     :param right: what was being done, named when permission was denied.
@@ -56,7 +55,7 @@ def database_error(error: SQLAlchemyError, right: str) -> LabelopsError:
     return kind(f"Prodigy's database: {said}", system=SYSTEM)
 
 
-def _kind(error: SQLAlchemyError, cause: Any, said: str) -> type[Any]:
+def _kind(error: Exception, cause: Any, said: str) -> type[Any]:
     module = type(cause).__module__.partition(".")[0]
     if module == "sqlite3":
         return _sqlite_kind(said)
@@ -95,7 +94,8 @@ def _postgres_kind(state: str | None, said: str) -> type[Any]:
         ):
             return AuthError
         return NotFound if "does not exist" in lower else Unavailable
-    if state in ("40001", "40P01"):
+    # 23503: the dataset that is linked to was dropped meanwhile.
+    if state in ("40001", "40P01", "23503"):
         return Again
     if state == "42501" or state.startswith("28") or state == "25006":
         return AuthError

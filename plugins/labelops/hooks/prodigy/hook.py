@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from labelops.hooks.prodigy.reading import Reading
+from labelops.hooks.prodigy.counting import Counting
+from labelops.hooks.prodigy.incremental import Incremental
+from labelops.hooks.prodigy.removing import Removing
 from labelops.hooks.prodigy.rights import RightsCheck
 from labelops.hooks.prodigy.writing import Writing
 
 __all__ = ["ProdigyHook"]
 
 
-class ProdigyHook(Reading, Writing, RightsCheck):
+class ProdigyHook(Incremental, Counting, Writing, Removing, RightsCheck):
     """Read answers from Prodigy's database, and append tasks, decisions and versions to it.
 
     The tables belong to Prodigy: none is created or altered, no row is ever updated or deleted, and nothing is written

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, Select, func, select
 
 from include.annotation.answers import parse_content, row_digest
 from include.base.errors import InvalidInput
-from include.systems.prodigy import DatasetInfo, Row, Watermark
+from include.systems.prodigy import Altered, DatasetInfo, Row, Watermark
 from labelops.hooks.prodigy.database import Database
 from labelops.hooks.prodigy.engine import make_engine
-from labelops.hooks.prodigy.statements import LOOKUP, as_row, chunks, pieces, sessions_of, sizes_of, stored_rows
+from labelops.hooks.prodigy.statements import (
+    BATCH,
+    LOOKUP,
+    as_row,
+    chunks,
+    exact,
+    linked_pieces,
+    plain_rows,
+    sessions_of,
+)
 
 __all__ = ["Reading"]
 
@@ -25,14 +35,47 @@ class Reading(Database):
 
     def datasets(self, *, sessions: bool = False) -> list[DatasetInfo]:
         """Return the named datasets, or the sessions, oldest first."""
+        table = self._tables().dataset
+        return self._infos(select(table).where(table.c.session == self._tables().session_flag(sessions)))
+
+    def sessions(self, dataset: str | None = None) -> list[DatasetInfo]:
+        """Return the sessions, oldest first: all of them, or those in which a dataset's examples were answered.
+
+        After a dataset was dropped its examples stay under their sessions, which only the whole list shows.
+        """
+        if dataset is None:
+            return self.datasets(sessions=True)
         schema = self._tables()
+        dataset_id = self._dataset_id(dataset)
+        if dataset_id is None:
+            return []
+        link, other = schema.link, schema.link.alias("other")
+        answered = (
+            select(other.c.dataset_id)
+            .join_from(link, other, other.c.example_id == link.c.example_id)
+            .where(link.c.dataset_id == dataset_id)
+            .distinct()
+        )
         table = schema.dataset
-        wanted = select(table).where(table.c.session == schema.session_flag(sessions))
+        return self._infos(select(table).where(table.c.session == schema.session_flag(True), table.c.id.in_(answered)))
+
+    def meta(self, name: str) -> Mapping[str, Any] | None:
+        """Return the metadata of a dataset or session, None where there is none of this name."""
+        table = self._tables().dataset
+        found = exact(self._infos(select(table).where(table.c.name == name)), name)
+        return None if found is None else found.meta
+
+    def _infos(self, wanted: Select[Any]) -> list[DatasetInfo]:
+        table = self._tables().dataset
         with self._reading() as conn:
             found = conn.execute(wanted.order_by(table.c.created, table.c.id)).all()
         return [
             DatasetInfo(
-                row.id, row.name, datetime.fromtimestamp(row.created, UTC), sessions, self._meta(row.name, row.meta)
+                row.id,
+                row.name,
+                datetime.fromtimestamp(row.created, UTC),
+                bool(row.session),
+                self._meta(row.name, row.meta),
             )
             for row in found
         ]
@@ -78,7 +121,7 @@ class Reading(Database):
             self._engine = make_engine(await self.aget_connection(self.prodigy_conn_id), self.prodigy_conn_id)
         return await asyncio.to_thread(self.watermarks, list(datasets))
 
-    def rows(self, dataset: str, *, after: int = 0, batch: int = 1000) -> Iterator[Row]:
+    def rows(self, dataset: str, *, after: int = 0, batch: int = BATCH) -> Iterator[Row]:
         """Stream a dataset's rows in link order, each once, holding at most ``batch`` of them and about 8 MB.
 
         No transaction stays open between two batches, so a long pass never blocks Prodigy. A row whose content is not a
@@ -88,40 +131,96 @@ class Reading(Database):
         :param after: only links with a higher id.
         """
         dataset_id = self._dataset_id(dataset)
-        if dataset_id is None:
-            return
+        if dataset_id is not None:
+            yield from self._linked(dataset_id, after, batch)
+
+    def rows_of_session(self, session: str, *, after: int = 0, batch: int = BATCH) -> Iterator[Row]:
+        """Stream the rows that a session is linked to, as :meth:`rows`: also those whose dataset was dropped.
+
+        Each comes with this session's name; nothing, where there is no session of this name.
+        """
         schema = self._tables()
-        while True:
-            with self._reading() as conn:
-                sizes = conn.execute(sizes_of(schema, dataset_id, after, batch)).all()
-            if not sizes:
-                return
-            for first, last in pieces(sizes):
-                with self._reading() as conn:
-                    stored = list(conn.execute(stored_rows(schema, dataset_id, first, last)))
-                    sessions = sessions_of(conn, schema, dataset_id, first, last)
-                while stored:
-                    yield as_row(stored.pop(), sessions)
-            after = sizes[-1][0]
+        table = schema.dataset
+        wanted = select(table.c.id, table.c.name).where(
+            table.c.name == session, table.c.session == schema.session_flag(True)
+        )
+        with self._reading() as conn:
+            found = exact(conn.execute(wanted).all(), session)
+        if found is not None:
+            for row in self._linked(found.id, after, batch):
+                yield row if row.session == session else replace(row, session=session)
+
+    def _linked(self, dataset_id: int, after: int = 0, batch: int = BATCH, upto: int | None = None) -> Iterator[Row]:
+        schema = self._tables()
+        example = schema.example
+        columns = (example.c.id, example.c.input_hash, example.c.task_hash)
+
+        def sessions(conn: Connection, first: int, last: int) -> dict[int, str]:
+            return sessions_of(conn, schema, dataset_id, first, last)
+
+        for rows, named in linked_pieces(
+            self._reading, schema, dataset_id, *columns, after=after, upto=upto, batch=batch, beside=sessions
+        ):
+            # What was given out is not held any more.
+            rows.reverse()
+            while rows:
+                yield as_row(rows.pop(), named)
 
     def example_digests(self, example_ids: Iterable[int]) -> Iterator[tuple[int, str | None]]:
         """Yield each example's id with the SHA-256 of its stored bytes, None where it is gone; in the order given."""
-        schema = self._tables()
-        table = schema.example
         waiting = iter(example_ids)
         while some := list(islice(waiting, LOOKUP)):
-            found: dict[int, str] = {}
-            with self._reading() as conn:
-                size = func.length(table.c.content)
-                sizes = conn.execute(select(table.c.id, size).where(table.c.id.in_(some)).order_by(table.c.id)).all()
-            for first, last in pieces(sizes):
-                with self._reading() as conn:
-                    piece = select(table.c.id, table.c.content).where(
-                        table.c.id.in_(some), table.c.id.between(first, last)
-                    )
-                    found.update({row.id: row_digest(row.content) for row in conn.execute(piece)})
+            found = self._digests(some)
             for example_id in some:
                 yield example_id, found.get(example_id)
+
+    def altered(self, dataset: str, seen: Iterable[tuple[int, str]]) -> Iterator[Altered]:
+        """Yield what of the examples seen before is no longer as it was, in the order given.
+
+        Nothing is held but some hundred examples at a time, and on PostgreSQL and MySQL no content leaves the server.
+
+        :param seen: example ids with the SHA-256 of their stored bytes, as :class:`Row`'s ``raw`` had it.
+        :return: with ``found`` None for an example that is gone; ``linked`` tells whether the dataset still holds it.
+        """
+        schema = self._tables()
+        link = schema.link
+        dataset_id = self._dataset_id(dataset)
+        waiting = iter(seen)
+        while some := list(islice(waiting, LOOKUP)):
+            ids = [example_id for example_id, _ in some]
+            digests = self._digests(ids)
+            linked: set[int] = set()
+            if dataset_id is not None:
+                with self._reading() as conn:
+                    held = select(link.c.example_id).where(link.c.dataset_id == dataset_id, link.c.example_id.in_(ids))
+                    linked = {row[0] for row in plain_rows(conn, held)}
+            for example_id, digest in some:
+                found = digests.get(example_id)
+                if found != digest or example_id not in linked:
+                    yield Altered(example_id, digest, found, example_id in linked)
+
+    def _digests(self, ids: Sequence[int]) -> dict[int, str]:
+        """Return the SHA-256 of some examples' stored bytes, of those that are there."""
+        schema = self._tables()
+        table = schema.example
+        there = table.c.id.in_(ids)
+        name = self.get_conn().dialect.name
+        on_server = {
+            "postgresql": func.encode(func.sha256(table.c.content), "hex"),
+            "mysql": func.sha2(table.c.content, 256),
+        }.get(name)
+        found: dict[int, str] = {}
+        with self._reading() as conn:
+            if on_server is not None and not schema.content_is_text:
+                found.update(plain_rows(conn, select(table.c.id, on_server).where(there)))
+            elif name == "sqlite":
+                for example_id, content in plain_rows(conn, select(table.c.id, table.c.content).where(there)):
+                    found[example_id] = row_digest(content)
+            else:
+                for example_id in ids:
+                    one = select(table.c.content).where(table.c.id == example_id)
+                    found.update((example_id, row_digest(content)) for (content,) in plain_rows(conn, one))
+        return found
 
     def _meta(self, name: str, stored: Any) -> Mapping[str, Any]:
         try:

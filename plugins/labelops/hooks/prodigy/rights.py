@@ -2,24 +2,66 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, func, insert, literal, select
-from sqlalchemy.exc import SQLAlchemyError
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
-from include.base.errors import LabelopsError
+from sqlalchemy import Connection, Executable, delete, func, insert, literal, select
+
+from include.base.errors import AuthError, LabelopsError
+from include.systems.prodigy import Rights
 from labelops.hooks.prodigy.database import Database
-from labelops.hooks.prodigy.errors import database_error
-from labelops.hooks.prodigy.schema import Schema, check_sequence
+from labelops.hooks.prodigy.schema import Schema, may_number
 
 __all__ = ["RightsCheck"]
+
+NEVER = literal(1) == literal(0)
+"""The condition of a statement that is checked for its rights and touches no row."""
+
+Tried = Callable[[Connection], bool]
+
+REQUIREMENTS = (
+    "read: SELECT on dataset, example and link (all that reports need)",
+    "insert: INSERT on dataset, example and link, on PostgreSQL also USAGE on their id sequences "
+    "(tasks, decisions and versions; nothing is ever updated)",
+    "delete: DELETE on dataset, example and link (only for unlink and delete_examples, which no DAG calls)",
+)
 
 
 class RightsCheck(Database):
     """What the account may do."""
 
+    @staticmethod
+    def requirements() -> tuple[str, ...]:
+        """Return what the account needs, one right a sentence."""
+        return REQUIREMENTS
+
+    def rights(self) -> Rights:
+        """Tell what the account may do, by trying each right on no row at all; nothing is left behind.
+
+        On SQLite the file's and its folder's permissions count: a write makes a journal beside the file.
+
+        :raises LabelopsError: when the database cannot be reached, or is not Prodigy's.
+        """
+        schema = self._tables()
+        missing: list[str] = []
+        may: dict[str, bool] = {}
+        for action, tries in (("read", _reads(schema)), ("insert", _inserts(schema)), ("delete", _deletes(schema))):
+            lacks = [right for right, tried in tries if not self._may(right, tried, writes=action != "read")]
+            if action != "read":
+                lacks += self._folder_lacks()
+            may[action] = not lacks
+            missing += [right for right in lacks if right not in missing]
+        return Rights(may["read"], may["insert"], may["delete"], tuple(missing))
+
     def test_connection(self) -> tuple[bool, str]:
-        """Tell whether the account may do what Labelops needs, and which right is missing if not."""
+        """Tell whether the account may do what the DAGs need (read and insert), and which right is missing if not."""
         try:
             schema = self._tables()
+            rights = self.rights()
+            if not rights.read:
+                return False, f"Prodigy's database: missing: {', '.join(rights.missing)}"
             with self._reading() as conn:
                 counts = {
                     session: conn.scalar(
@@ -29,33 +71,60 @@ class RightsCheck(Database):
                     )
                     for session in (False, True)
                 }
-                for table in (schema.example, schema.link):
-                    conn.execute(select(table.c.id).limit(1)).all()
-            self._check_write_rights(schema)
         except LabelopsError as error:
             return False, str(error)
+        may = ["read", *(["insert"] if rights.insert else []), *(["delete"] if rights.delete else [])]
         said = (
             f"Prodigy's tables on {self.get_conn().dialect.name}: {counts[False]} datasets, {counts[True]} sessions; "
-            "may read and insert"
+            f"may {' and '.join(may)}"
         )
+        if not rights.insert:
+            lacks = [right for right in rights.missing if not right.startswith("delete")]
+            said += f"; missing for adding tasks, decisions and versions: {', '.join(lacks)}"
+        if schema.unknown_required:
+            said += f"; unknown columns that need a value: {', '.join(schema.unknown_required)}"
         if schema.structured:
             said += f"; not readable: {', '.join(schema.structured)}"
-        return True, said
+        return rights.insert and not schema.unknown_required, said
 
-    def _check_write_rights(self, schema: Schema) -> None:
-        """Try inserts that select no row, so that every right is checked and nothing is written."""
+    def _may(self, right: str, tried: Tried, *, writes: bool) -> bool:
+        try:
+            with self._guard(right), self.get_conn().connect() as conn:
+                conn = conn.execution_options(labelops_writes=writes)
+                with conn.begin() as transaction:
+                    found = tried(conn)
+                    transaction.rollback()
+        except AuthError:
+            return False
+        return found
 
-        def tried(conn: Connection) -> None:
-            for table in (schema.dataset, schema.example, schema.link):
-                columns = [column for column in table.c if column.name != "id"]
-                nothing = select(*columns).where(literal(1) == literal(0))
-                try:
-                    conn.execute(insert(table).from_select([column.name for column in columns], nothing))
-                    conn.execute(
-                        select(schema.dataset.c.id).where(schema.dataset.c.id < 0).with_for_update(key_share=True)
-                    )
-                    check_sequence(conn, table.name)
-                except SQLAlchemyError as error:
-                    raise database_error(error, f"insert into {table.name}") from error
+    def _folder_lacks(self) -> list[str]:
+        if self.get_conn().dialect.name != "sqlite":
+            return []
+        with self._reading() as conn:
+            file = Path(conn.exec_driver_sql("PRAGMA database_list").one()[2])
+        return [f"write into {place}" for place in (file, file.parent) if not os.access(place, os.W_OK)]
 
-        self._transaction(tried)
+
+def _reads(schema: Schema) -> Iterator[tuple[str, Tried]]:
+    for table in (schema.dataset, schema.example, schema.link):
+        yield f"read {table.name}", partial(_run, select(*table.c).where(NEVER))
+
+
+def _inserts(schema: Schema) -> Iterator[tuple[str, Tried]]:
+    for table in (schema.dataset, schema.example, schema.link):
+        columns = [column for column in table.c if column.name != "id"]
+        nothing = select(*columns).where(NEVER)
+        yield f"insert into {table.name}", partial(_run, insert(table).from_select([c.name for c in columns], nothing))
+        yield f"use the sequence of {table.name}.id", partial(may_number, table=table.name)
+
+
+def _deletes(schema: Schema) -> Iterator[tuple[str, Tried]]:
+    for table in (schema.dataset, schema.example, schema.link):
+        right = f"delete from {table.name}"  # noqa: S608 - words for people, not a statement
+        yield right, partial(_run, delete(table).where(NEVER))
+
+
+def _run(statement: Executable, conn: Connection) -> bool:
+    conn.execute(statement)
+    return True

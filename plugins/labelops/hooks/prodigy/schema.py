@@ -17,6 +17,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
     func,
     inspect,
     select,
@@ -24,10 +25,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-from include.base.errors import AuthError, InvalidReply
+from include.base.errors import InvalidReply
 from labelops.hooks.prodigy.errors import SYSTEM
 
-__all__ = ["Schema", "introspect"]
+__all__ = ["Schema", "introspect", "may_number"]
 
 COLUMNS = {
     "dataset": {"id", "name", "created", "meta", "session"},
@@ -48,15 +49,22 @@ class Schema:
     """What the database turned out to look like.
 
     :param content_bytes: the most bytes that ``example.content`` holds, None where there is no such limit.
+    :param content_is_text: the column holds text, not bytes (as an editor or a migration may have left it).
     :param structured: tables of a newer storage that Labelops does not know.
+    :param sequences: on PostgreSQL the sequences of ``example.id`` and ``link.id``, None where ids come another way.
+    :param unknown_required: columns (``table.column``) that need a value and are not among those Prodigy is known for.
     """
 
     dataset: Table
     example: Table
     link: Table
     content_bytes: int | None
+    content_is_text: bool
+    meta_is_text: bool
     structured: tuple[str, ...]
+    unknown_required: tuple[str, ...]
     session_is_boolean: bool
+    sequences: tuple[str, str] | None = None
 
     def session_flag(self, session: bool) -> Any:
         """Return ``session`` as the column wants it: PostgreSQL has a boolean, SQLite and MySQL a number."""
@@ -78,8 +86,15 @@ def introspect(conn: Connection) -> Schema:
                 system=SYSTEM,
             )
     types: dict[str, dict[str, TypeEngine[Any]]] = {}
+    unknown_required: list[str] = []
     for table, wanted in COLUMNS.items():
-        types[table] = {column["name"]: column["type"] for column in inspector.get_columns(table)}
+        found = inspector.get_columns(table)
+        types[table] = {column["name"]: column["type"] for column in found}
+        unknown_required += [
+            f"{table}.{column['name']}"
+            for column in found
+            if column["name"] not in wanted and not column["nullable"] and column["default"] is None
+        ]
         missing = sorted(wanted - set(types[table]))
         if missing:
             raise InvalidReply(f"the table `{table}` has no column {', '.join(missing)}", system=SYSTEM)
@@ -88,8 +103,10 @@ def introspect(conn: Connection) -> Schema:
         _check_type(types, table, column, (int,))
     if conn.dialect.name != "sqlite":
         # SQLite columns hold any type, and a text in `content` is read anyway.
-        _check_type(types, "example", "content", (bytes,))
-        _check_type(types, "dataset", "meta", (bytes,))
+        _check_type(types, "example", "content", (bytes, str))
+        _check_type(types, "dataset", "meta", (bytes, str))
+    content, meta = types["example"]["content"], types["dataset"]["meta"]
+    on_server = conn.dialect.name != "sqlite"
     is_boolean = isinstance(types["dataset"]["session"], Boolean)
     metadata = MetaData()
     return Schema(
@@ -99,7 +116,7 @@ def introspect(conn: Connection) -> Schema:
             Column("id", Integer, primary_key=True),
             Column("name", String(255)),
             Column("created", BigInteger),
-            Column("meta", Stored()),
+            Column("meta", _cell(meta, on_server)),
             Column("session", Boolean() if is_boolean else Integer()),
         ),
         example=Table(
@@ -108,7 +125,7 @@ def introspect(conn: Connection) -> Schema:
             Column("id", Integer, primary_key=True),
             Column("input_hash", BigInteger),
             Column("task_hash", BigInteger),
-            Column("content", Stored()),
+            Column("content", _cell(content, on_server)),
         ),
         link=Table(
             "link",
@@ -117,9 +134,13 @@ def introspect(conn: Connection) -> Schema:
             Column("example_id", Integer, ForeignKey("example.id")),
             Column("dataset_id", Integer, ForeignKey("dataset.id")),
         ),
-        content_bytes=_content_bytes(conn),
-        structured=tuple(sorted(name for name in names if name.startswith("structured"))),
+        content_bytes=_content_bytes(conn, content),
+        content_is_text=on_server and _holds(content) is str,
+        meta_is_text=on_server and _holds(meta) is str,
+        structured=tuple(sorted(name for name in names if name.lower().startswith("structured"))),
+        unknown_required=tuple(unknown_required),
         session_is_boolean=is_boolean,
+        sequences=_sequences(conn),
     )
 
 
@@ -127,23 +148,34 @@ def _check_type(
     types: Mapping[str, Mapping[str, TypeEngine[Any]]], table: str, column: str, allowed: tuple[type, ...]
 ) -> None:
     found = types[table][column]
-    try:
-        holds = found.python_type
-    except NotImplementedError:
-        holds = type(None)
-    if holds not in allowed:
+    if _holds(found) not in allowed:
         names = " or ".join(kind.__name__ for kind in allowed)
         raise InvalidReply(
             f"column {table}.{column}: found {found!r}; allowed: a type that holds {names}", system=SYSTEM
         )
 
 
-def _content_bytes(conn: Connection) -> int | None:
+def _holds(found: TypeEngine[Any]) -> type:
+    try:
+        return found.python_type
+    except NotImplementedError:
+        return type(None)
+
+
+def _cell(found: TypeEngine[Any], on_server: bool) -> TypeEngine[Any]:
+    return Text() if on_server and _holds(found) is str else Stored()
+
+
+def _content_bytes(conn: Connection, found: TypeEngine[Any]) -> int | None:
     """Return how long a row's content may be, None for no limit.
+
+    What is written is ASCII, so a limit in characters is one in bytes.
 
     On MySQL a plain BLOB ends at 65,535 bytes, and a statement, in which content takes up to twice its length, at
     ``max_allowed_packet``.
     """
+    if conn.dialect.name == "postgresql":
+        return getattr(found, "length", None)
     if conn.dialect.name != "mysql":
         return None
     width = conn.scalar(
@@ -156,13 +188,26 @@ def _content_bytes(conn: Connection) -> int | None:
     return packet if width is None else min(int(width), packet)
 
 
-def check_sequence(conn: Connection, table: str) -> None:
-    """Ask PostgreSQL whether the sequence that numbers a table's rows may be used.
-
-    :raises AuthError: naming the sequence that may not.
-    """
+def _sequences(conn: Connection) -> tuple[str, str] | None:
     if conn.dialect.name != "postgresql":
-        return
+        return None
+    found = []
+    for table in ("example", "link"):
+        # An identity column may refuse ids that are given; a column without a sequence gets them elsewhere.
+        plain = conn.scalar(
+            text("SELECT attidentity = '' FROM pg_attribute WHERE attrelid = CAST(:t AS regclass) AND attname = 'id'"),
+            {"t": table},
+        )
+        sequence = conn.scalar(select(func.pg_get_serial_sequence(table, "id")))
+        if not plain or not sequence:
+            return None
+        found.append(str(sequence))
+    return found[0], found[1]
+
+
+def may_number(conn: Connection, table: str) -> bool:
+    """Tell whether the account may take ids for new rows: on PostgreSQL that is a right of its own."""
+    if conn.dialect.name != "postgresql":
+        return True
     sequence = conn.scalar(select(func.pg_get_serial_sequence(table, "id")))
-    if sequence and not conn.scalar(select(func.has_sequence_privilege(sequence, "USAGE"))):
-        raise AuthError(f"Prodigy's database: the right to use the sequence {sequence} is missing", system=SYSTEM)
+    return not sequence or bool(conn.scalar(select(func.has_sequence_privilege(sequence, "USAGE, UPDATE"))))

@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection, Insert, Table, insert, select
+import orjson
+from sqlalchemy import Connection, Table, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from include.annotation.answers import parse_content, stored_bytes
 from include.annotation.seen import SeenNames
 from include.base.errors import Conflict, InvalidInput, InvalidReply, NotFound, Refused
-from include.systems.prodigy import AddResult, Watermark
+from include.systems.prodigy import AddResult
 from labelops.hooks.prodigy.database import Database
 from labelops.hooks.prodigy.errors import SYSTEM, Again
+from labelops.hooks.prodigy.inserting import Prepared, by_size, insert_rows
 from labelops.hooks.prodigy.schema import Schema
 from labelops.hooks.prodigy.statements import (
+    BATCH,
     LOOKUP,
-    PIECE_BYTES,
+    Connected,
     chunks,
-    count_upto,
     exact,
-    pieces,
-    sizes_of,
-    stored_rows,
-    watermark_of,
+    linked_pieces,
 )
 
 __all__ = ["Writing"]
 
-STATEMENT_BYTES = 512 * 1024
-"""How much content one INSERT carries, unless a single row is larger."""
+_ENCODE = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+"""Compact, ASCII, keys in the order given: the bytes that Prodigy itself would store."""
 
 _SESSION_NAME = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}\Z")
 
@@ -44,7 +44,7 @@ _SESSION_NAME = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}\Z")
 class Writing(Database):
     """What is appended."""
 
-    def add_tasks(self, dataset: str, tasks: Iterable[Mapping[str, Any]], *, batch: int = 1000) -> AddResult:
+    def add_tasks(self, dataset: str, tasks: Iterable[Mapping[str, Any]], *, batch: int = BATCH) -> AddResult:
         """Append the tasks that the dataset does not hold yet, by ``labelops.task_id``; it is created if absent.
 
         Each batch is one transaction under a lock on the dataset, inside which the rows that others linked meanwhile
@@ -56,7 +56,7 @@ class Writing(Database):
         """
         return self._append(dataset, tasks, "task_id", batch)
 
-    def add_decisions(self, dataset: str, decisions: Iterable[Mapping[str, Any]], *, batch: int = 1000) -> AddResult:
+    def add_decisions(self, dataset: str, decisions: Iterable[Mapping[str, Any]], *, batch: int = BATCH) -> AddResult:
         """Append the decision rows that the dataset does not hold yet, by ``labelops.decision_id``; as `add_tasks`."""
         return self._append(dataset, decisions, "decision_id", batch)
 
@@ -73,9 +73,10 @@ class Writing(Database):
         schema = self._tables()
         check_name(dataset)
         self._refuse_new_structured(schema, dataset)
+        self._refuse_unknown_required(schema)
 
         def linked(conn: Connection) -> int:
-            dataset_id = self._locked_dataset(conn, schema, dataset, meta)
+            dataset_id = self._named(conn, schema, dataset, meta)
             held = set(conn.scalars(select(schema.link.c.example_id).where(schema.link.c.dataset_id == dataset_id)))
             extra = held - set(wanted)
             if extra:
@@ -93,7 +94,7 @@ class Writing(Database):
                 conn.execute(insert(schema.link), [{"example_id": e, "dataset_id": dataset_id} for e in some])
             return len(missing)
 
-        made = self._transaction(linked)
+        made = self._transaction(linked, dataset=dataset)
         if made:
             self.log.info("Linked %s examples to the Prodigy dataset %s", made, dataset)
         return made
@@ -106,6 +107,7 @@ class Writing(Database):
             return AddResult(0, 0)
         schema = self._tables()
         self._refuse_new_structured(schema, dataset)
+        self._refuse_unknown_required(schema)
         prepared = (_prepare(item, key, dataset, schema.content_bytes) for item in chain([first], waiting))
         inserted = present = 0
         with SeenNames() as seen:
@@ -118,35 +120,31 @@ class Writing(Database):
             self.log.info("Inserted %s rows into the Prodigy dataset %s; %s were there", inserted, dataset, present)
         return AddResult(inserted, present)
 
-    def _locked_dataset(self, conn: Connection, schema: Schema, name: str, meta: Mapping[str, Any]) -> int:
-        """Return the id of a named dataset, created if absent, with its row locked until the transaction ends.
-
-        On SQLite the transaction itself holds the only write lock. On PostgreSQL the lock is FOR NO KEY UPDATE, which
-        the foreign keys of Prodigy's own inserts do not wait for.
-        """
+    def _named(self, conn: Connection, schema: Schema, name: str, meta: Mapping[str, Any]) -> int:
+        """Return the id of a named dataset, created if absent; the transaction holds its lock."""
         table = schema.dataset
-        found = self._lock(conn, table, name)
+        found = self._find(conn, table, name)
         if found is None:
             values = {
                 "name": name,
                 "created": int(datetime.now(UTC).timestamp()),
-                "meta": json.dumps(meta, separators=(",", ":")).encode("ascii"),
+                "meta": _ENCODE(meta) if schema.meta_is_text else _ENCODE(meta).encode("ascii"),
                 "session": schema.session_flag(False),
             }
             try:
                 conn.execute(insert(table), [values])
             except IntegrityError as error:
                 raise Again(f"dataset {name} was created by somebody else at the same moment") from error
-            found = self._lock(conn, table, name)
+            found = self._find(conn, table, name)
         if found is None:
             raise InvalidReply(f"dataset {name} is not there right after it was created", system=SYSTEM)
         if found.session:
             raise Refused(f"dataset {name} is a session: sessions belong to people, Labelops never writes them")
         return int(found.id)
 
-    def _lock(self, conn: Connection, table: Table, name: str) -> Any:
+    def _find(self, conn: Connection, table: Table, name: str) -> Any:
         wanted = select(table.c.id, table.c.name, table.c.session).where(table.c.name == name)
-        found = conn.execute(wanted.with_for_update(key_share=True)).all()
+        found = conn.execute(wanted).all()
         same = exact(found, name)
         if found and same is None:
             # MySQL's default collation takes names that differ in case or accents for one.
@@ -155,6 +153,21 @@ class Writing(Database):
                 system=SYSTEM,
             )
         return same
+
+
+@dataclass(frozen=True)
+class _Horizon:
+    """Up to which link the names of a dataset are known.
+
+    :param last_link: 0 for a dataset without rows.
+    :param example_id, digest: what that link led to. SQLite gives out ids anew from the top, so as long as this link
+        stands, none below it was given out a second time.
+    """
+
+    dataset_id: int
+    last_link: int
+    example_id: int = 0
+    digest: bytes = b""
 
 
 class _Appender:
@@ -166,14 +179,14 @@ class _Appender:
         self._dataset = dataset
         self._key = key
         self._seen = seen
-        self._horizon: Watermark | None = None
+        self._horizon: _Horizon | None = None
 
-    def append(self, rows: Sequence[_Prepared]) -> int:
+    def append(self, rows: Sequence[Prepared]) -> int:
         """Insert the rows whose name is new, in one transaction; return how many."""
         while True:
             if self._horizon is None:
                 self._read_all()
-            done = self._hook._transaction(lambda conn: self._append(conn, rows))
+            done = self._hook._transaction(lambda conn: self._append(conn, rows), dataset=self._dataset)
             if done is not None:
                 horizon, names, inserted = done
                 # Only what was committed is remembered, so a failed batch can be tried again.
@@ -189,66 +202,74 @@ class _Appender:
         Under the lock no other writer of ours is between its first insert and its commit, so every row it adds later
         has a link id above the horizon. Without it, a batch committed late could lie below and be missed.
         """
-        horizon = self._hook._transaction(
-            lambda conn: watermark_of(
-                conn, self._schema, self._hook._locked_dataset(conn, self._schema, self._dataset, {})
-            )
-        )
-        dataset_id = self._hook._dataset_id(self._dataset)
-        if dataset_id is not None:
-            # One short transaction per piece: an open one would keep Prodigy from committing on SQLite.
-            for names in self._names(self._hook._reading, dataset_id, 0, horizon.last_link):
-                self._seen.update(names)
+        horizon = self._hook._transaction(self._now, dataset=self._dataset)
+        # One short transaction per piece: an open one would keep Prodigy from committing on SQLite.
+        for names in self._names(self._hook._reading, horizon.dataset_id, 0, horizon.last_link):
+            self._seen.update(names)
         self._horizon = horizon
 
-    def _append(self, conn: Connection, rows: Sequence[_Prepared]) -> tuple[Watermark, list[str], int] | None:
-        """Return the new horizon, the names now known and how many were inserted; None when rows vanished."""
-        schema, horizon = self._schema, self._horizon
+    def _now(self, conn: Connection) -> _Horizon:
+        dataset_id = self._hook._named(conn, self._schema, self._dataset, {})
+        link, example = self._schema.link, self._schema.example
+        last = (
+            select(link.c.id, link.c.example_id, example.c.content)
+            .join_from(link, example, example.c.id == link.c.example_id)
+            .where(link.c.dataset_id == dataset_id)
+            .order_by(link.c.id.desc())
+            .limit(1)
+        )
+        found = conn.execute(last).one_or_none()
+        if found is None:
+            return _Horizon(dataset_id, 0)
+        return _Horizon(dataset_id, found[0], found[1], _digest(found[2]))
+
+    def _stands(self, conn: Connection, horizon: _Horizon) -> bool:
+        """Tell whether the ids up to the horizon still mean what they did."""
+        if self._hook._named(conn, self._schema, self._dataset, {}) != horizon.dataset_id:
+            return False
+        if conn.dialect.name != "sqlite" or not horizon.last_link:
+            return True
+        link, example = self._schema.link, self._schema.example
+        found = conn.execute(
+            select(link.c.dataset_id, link.c.example_id, example.c.content)
+            .join_from(link, example, example.c.id == link.c.example_id)
+            .where(link.c.id == horizon.last_link)
+        ).one_or_none()
+        return found is not None and (found[0], found[1], _digest(found[2])) == (
+            horizon.dataset_id,
+            horizon.example_id,
+            horizon.digest,
+        )
+
+    def _append(self, conn: Connection, rows: Sequence[Prepared]) -> tuple[_Horizon, list[str], int] | None:
+        """Return the new horizon, the names now known and how many were inserted; None when rows were dropped."""
+        horizon = self._horizon
         assert horizon is not None
-        dataset_id = self._hook._locked_dataset(conn, schema, self._dataset, {})
-        if conn.dialect.name == "sqlite" and count_upto(conn, schema, dataset_id, horizon.last_link) != horizon.count:
-            # Rows were dropped, and SQLite hands their ids out again: what is above the horizon says nothing any more.
+        if not self._stands(conn, horizon):
             return None
         others: list[str] = []
-        for names in self._names(lambda: nullcontext(conn), dataset_id, horizon.last_link, None):
+        for names in self._names(lambda: nullcontext(conn), horizon.dataset_id, horizon.last_link):
             others.extend(names)
         taken = set(others)
-        new: dict[str, _Prepared] = {}
+        taken |= self._seen.known(row.name for row in rows)
+        new: dict[str, Prepared] = {}
         for row in rows:
-            if row.name not in taken and row.name not in self._seen:
+            if row.name not in taken:
                 new.setdefault(row.name, row)
         if new:
-            _insert(conn, schema, dataset_id, list(new.values()))
-        return watermark_of(conn, schema, dataset_id), [*others, *new], len(new)
+            insert_rows(conn, self._schema, horizon.dataset_id, list(new.values()))
+        return self._now(conn), [*others, *new], len(new)
 
-    def _names(
-        self,
-        connected: Callable[[], AbstractContextManager[Connection]],
-        dataset_id: int,
-        after: int,
-        upto: int | None,
-    ) -> Iterator[list[str]]:
-        while True:
-            with connected() as conn:
-                sizes = conn.execute(sizes_of(self._schema, dataset_id, after, 1000, upto)).all()
-            if not sizes:
-                return
-            for first, last in pieces(sizes):
-                with connected() as conn:
-                    stored = conn.execute(stored_rows(self._schema, dataset_id, first, last)).all()
-                yield [name for row in stored if (name := _name_in(row.content, self._key)) is not None]
-            after = sizes[-1][0]
+    def _names(self, connected: Connected, dataset_id: int, after: int, upto: int | None = None) -> Iterator[list[str]]:
+        for rows, _ in linked_pieces(connected, self._schema, dataset_id, after=after, upto=upto):
+            yield _names_in((row[1] for row in rows), self._key)
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    name: str
-    input_hash: int
-    task_hash: int
-    content: bytes
+def _digest(content: Any) -> bytes:
+    return hashlib.sha256(stored_bytes(content)).digest()
 
 
-def _prepare(item: Mapping[str, Any], key: str, dataset: str, limit: int | None) -> _Prepared:
+def _prepare(item: Mapping[str, Any], key: str, dataset: str, limit: int | None) -> Prepared:
     labelops = item.get("labelops")
     name = labelops.get(key) if isinstance(labelops, Mapping) else None
     if not isinstance(name, str) or not name:
@@ -260,7 +281,7 @@ def _prepare(item: Mapping[str, Any], key: str, dataset: str, limit: int | None)
                 f"{dataset}, {key} {name}: {column}: found {found!r:.40}; allowed: a signed 32-bit number"
             )
     try:
-        content = json.dumps(item, separators=(",", ":"), allow_nan=False).encode("ascii")
+        content = _ENCODE(item).encode("ascii")
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"{dataset}, {key} {name}: not JSON ({error})") from error
     if limit is not None and len(content) > limit:
@@ -268,60 +289,35 @@ def _prepare(item: Mapping[str, Any], key: str, dataset: str, limit: int | None)
             f"{dataset}, {key} {name}: the row has {len(content)} bytes, but the column example.content holds {limit}: "
             "have it widened to LONGBLOB (or max_allowed_packet raised), or make the record shorter"
         )
-    return _Prepared(name, item["_input_hash"], item["_task_hash"], content)
+    return Prepared(name, item["_input_hash"], item["_task_hash"], content)
 
 
-def _insert(conn: Connection, schema: Schema, dataset_id: int, rows: Sequence[_Prepared]) -> None:
-    # Several small statements: MySQL refuses one that is longer than its packet.
-    for some in by_size(rows, len(rows), STATEMENT_BYTES):
-        _insert_some(conn, schema, dataset_id, some)
-
-
-def _insert_some(conn: Connection, schema: Schema, dataset_id: int, rows: Sequence[_Prepared]) -> None:
-    values = [{"input_hash": row.input_hash, "task_hash": row.task_hash, "content": row.content} for row in rows]
-    if conn.dialect.insert_returning:
-        statement = insert(schema.example).returning(schema.example.c.id, sort_by_parameter_order=True)
-        ids = list(conn.scalars(statement, values))
-    else:
-        # MySQL itself (unlike MariaDB) cannot return the ids of several rows.
-        ids = [_inserted_id(conn, insert(schema.example).values(**one)) for one in values]
-    conn.execute(insert(schema.link), [{"example_id": example_id, "dataset_id": dataset_id} for example_id in ids])
-
-
-def by_size(rows: Iterable[_Prepared], batch: int, size: int = PIECE_BYTES) -> Iterator[list[_Prepared]]:
-    """Gather rows into batches of at most ``batch`` rows and about ``size`` bytes; each is given out when full."""
-    some: list[_Prepared] = []
-    held = 0
-    for row in rows:
-        some.append(row)
-        held += len(row.content)
-        if len(some) >= batch or held >= size:
-            yield some
-            some, held = [], 0
-    if some:
-        yield some
-
-
-def _inserted_id(conn: Connection, statement: Insert) -> int:
-    key = conn.execute(statement).inserted_primary_key
-    if key is None:
-        raise InvalidReply("the database did not tell the id of the example it inserted", system=SYSTEM)
-    return int(key[0])
-
-
-def _name_in(content: Any, key: str) -> str | None:
-    raw = stored_bytes(content)
-    if b'"labelops"' not in raw:
-        return None
-    try:
-        labelops = parse_content(raw).get("labelops")
-    except InvalidInput:
-        return None
-    name = labelops.get(key) if isinstance(labelops, dict) else None
-    return name if isinstance(name, str) else None
+def _names_in(contents: Iterable[Any], key: str) -> list[str]:
+    names = []
+    for content in contents:
+        raw = content if isinstance(content, bytes) else stored_bytes(content)
+        if b'"labelops"' not in raw:
+            continue
+        try:
+            found = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            # What orjson is stricter about, such as half of a surrogate pair.
+            try:
+                found = parse_content(raw)
+            except InvalidInput:
+                continue
+        labelops = found.get("labelops") if isinstance(found, dict) else None
+        name = labelops.get(key) if isinstance(labelops, dict) else None
+        if isinstance(name, str):
+            names.append(name)
+    return names
 
 
 def check_name(name: str) -> None:
+    """Refuse a name that Prodigy would not take, or that is a session's.
+
+    :raises InvalidInput: saying what is allowed.
+    """
     if not name or len(name) > 255 or any(c in ", " or not c.isprintable() for c in name):
         raise InvalidInput(f"dataset: found {name!r:.80}; allowed: 1 to 255 characters without comma and space")
     if _SESSION_NAME.match(name):
