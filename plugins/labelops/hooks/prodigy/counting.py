@@ -23,7 +23,7 @@ RANGE = 50_000
 """How many links one statement counts: a row that the database cannot read makes only its range be read here."""
 
 _SESSION = """(SELECT d.name FROM link o JOIN dataset d ON d.id = o.dataset_id
-    WHERE o.example_id = l.example_id AND d.session = {true} ORDER BY o.id LIMIT 1)"""
+    WHERE o.example_id = l.example_id AND d.session = #TRUE ORDER BY o.id LIMIT 1)"""
 
 _FROM = """FROM link l JOIN example e ON e.id = l.example_id
     WHERE l.dataset_id = :dataset AND l.id > :after AND l.id <= :upto"""
@@ -48,7 +48,7 @@ SELECT kind, annotator, named, review, answer, label, accept, spans, day, sessio
       ELSE CAST(doc->'_timestamp' AS text) END AS day,
     session
   FROM (SELECT doc, coalesce(jsonb_typeof(doc->'label'), 'null') = 'null' AS unlabelled, session
-    FROM (SELECT CAST({{content}} AS jsonb) AS doc, {_SESSION} AS session {_FROM} OFFSET 0) AS parsed) AS marked
+    FROM (SELECT CAST(#CONTENT AS jsonb) AS doc, {_SESSION} AS session {_FROM} OFFSET 0) AS parsed) AS marked
 ) AS fields GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10"""  # noqa: S608 - of this module's own pieces
 
 # BINARY, because the database's collation would take names that differ in case for one. What is not the same after
@@ -68,12 +68,12 @@ SELECT fine, annotator, named, review, answer, label, accept, spans, day, sessio
       THEN CONCAT('day', FLOOR(CAST(JSON_EXTRACT(doc, '$."_timestamp"') AS CHAR)) DIV 86400)
       ELSE CAST(JSON_EXTRACT(doc, '$."_timestamp"') AS BINARY) END AS day,
     session
-  FROM (SELECT fine, session, CASE WHEN fine THEN words ELSE '{{{{}}}}' END AS doc,
-      COALESCE(JSON_TYPE(JSON_EXTRACT(CASE WHEN fine THEN words ELSE '{{{{}}}}' END, '$.label')), 'NULL') = 'NULL'
+  FROM (SELECT fine, session, CASE WHEN fine THEN words ELSE '{{}}' END AS doc,
+      COALESCE(JSON_TYPE(JSON_EXTRACT(CASE WHEN fine THEN words ELSE '{{}}' END, '$.label')), 'NULL') = 'NULL'
         AS unlabelled
     FROM (SELECT words, session, JSON_VALID(words) AND CONVERT(words USING binary) = raw
         AND JSON_TYPE(words) = 'OBJECT' AS fine
-      FROM (SELECT {{content}} AS words, e.content AS raw, CAST({_SESSION} AS BINARY) AS session {_FROM}
+      FROM (SELECT #CONTENT AS words, e.content AS raw, CAST({_SESSION} AS BINARY) AS session {_FROM}
       ) AS given) AS parsed) AS marked
 ) AS fields GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10"""  # noqa: S608 - of this module's own pieces
 
@@ -175,9 +175,10 @@ class Counting(Database):
 def _statement(conn: Connection, schema: Schema) -> Any:
     if conn.dialect.name == "postgresql":
         content = "e.content" if schema.content_is_text else "convert_from(e.content, 'UTF8')"
-        return text(_POSTGRESQL.format(content=content, true="true" if schema.session_is_boolean else "1"))
-    content = "CONVERT(e.content USING utf8mb4)"
-    return text(_MYSQL.format(content=content, true="1"))
+        statement, true = _POSTGRESQL, "true" if schema.session_is_boolean else "1"
+    else:
+        statement, content, true = _MYSQL, "CONVERT(e.content USING utf8mb4)", "1"
+    return text(statement.replace("#CONTENT", content).replace("#TRUE", true))
 
 
 def _words(found: Any) -> str:
