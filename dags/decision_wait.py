@@ -26,7 +26,7 @@ with DAG(
     schedule=None,
     start_date=START,
     catchup=False,
-    max_active_runs=10_000,
+    max_active_runs=1000,
     params={
         "use_case": Param("labeling_approval", enum=["labeling_approval", "dataset_release"]),
         "project_name": Param("", type="string"),
