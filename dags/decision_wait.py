@@ -5,7 +5,8 @@ worker slot: one poll in the triggerer serves all waits. When the process ends i
 `labelops/approvals`. While it waits it reminds, escalates and, after the grace period, ends the process as expired.
 
 **Runs** only when another DAG starts it. Losing a run costs time and nothing else: the hourly `labeling_approval` looks at every
-open approval by itself.
+open approval by itself. At most `decision_waits` of the schedule file (800) wait at the same time, which leaves room in one
+triggerer (1,000); further runs are *queued* until one ends, and their decisions are captured hourly.
 
 **Reads** the process and its history in OpenText, whatever woke it. **Writes** decisions, reminders and ends to the ledger, reminders
 and escalations as comments on the process.
@@ -26,7 +27,8 @@ with DAG(
     schedule=None,
     start_date=START,
     catchup=False,
-    max_active_runs=1000,
+    # A triggerer that is full serves task triggers before asset watchers: it would not see new answers any more.
+    max_active_runs=pace().decision_waits,
     params={
         "use_case": Param("labeling_approval", enum=["labeling_approval", "dataset_release"]),
         "project_name": Param("", type="string"),

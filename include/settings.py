@@ -25,6 +25,7 @@ class Schedules(BaseModel):
     items_per_run: int = Field(default=500, ge=1, le=1000, description="work items one run takes; the rest is counted")
     answers_probe_seconds: float = Field(default=60, gt=0)
     decision_poll_seconds: float = Field(default=60, gt=0)
+    decision_waits: int = Field(default=800, ge=1, description="waits for a decision that run at the same time")
     confluence_readers: int = Field(default=8, ge=1, le=32, description="changed pages read at the same time")
     staging_days: int = Field(default=14, ge=1)
 

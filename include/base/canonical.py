@@ -7,8 +7,6 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-import orjson
-
 __all__ = ["SHORT", "canonical_json", "canonical_text", "digest_of", "effect_key", "sha256_hex"]
 
 SHORT = 12
@@ -21,6 +19,8 @@ def canonical_json(value: Any) -> bytes:
     :raises TypeError: for a float, whose text is not the same on every platform, and for anything JSON cannot hold.
     """
     if _refuse_floats(value):
+        import orjson  # not at the top: parsing a DAG file comes here too
+
         try:
             return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
         except orjson.JSONEncodeError:

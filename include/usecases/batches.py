@@ -18,12 +18,16 @@ from include.annotation.seen import SeenNames
 from include.base.canonical import sha256_hex
 from include.base.errors import InvalidInput
 from include.datasets import batches
-from include.governance.records import Event
+from include.governance.records import Event, NewEvent
 from include.projects.model import Project
 from include.systems.prodigy import ProdigyGateway, Row
-from include.usecases.desk import Desk, short
+from include.usecases.desk import Desk, event_key, short
 
 __all__ = ["OpenBatch", "adopt", "assign", "malformed", "open_batches", "task_ids"]
+
+
+TOGETHER = 50
+"""How many batches go on the ledger in one transaction."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ def assign(desk: Desk, project: Project, prodigy: ProdigyGateway) -> int:
     )
     made = 0
     ids: dict[str, None] = {}
+    cut: list[tuple[Iterable[str], int]] = []
     last = covered
     for row in prodigy.rows(project.inbox, after=covered):
         last = row.link_id
@@ -64,11 +69,14 @@ def assign(desk: Desk, project: Project, prodigy: ProdigyGateway) -> int:
             continue
         ids[task_id] = None
         if len(ids) == project.annotation.batch_size:
-            made += _record(desk, project, ids, "inbox", last)
+            cut.append((ids, last))
             ids = {}
+        if len(cut) == TOGETHER:
+            made += _record(desk, project, cut, "inbox")
+            cut = []
     if ids:
-        made += _record(desk, project, ids, "inbox", last)
-    return made
+        cut.append((ids, last))
+    return made + _record(desk, project, cut, "inbox")
 
 
 def adopt(desk: Desk, project: Project, prodigy: ProdigyGateway) -> int:
@@ -109,7 +117,7 @@ def adopt(desk: Desk, project: Project, prodigy: ProdigyGateway) -> int:
     made = 0
     for kind, found in (("adopted", sorted(strangers)), ("late", sorted(late))):
         if found:
-            made += _record(desk, project, found, kind, mark.last_link)
+            made += _record(desk, project, [(found, mark.last_link)], kind)
     if late:
         desk.finding(
             project.name, f"dataset:{project.answers}", "late answers",
@@ -229,23 +237,29 @@ def _task_id(row: Row) -> str | None:
     return found if isinstance(found, str) and len(found) == 64 else None
 
 
-def _record(desk: Desk, project: Project, ids: Iterable[str], kind: str, last_link: int) -> int:
-    """Put a batch on the ledger: anew where the same tasks were frozen before, once for each time."""
-    batch = batches.form(ids)
-    subject = f"batch:{batch.digest}"
-    if desk.store.put_object(batch.content) != batch.digest:
-        raise AssertionError("a batch is named by the bytes of its object")
-    assigned = list(desk.ledger.events(subject=subject, actions=["batch.assigned"]))
-    frozen = sum(1 for _ in desk.ledger.events(subject=subject, actions=["batch.frozen"]))
-    if len(assigned) > frozen:
+def _record(desk: Desk, project: Project, cut: Iterable[tuple[Iterable[str], int]], kind: str) -> int:
+    """Put batches on the ledger: anew where the same tasks were frozen before, once for each time.
+
+    :param cut: task ids and the last row looked at, by batch. All are on the ledger, in this order, or none.
+    """
+    new: dict[str, tuple[NewEvent, str]] = {}
+    for ids, last_link in cut:
+        batch = batches.form(ids)
+        subject = f"batch:{batch.digest}"
+        if desk.store.put_object(batch.content) != batch.digest:
+            raise AssertionError("a batch is named by the bytes of its object")
+        assigned = list(desk.ledger.events(subject=subject, actions=["batch.assigned"]))
+        frozen = sum(1 for _ in desk.ledger.events(subject=subject, actions=["batch.frozen"]))
+        if len(assigned) > frozen or subject in new:
+            continue
+        body = {"kind": kind, "size": batch.size, "last_link": last_link}
+        event = desk.event("batch.assigned", project.name, subject, after=batch.digest, body=body)
+        new[subject] = event, event_key("batch.assigned", project.name, subject, ["assigned", frozen])
+    if not new:
         return 0
-    new = desk.note(
-        "batch.assigned",
-        project.name,
-        subject,
-        key=["assigned", frozen],
-        after=batch.digest,
-        body={"kind": kind, "size": batch.size, "last_link": last_link},
-    )
-    desk.log.info("Batch %s of %s: %d tasks (%s).", short(batch.digest), project.name, batch.size, kind)
-    return int(new)
+    with desk.ledger.transaction() as transaction:
+        made = sum(transaction.append(event, key=key)[1] for event, key in new.values())
+    for event, _ in new.values():
+        size = event.body["size"]
+        desk.log.info("Batch %s of %s: %d tasks (%s).", short(event.digest_after or ""), project.name, size, kind)
+    return made

@@ -18,6 +18,9 @@ PAGES = 10_000
 CHANGED = 1_000
 LIMIT = 100
 DELAY = 0.05
+WAITS = 3_000
+DECIDED = 300
+POLL = 2
 RECORDS = (50_000, 200_000)
 
 Line = tuple[str, str, str, str]
@@ -123,6 +126,33 @@ def changed(folder: Path) -> list[Line]:
     return lines
 
 
+def waits(folder: Path) -> list[Line]:
+    """Pending approvals in one event loop: what they cost while nothing happens, and how late a decision is seen."""
+    found = job(folder, "pending_waits", folder, WAITS, DECIDED, POLL, 5)
+    asked, alone = found["requests_per_minute"], WAITS * 60 / POLL
+    late = [found[name] for name in ("median", "p95", "worst")]
+    return [
+        (
+            f"{WAITS:,} pending approvals taken in",
+            f"{found['seconds']:.1f} s, {found['first_requests']} requests",
+            f"{found['peak_mb']:,.0f} MB",
+            "0 worker slots",
+        ),
+        (
+            f"while nothing is decided, a pause of {POLL} s between polls",
+            f"{asked:.0f} requests a minute",
+            "",
+            f"{asked / 60 * POLL:.2f} × one request a pause; {alone:,.0f} if each wait asked for itself",
+        ),
+        (
+            f"{DECIDED} of them decided at random moments",
+            "seen after {:.1f} s (median), {:.1f} s (p95), {:.1f} s (last)".format(*late),
+            "",
+            "{:.2f}, {:.2f}, {:.2f} × the pause".format(*(seconds / POLL for seconds in late)),
+        ),
+    ]
+
+
 def ingestion(folder: Path) -> list[Line]:
     """Raw JSONL to staged tasks, at two sizes: memory must not grow with the number."""
     first, *more = ((count, job(folder, "ingest_records", folder / str(count), count)) for count in RECORDS)
@@ -133,7 +163,7 @@ def ingestion(folder: Path) -> list[Line]:
 
 
 BENCHMARKS: dict[str, Callable[[Path], list[Line]]] = {
-    one.__name__: one for one in (stream, export, ledger, guideline, changed, ingestion)
+    one.__name__: one for one in (stream, export, ledger, guideline, changed, waits, ingestion)
 }
 
 

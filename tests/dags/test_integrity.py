@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from airflow.configuration import conf
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import BaseBranchOperator, TriggerRule
 from airflow.sdk.bases.skipmixin import SkipMixin
@@ -212,7 +213,8 @@ def test_the_project_choice_is_open(mapping_dag: Any) -> None:
 
 def test_a_dag_catches_nothing_up_and_runs_once_at_a_time(dag: Any) -> None:
     assert dag.catchup is False
-    assert dag.max_active_runs == (1000 if dag.dag_id == WAIT else 1)
+    assert dag.max_active_runs == (schedules().decision_waits if dag.dag_id == WAIT else 1)
+    assert schedules().decision_waits < conf.getint("triggerer", "capacity")
     assert dag.start_date == wiring.START == datetime.fromisoformat("2026-01-01T00:00:00+00:00")
 
 

@@ -15,6 +15,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import Asset
 from airflow.sdk.definitions.retry_policy import RetryAction
 from airflow.sdk.exceptions import AirflowSkipException
+from structlog.testing import capture_logs
 
 from include.base.errors import (
     AuthError,
@@ -76,6 +77,11 @@ class TaskInstance:
     dag_id: str = "guideline_sync"
     run_id: str = "manual__2026-11-02T09:07:00+00:00"
     try_number: int = 1
+    waits: int = 0
+
+    def get_dr_count(self, dag_id: str, states: list[str]) -> int:
+        assert (dag_id, states) == ("decision_wait", ["running", "queued"])
+        return self.waits
 
     def xcom_pull(self, task_ids: str) -> Any:
         return self.results
@@ -283,6 +289,23 @@ def start(monkeypatch: pytest.MonkeyPatch, given: Any, use_case: str = "labeling
     operator.execute(context())
     [one] = asked
     return one
+
+
+@pytest.mark.parametrize(("waits", "told"), [(799, False), (800, True), (3000, True)])
+def test_a_wait_that_will_be_queued_is_started_and_told(
+    monkeypatch: pytest.MonkeyPatch, waits: int, told: bool
+) -> None:
+    started: list[str] = []
+    monkeypatch.setattr(TriggerDagRunOperator, "execute", lambda self, context: started.append(self.trigger_run_id))
+    operator = StartWaitOperator(task_id="start_wait", item=item(), result=waiting(), use_case="labeling_approval")
+    with capture_logs() as lines:
+        operator.execute(context(TaskInstance(waits=waits)))
+    assert len(started) == 1
+    said = [line["event"] for line in lines if "decision_waits" in line["event"]]
+    assert len(said) == told
+    for sentence in said:
+        assert f"{waits} runs of decision_wait wait or are queued and 800 may wait at the same time" in sentence
+        assert "the wait for process process-1 is queued" in sentence
 
 
 def test_the_wait_is_named_by_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,7 +156,21 @@ class StartWaitOperator(TriggerDagRunOperator):
             "digest": detail["digest"],
             "process_id": detail["process_id"],
         }
+        self._tell(context, detail["process_id"])
         return super().execute(context)
+
+    def _tell(self, context: Context, process_id: str) -> None:
+        """Say when there are more waits than may run at the same time: nobody would see why this one does nothing."""
+        from include.settings import schedules
+
+        most = schedules().decision_waits
+        others = context["ti"].get_dr_count(dag_id=self.trigger_dag_id, states=["running", "queued"])
+        if others >= most:
+            self.log.warning(
+                "%d runs of %s wait or are queued and %d may wait at the same time (decision_waits), so the wait for "
+                "process %s is queued. Until its turn comes, scheduled runs capture its decision.",
+                others, self.trigger_dag_id, most, process_id,
+            )  # fmt: skip
 
 
 class WaitForDecisionOperator(BaseOperator):
