@@ -25,7 +25,7 @@ from include.base.errors import (
     Unsupported,
 )
 from include.sandbox.confluence import DataCenterStandIn, SandboxUser
-from include.sandbox.http import Reply, Request, Server
+from include.sandbox.http import Reply, Request, Server, json_reply
 from include.systems.confluence import Restriction
 from include.systems.listing import ReadState
 from labelops.hooks.confluence import ConfluenceHook
@@ -140,6 +140,14 @@ def test_a_wrong_password_is_refused(site: Site) -> None:
     assert not ok
     assert "401" in message
     assert "wrong-token-999" not in message
+
+
+def test_a_read_that_is_refused_is_named_with_the_right_it_needs(site: Site) -> None:
+    refusal = {"statusCode": 403, "message": "Not permitted to search"}
+    site.stand_in.app.fault("status", on("GET", "/content/search"), reply=json_reply(refusal, 403))
+    ok, message = site.hook().test_connection()
+    assert ok
+    assert message.endswith("refused: search (needs view the page)")
 
 
 @pytest.mark.off_contract

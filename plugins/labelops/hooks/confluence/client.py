@@ -376,8 +376,8 @@ def refuse(response: requests.Response, path: str, scope: str = "") -> None:
 def _hint(said: str, in_json: bool, scope: str) -> str:
     if not in_json:
         return (
-            "the token is refused before it reaches Confluence; a scoped token needs `auth` = scoped in the connection"
-            " (or its `cloud_id`)"
+            "the token is refused before it reaches Confluence; on Cloud, a scoped token needs `auth` = scoped in the "
+            "connection (or its `cloud_id`)"
         )
     if "scope" in said.lower():
         return f"its scopes do not allow this; the call needs {scope or 'another one'}"

@@ -202,7 +202,9 @@ class ConfluenceHook(BaseHook):
             try:
                 read()
             except AuthError:
-                refused.append(f"{name} (needs {', '.join(capabilities.operation(name).scopes)})")
+                item = capabilities.operation(name)
+                needs = item.scopes if site.flavour == "cloud" else (item.right,)
+                refused.append(f"{name} (needs {', '.join(needs)})")
             except (InvalidInput, NotFound):
                 continue
         return refused
