@@ -9,12 +9,16 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import pytest
 import requests
+from sqlalchemy import URL, create_engine, make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
-from include.base.errors import AuthError, LabelopsError, Unavailable
+from include.base.errors import AuthError, LabelopsError, NotFound, Unavailable
 from include.bpmn.mapping import MAPPINGS
 from include.sandbox.confluence import ConfluenceStandIn, DataCenterStandIn, SandboxUser, service, wire
 from include.sandbox.confluence.gateway import Token
@@ -22,12 +26,15 @@ from include.sandbox.http import Server
 from include.sandbox.jira import JiraStandIn, JiraUser
 from include.sandbox.opentext import OpenTextStandIn
 from include.sandbox.opentext.person import Person
+from include.sandbox.prodigy_schema import create_schema, import_jsonl
 from include.systems.listing import Listing
 from labelops.hooks.confluence import ConfluenceHook
 from labelops.hooks.confluence.capabilities import scopes_of
 from labelops.hooks.jira import JiraIssueHook
 from labelops.hooks.opentext import OpenTextWorkflowHook
+from labelops.hooks.prodigy import ProdigyHook, incremental
 from labelops.hooks.requests_http import RetryPolicy
+from tests.servers import airflow_connection, fresh_database
 
 __all__ = ["DOORS", "Door"]
 
@@ -43,6 +50,7 @@ class Door(ABC):
 
     conn_id = "acceptance"
     secrets: tuple[str, ...] = (SECRET,)
+    wrongs: tuple[str, ...] = ("host", "secret", "scope")
     errors: ClassVar[dict[str, type[LabelopsError]]] = {"host": Unavailable, "secret": AuthError}
     speaks_as = ""
     right_word = "permission"
@@ -90,6 +98,10 @@ class Door(ABC):
             return f"{int(found[1]) + 1}-"
 
         return re.sub(r"\b(20\d\d)-(?=\d\d-\d\dT)", shift, state)
+
+    def foreign(self, state: str) -> str:
+        """Return the state as that of another listing."""
+        return json.dumps(json.loads(state) | {"of": "something else"})
 
     @abstractmethod
     def beyond_rights(self, hook: Any) -> Any:
@@ -392,11 +404,126 @@ class OpenTextDoor(Door):
         self.stand_in.close()
 
 
+class ProdigyDoor(Door):
+    """Prodigy's database; everything is what is new since nothing was read."""
+
+    speaks_as = "Prodigy's database"
+    right_word = "right"
+    dataset = "acceptance"
+
+    def __init__(self, patch: pytest.MonkeyPatch, url: URL) -> None:
+        super().__init__(patch)
+        self.url = url
+        self.made = 0
+        create_schema(url.render_as_string(hide_password=False))
+
+    def hook(self, *, wrong: str = "") -> ProdigyHook:
+        url = self._wrong(wrong) if wrong else self.url
+        self.patch.setenv(
+            f"AIRFLOW_CONN_{self.conn_id.upper()}", airflow_connection(url.render_as_string(hide_password=False))
+        )
+        return ProdigyHook(self.conn_id)
+
+    @abstractmethod
+    def _wrong(self, what: str) -> URL:
+        """Return the address with something wrong about it."""
+
+    def fill(self, number: int) -> None:
+        rows = []
+        for _ in range(number):
+            self.made += 1
+            rows.append({"text": f"Text {self.made}", "_input_hash": self.made, "_task_hash": self.made})
+        import_jsonl(self.url.render_as_string(hide_password=False), self.dataset, rows)
+
+    def change(self) -> None:
+        self.fill(1)
+
+    def all(self, hook: ProdigyHook, resume: str | None = None) -> Any:
+        return hook.new_rows(self.dataset, resume=resume)
+
+    changes = all
+
+    def name(self, item: Any) -> str:
+        return item.content["text"]
+
+    def there(self) -> set[str]:
+        return {f"Text {number}" for number in range(1, self.made + 1)}
+
+    def later(self, state: str) -> str:
+        return self._with(state, at=json.loads(state)["at"] + 365 * 86_400)
+
+    def foreign(self, state: str) -> str:
+        return self._with(state, of="something else")
+
+    def _with(self, state: str, **changes: Any) -> str:
+        value = json.loads(state) | changes
+        value.pop("check")
+        return json.dumps({**value, "check": incremental._check(value)})
+
+    def beyond_rights(self, hook: ProdigyHook) -> Any:
+        return hook.link("acceptance_again", [1], {})
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+class SqliteDoor(ProdigyDoor):
+    """Prodigy's database in a file, which has no password and no accounts."""
+
+    wrongs = ("host",)
+    errors: ClassVar[dict[str, type[LabelopsError]]] = {"host": NotFound}
+
+    def _wrong(self, what: str) -> URL:
+        return self.url.set(database=f"{self.url.database}.elsewhere")
+
+
+class ServerDoor(ProdigyDoor):
+    """Prodigy's database on a server, with an account that has a password."""
+
+    def _wrong(self, what: str) -> URL:
+        if what == "host":
+            return self.url.set(port=9)
+        if what == "secret":
+            return self.url.set(username="nobody_known", password="wrong-" + SECRET)
+        name = f"reader_{self.url.database}"
+        statements = [
+            f"CREATE USER {name} IDENTIFIED BY '{SECRET}'",
+            f"GRANT SELECT ON {self.url.database}.* TO {name}",
+        ]
+        if self.url.get_backend_name() == "postgresql":
+            statements = [
+                f"CREATE ROLE {name} LOGIN PASSWORD '{SECRET}'",
+                f"GRANT SELECT ON dataset, example, link TO {name}",
+            ]
+        # Made once; the second time it is there.
+        with suppress(SQLAlchemyError), create_engine(self.url, poolclass=NullPool).begin() as conn:
+            for statement in statements:
+                conn.exec_driver_sql(statement)
+        return self.url.set(username=name, password=SECRET)
+
+
+def _sqlite(request: pytest.FixtureRequest, patch: pytest.MonkeyPatch) -> Door:
+    folder = request.getfixturevalue("tmp_path")
+    return SqliteDoor(patch, make_url(f"sqlite+pysqlite:///{folder / 'prodigy.db'}"))
+
+
+def _server(request: pytest.FixtureRequest, patch: pytest.MonkeyPatch, fixture: str) -> Door:
+    database = fresh_database(request.getfixturevalue(fixture))
+    url = database.__enter__()
+    request.addfinalizer(lambda: database.__exit__(None, None, None))
+    return ServerDoor(
+        patch, make_url(url).set(password="owner-" + SECRET) if fixture == "postgres_url" else make_url(url)
+    )
+
+
 DOORS: dict[str, Callable[[pytest.FixtureRequest, pytest.MonkeyPatch], Door]] = {
     "confluence cloud": lambda request, patch: ConfluenceDoor(patch),
     "confluence cloud, scoped": lambda request, patch: ScopedConfluenceDoor(patch),
     "confluence datacenter": lambda request, patch: ConfluenceDataCenterDoor(patch),
     "opentext": lambda request, patch: OpenTextDoor(patch),
+    "prodigy sqlite": _sqlite,
+    "prodigy postgresql": lambda request, patch: _server(request, patch, "postgres_url"),
+    "prodigy mariadb": lambda request, patch: _server(request, patch, "mariadb_url"),
     "jira cloud": lambda request, patch: JiraDoor(patch),
     "jira datacenter": lambda request, patch: JiraDataCenterDoor(patch),
 }

@@ -22,10 +22,10 @@ NEVER = literal(1) == literal(0)
 Tried = Callable[[Connection], bool]
 
 REQUIREMENTS = (
-    "read: SELECT on dataset, example and link (all that reports need)",
-    "insert: INSERT on dataset, example and link, on PostgreSQL also USAGE on their id sequences "
-    "(tasks, decisions and versions; nothing is ever updated)",
-    "delete: DELETE on dataset, example and link (only for unlink and delete_examples, which no DAG calls)",
+    "right: SELECT on dataset, example and link",
+    "right: INSERT on dataset, example and link",
+    "right: USAGE on their sequences (PostgreSQL)",
+    "right: DELETE on dataset, example and link (only for unlink and delete_examples, which no DAG calls)",
 )
 
 
@@ -34,7 +34,7 @@ class RightsCheck(Database):
 
     @staticmethod
     def requirements() -> tuple[str, ...]:
-        """Return what the account needs, one right a sentence."""
+        """Return what the account needs: the first for reports, the first three for everything that DAGs do."""
         return REQUIREMENTS
 
     def rights(self) -> Rights:
