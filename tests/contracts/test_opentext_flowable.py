@@ -1,0 +1,184 @@
+"""The OpenText door and Flowable's published schema: that what is held to it really is."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.sandbox.opentext import OpenTextStandIn
+from tests.contracts import opentext
+from tests.contracts.opentext import HISTORY, RUN, reply_faults, request_faults
+from tests.contracts.opentext_plugin import TOTAL
+from tests.hooks.test_opentext_processes import make_hook
+from tests.sandbox.opentext_play import CLIENT, DAY, Play
+
+pytestmark = pytest.mark.skipif(not opentext.FILE.is_file(), reason=opentext.ABSENT)
+
+PROCESS = {"id": "p", "name": "x", "businessKey": "k", "suspended": False, "startTime": "2018-04-17T10:17:43.902+0000"}
+
+
+def ask(method: str, path: str, body: Any = None) -> list[str]:
+    path, _, query = path.partition("?")
+    return request_faults(method, path, query, b"" if body is None else json.dumps(body).encode())
+
+
+def answer(method: str, path: str, status: int, body: Any) -> list[str]:
+    return reply_faults(method, path, status, "application/json", b"" if body is None else json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", f"{RUN}/process-instances", {"processDefinitionKey": "k", "variables": [{"name": "a", "value": 1}]}),
+        ("POST", f"{RUN}/process-instances/p/variables", [{"name": "a", "type": "json", "value": {"b": []}}]),
+        ("PUT", f"{RUN}/process-instances/executions/e", {"action": "messageEventReceived", "messageName": "m"}),
+        ("GET", f"{RUN}/tasks?offset=0&count=10&candidateOrAssigned=a%40b.example&includeTaskComments=true", None),
+        ("GET", f"{HISTORY}/historic-process-instances?finished=true&finishedAfter=2026-01-01T00%3A00%3A00.000Z", None),
+        ("DELETE", f"{RUN}/process-instances/p?deleteReason=x", None),
+    ],
+)
+def test_good_requests_pass(method: str, path: str, body: Any) -> None:
+    assert ask(method, path, body) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "said"),
+    [
+        ("POST", f"{RUN}/process-instances", {"processKey": "k"}, "'processKey' was unexpected"),
+        ("POST", f"{RUN}/process-instances", {"variables": {"a": 1}}, "is not of type 'array'"),
+        ("POST", f"{RUN}/process-instances/p/variables", {"name": "a"}, "is not of type 'array'"),
+        ("PUT", f"{RUN}/process-instances/executions/e", {"messageName": "m"}, "'action' is a required property"),
+        ("PUT", f"{RUN}/process-instances/p", {"action": 1}, "is not of type 'string'"),
+        ("GET", f"{RUN}/tasks?taskKey=x", None, "neither Flowable's nor known of OpenText"),
+        ("GET", f"{RUN}/process-instances?suspended=maybe", None, "expected true or false"),
+        ("GET", f"{RUN}/tasks/t", {"a": 1}, "takes none"),
+        ("GET", f"{RUN}/query/tasks", None, "no such operation"),
+        ("POST", f"{RUN}/tasks/t", {"action": "complete", "result": "x"}, "'result' was unexpected"),
+    ],
+)
+def test_wrong_requests_are_found(method: str, path: str, body: Any, said: str) -> None:
+    (fault,) = ask(method, path, body)
+    assert said in fault
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "body", "said"),
+    [
+        ("GET", f"{RUN}/process-instances/p", 200, PROCESS, None),
+        ("GET", f"{RUN}/process-instances/p", 200, {**PROCESS, "state": "x"}, "'state' was unexpected"),
+        ("GET", f"{RUN}/process-instances/p", 200, {**PROCESS, "suspended": "no"}, "'no' is not valid"),
+        ("GET", f"{RUN}/process-instances", 200, {"_embedded": {"x": [PROCESS]}, "_links": {}}, None),
+        ("GET", f"{RUN}/process-instances", 200, {"data": [PROCESS], "total": 1}, "expected _embedded"),
+        ("GET", f"{RUN}/process-instances", 200, {"_embedded": {"x": []}}, "no _embedded where it is empty"),
+        ("GET", f"{RUN}/process-instances", 200, [PROCESS], "expected _embedded"),
+        ("GET", f"{RUN}/process-instances/p", 404, {"message": "Not found", "exception": "x"}, None),
+        ("GET", f"{RUN}/process-instances/p", 404, {"error": "x"}, "expected message and exception"),
+        ("DELETE", f"{RUN}/process-instances/p", 204, {"a": 1}, "has a body"),
+        ("DELETE", f"{RUN}/process-instances/p", 202, None, "status 202 is not declared"),
+        ("POST", f"{RUN}/tasks/t", 200, {"id": "t"}, "none is declared"),
+        ("GET", f"{HISTORY}/historic-process-instances/p", 200, {"endTime": "yesterday"}, "is not valid"),
+        ("GET", f"{RUN}/process-instances/p/diagram", 200, {"a": 1}, "expected a PNG"),
+    ],
+)
+def test_replies_are_judged(method: str, path: str, status: int, body: Any, said: str | None) -> None:
+    faults = answer(method, path, status, body)
+    assert faults == [] if said is None else said in faults[0]
+
+
+def test_every_shared_operation_is_one_of_flowable() -> None:
+    for shared in opentext.SHARED:
+        assert opentext.operation(shared), shared.path
+
+
+def test_every_address_of_the_stand_in_is_shared_or_said_to_be_its_own() -> None:
+    stand_in = OpenTextStandIn(None)
+    routes = {
+        (method, pattern.pattern.replace("\\", "").removesuffix("Z"))
+        for method, pattern, _ in stand_in.app._routes
+        if pattern.pattern.replace("\\", "").startswith(("/workflow/", "/workflow-history/"))
+    }
+    assert len(routes) > 30
+    for method, pattern in routes:
+        path = re.sub(r"\(\?P<\w+>\[\^/\]\+\)", "x", pattern)
+        assert opentext.find(method, path) or opentext.own(method, path), f"{method} {path}"
+    stand_in.close()
+
+
+def test_a_stand_in_that_answers_wrongly_is_caught(tmp_path: Path, held_to_flowable: list[str]) -> None:
+    play = Play(tmp_path)
+    play.deploy("late_approval")
+    process = play.start("late_approval")
+    assert held_to_flowable == []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("include.sandbox.opentext.processes.runtime_time", lambda at: int(at))
+        play.get(f"{RUN}/process-instances/{process}")
+    (fault,) = held_to_flowable
+    assert "$.startTime" in fault
+    held_to_flowable.clear()
+    play.close()
+
+
+def test_one_story_uses_every_operation_that_the_door_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests and replies of all of it are held to the schema by the fixture that watches every test."""
+    for counted in TOTAL.values():
+        counted.clear()
+    play = Play(tmp_path)
+    play.now = time.time()
+    hook = make_hook(play, monkeypatch)
+    play.deploy("called", "everything", "messages", "late_approval")
+    values = {"owners": "data_owners", "patience": "P3D", "has_personal_data": True, "rows": 5, "at": None}
+    process = hook.start_by_message("LabelsOrdered", name="All", business_key="all", variables=values)[0]
+    assert hook.find_process("all") == process
+    assert hook.start_process("everything", name="All", business_key="all", variables=values) == (process, False)
+    assert list(hook.processes(key="everything", suspended=False, called=False, started_by=CLIENT["id"]))
+    assert hook.process(process)
+    assert hook.diagram(process)
+    hook.suspend(process, "why")
+    hook.activate(process, "because")
+    hook.set_variables(process, {"rows": 5000, "new": {"a": [1, None]}})
+    assert hook.variable(process, "new") == {"a": [1, None]}
+    hook.delete_variable(process, "new")
+    comment = hook.add_comment(process, "a comment")
+    assert len(hook.comments(process)) == 3
+    hook.delete_comment(process, comment.id)
+    task = next(one for one in hook.tasks(process_id=process) if one.name == "Approve")
+    hook.update_task(task.id, dueDate=None, priority=70)
+    hook.task(task.id)
+    hook.complete(task.id, outcome="approved", variables={"x": 1.5})
+    hook.send_message(process, "LabelsReady", {"n": 1})
+    hook.complete(next(hook.tasks(process_id=process)).id, outcome="good")
+    for one in list(hook.tasks(process_id=process)):
+        hook.complete(one.id)
+    play.now += 2 * DAY
+    hook.complete(next(hook.tasks(process_id=process)).id)
+    assert hook.history(process).end_activity_id == "approved"
+    hook.add_comment(process, "afterwards")
+    assert hook.comments(process)[-1].message == "afterwards"
+    assert [one.id for one in hook.ended_processes(key="everything")] == [process]
+    assert list(hook.historic_tasks(process, finished=True))
+    assert hook.historic_task(task.id)
+    other = hook.start_process("messages", name="x", business_key="m", variables={})[0]
+    hook.send_message(other, "LabelsReady")
+    hook.send_signal(other, "DatasetWithdrawn")
+    third = hook.start_process("messages", name="x", business_key="t", variables={})[0]
+    hook.send_message(third, "LabelsReady")
+    hook.send_message(third, "LabelsCorrected")
+    hook.trigger(next(hook.executions(third, activity_id="handed_over")).id)
+    late = hook.start_process("late_approval", name="x", business_key="l", variables={})[0]
+    hook.terminate(late, "not needed")
+    assert list(hook.models())
+    play.close()
+    asked = {name for name in TOTAL["requests"] if "/models" not in name}
+    left = {f"{one.method} {one.path}" for one in opentext.SHARED} - asked
+    # What a test of its own uses, or only people's clients and the stand-in's own tests.
+    assert {name for name in left if "attachments" not in name and "assignments" not in name} == {
+        f"GET {RUN}/process-instances/executions/{{e}}",
+        f"GET {RUN}/tasks/{{t}}/comments",
+        f"POST {RUN}/tasks/{{t}}/comments",
+        f"GET {HISTORY}/historic-task-instances/{{t}}",
+    }
