@@ -72,14 +72,26 @@ def mariadb_url() -> Iterator[str]:
     with _folder("mariadb") as folder:
         port = _free_port()
         data = f"--datadir={folder / 'data'}"
-        _run(folder, [install, "--no-defaults", data, "--auth-root-authentication-method=normal", "--skip-test-db"])
+        # Its own temporary tables too: two servers that are set up at one time would delete each other's.
+        scratch = f"--tmpdir={folder}"
+        _run(
+            folder,
+            [install, "--no-defaults", data, scratch, "--auth-root-authentication-method=normal", "--skip-test-db"],
+        )
         first = folder / "first.sql"
         # One statement a line: the server reads the file so.
         first.write_text(
             "CREATE USER labelops@'%' IDENTIFIED BY 'labelops';\nGRANT ALL ON *.* TO labelops@'%' WITH GRANT OPTION;\n"
         )
         first.chmod(0o644)
-        command = [server, "--no-defaults", data, f"--socket={folder / 's.sock'}", f"--pid-file={folder / 'pid'}"]
+        command = [
+            server,
+            "--no-defaults",
+            data,
+            scratch,
+            f"--socket={folder / 's.sock'}",
+            f"--pid-file={folder / 'pid'}",
+        ]
         command += [f"--port={port}", "--bind-address=127.0.0.1", "--skip-name-resolve", f"--init-file={first}"]
         command += ["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M", "--skip-log-bin"]
         url = f"mysql+pymysql://labelops:labelops@127.0.0.1:{port}/mysql"
