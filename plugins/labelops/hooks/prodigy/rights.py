@@ -59,6 +59,7 @@ class RightsCheck(Database):
         """Tell whether the account may do what the DAGs need (read and insert), and which right is missing if not."""
         try:
             schema = self._tables()
+            self._refuse_unknown_required(schema)
             rights = self.rights()
             if not rights.read:
                 return False, f"Prodigy's database: missing: {', '.join(rights.missing)}"
@@ -81,11 +82,9 @@ class RightsCheck(Database):
         if not rights.insert:
             lacks = [right for right in rights.missing if not right.startswith("delete")]
             said += f"; missing for adding tasks, decisions and versions: {', '.join(lacks)}"
-        if schema.unknown_required:
-            said += f"; unknown columns that need a value: {', '.join(schema.unknown_required)}"
         if schema.structured:
             said += f"; not readable: {', '.join(schema.structured)}"
-        return rights.insert and not schema.unknown_required, said
+        return rights.insert, said
 
     def _may(self, right: str, tried: Tried, *, writes: bool) -> bool:
         try:
@@ -103,7 +102,9 @@ class RightsCheck(Database):
             return []
         with self._reading() as conn:
             file = Path(conn.exec_driver_sql("PRAGMA database_list").one()[2])
-        return [f"write into {place}" for place in (file, file.parent) if not os.access(place, os.W_OK)]
+        by_account = os.access in os.supports_effective_ids
+        places = (file, file.parent)
+        return [f"write into {place}" for place in places if not os.access(place, os.W_OK, effective_ids=by_account)]
 
 
 def _reads(schema: Schema) -> Iterator[tuple[str, Tried]]:
