@@ -139,10 +139,10 @@ def test_taken_up_at_every_state_it_equals_a_whole_read(filled: Door, which: str
 
 
 @pytest.mark.parametrize("which", ["all", "changes"])
-@pytest.mark.parametrize("state", ["", "42", "null", "[]", "{}", '{"format": 1}', "{'of': 1}", "\x00", "Zm9v"])
-def test_a_state_of_nonsense_is_refused(filled: Door, which: str, state: str) -> None:
-    with pytest.raises(InvalidInput):
-        list(getattr(filled, which)(filled.hook(), state))
+def test_a_state_of_nonsense_is_refused(filled: Door, which: str) -> None:
+    for state in ("", "42", "null", "[]", "{}", '{"format": 1}', "{'of': 1}", "\x00", "Zm9v"):
+        with pytest.raises(InvalidInput):
+            list(getattr(filled, which)(filled.hook(), state))
 
 
 @pytest.mark.parametrize("which", ["all", "changes"])
