@@ -9,10 +9,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import parse_qs, quote, urlencode, urljoin, urlsplit
+from urllib.parse import parse_qs, quote, urljoin, urlsplit
 
 import requests
 
@@ -133,8 +131,6 @@ class Client:
 
     def __init__(self, settings: Settings, caller: HttpCaller) -> None:
         self.settings = settings
-        self.clock: datetime | None = None
-        """The server's time in its latest reply."""
         self._caller = caller
         self._threads = threading.local()
         self._lock = threading.Lock()
@@ -210,7 +206,6 @@ class Client:
             )
 
         response = self._caller.call(method, send, path=path, idempotent=idempotent)
-        self._look_at_clock(response)
         if not 200 <= response.status_code < 300:
             refuse(response, path, scope)
         return response
@@ -218,12 +213,6 @@ class Client:
     def json(self, method: str, path: str, **parts: Any) -> Any:
         """Send one request and return the reply's JSON."""
         return read_json(self.call(method, path, **parts), SYSTEM)
-
-    def _look_at_clock(self, response: requests.Response) -> None:
-        try:
-            self.clock = parsedate_to_datetime(response.headers["Date"])
-        except (KeyError, ValueError):
-            return
 
     # --- one page of a list ----------------------------------------------------------------------------------------
 
@@ -308,11 +297,6 @@ class Client:
             )
 
         return send
-
-
-def query_text(**parameters: Any) -> str:
-    """Return parameters as the text of a place in a list."""
-    return urlencode(parameters, doseq=True)
 
 
 # --- connection fields ---------------------------------------------------------------------------------------------

@@ -474,7 +474,8 @@ class ConfluenceHook(BaseHook):
         """Put a page below another, as its last child, and return it as it is then; nothing is sent when it is there.
 
         :raises NotFound: no such page, or no such parent.
-        :raises Unavailable: no reply, and the page is not there yet.
+        :raises Unavailable: the page is not there yet; trying again is harmless.
+        :raises Conflict: somebody else moved it meanwhile.
         """
         site = self._site("move_page")
         now = self.page(page.id)
@@ -488,14 +489,16 @@ class ConfluenceHook(BaseHook):
             if now.parent_id != parent_id:
                 raise
             return now
-        now = self.page(page.id)
-        if now.parent_id != parent_id:
+        after = self.page(page.id)
+        if after.parent_id == now.parent_id:
+            raise Unavailable(f"confluence: page {page.id} does not show its move yet; look again later", system=SYSTEM)
+        if after.parent_id != parent_id:
             raise Conflict(
-                f"confluence: page {page.id} was moved below {parent_id} and is now below {now.parent_id}: somebody "
-                "else moved it, or the site shows the move later",
+                f"confluence: page {page.id} was moved below {parent_id} and is now below {after.parent_id}: somebody "
+                "else moved it",
                 system=SYSTEM,
             )
-        return now
+        return after
 
     def archive_page(self, page_id: str) -> Page:
         """Archive a page, wait until it is archived, and return it; nothing is sent when it is.
