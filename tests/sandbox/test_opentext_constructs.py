@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from include.bpmn.mapping import MAPPINGS
+from include.settings import ROOT
 from tests.sandbox.opentext_play import DAY, HISTORY, MODELS, RUN, Play
 
 
@@ -443,3 +449,22 @@ def test_service_tasks_can_be_passed_over(tmp_path: Path) -> None:
     assert play.ask("POST", f"{RUN}/runtime/models", {"modelType": "xml", "modelContent": content})[0] == 201
     assert play.end(play.start("late_approval")) == "approved"
     play.close()
+
+
+def test_timers_fire_though_nobody_asks(tmp_path: Path) -> None:
+    """The served stand-in, in a process of its own; what it remembers is read from its file."""
+    content = (MODELS / "timers.bpmn").read_text("utf-8").replace("PT30M", "PT1S").replace("${opens}", "2020-01-01")
+    play = Play(tmp_path)
+    play.now = time.time()
+    assert play.ask("POST", f"{RUN}/runtime/models", {"modelType": "xml", "modelContent": content})[0] == 201
+    process = play.start("timers")
+    play.close()
+    served = subprocess.Popen([sys.executable, "-m", "include.sandbox.opentext", "--state", str(tmp_path)], cwd=ROOT)
+    ended, deadline = None, time.monotonic() + 30
+    while ended is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+        with closing(sqlite3.connect(f"file:{tmp_path / 'opentext.db'}?mode=ro", uri=True)) as database:
+            (ended,) = database.execute("SELECT ended FROM process WHERE id = ?", (process,)).fetchone()
+    served.terminate()
+    assert served.wait(10) == 0
+    assert ended is not None

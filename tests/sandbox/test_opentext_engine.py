@@ -23,6 +23,12 @@ RELEASE = (MAPPINGS.parent / "dataset_release.bpmn").read_text("utf-8")
         ("${a >= -2.5}", {"a": -2.5}, True),
         (r'${a == "say \"so\""}', {"a": 'say "so"'}, True),
         ("#{ a }", {"a": True}, True),
+        ("${not a eq true}", {"a": False}, True),
+        ("${not empty a and (b lt 3 or b ge 9)}", {"a": [1], "b": 9}, True),
+        ("${empty a}", {"a": ""}, True),
+        ("${empty a}", {"a": 0}, False),
+        ("${a ne 'x' && b le 2 == true}", {"a": "y", "b": 2}, True),
+        ("${a gt 1 == false}", {"a": 1}, True),
         ("${a == true || b == true && c == true}", {"a": True, "b": False, "c": False}, True),
     ],
 )

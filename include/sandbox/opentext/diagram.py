@@ -11,9 +11,10 @@ from typing import Any
 
 from include.bpmn.read import BPMN, parse
 
-__all__ = ["Shape", "draw", "lay_out"]
+__all__ = ["Line", "Shape", "draw", "lay_out"]
 
 _DI = "http://www.omg.org/spec/BPMN/20100524/DI"
+_LINES = "http://www.omg.org/spec/DD/20100524/DI"
 _DC = "http://www.omg.org/spec/DD/20100524/DC"
 _MARK, _LINE = "#c0392b", "#1c2430"
 _SIGNS = {"parallelGateway": "+", "inclusiveGateway": "O", "exclusiveGateway": "X", "eventBasedGateway": "*"}
@@ -36,10 +37,24 @@ class Shape:
         """Return its middle."""
         return self.x + self.width / 2, self.y + self.height / 2
 
+    def border_towards(self, point: tuple[float, float]) -> tuple[float, float]:
+        """Return where a line from its middle to a point leaves its box."""
+        x, y = self.centre
+        across, down = point[0] - x, point[1] - y
+        reach = max(abs(across) / (self.width / 2), abs(down) / (self.height / 2))
+        return (x, y) if reach == 0 else (x + across / reach, y + down / reach)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A flow's way."""
+
+    points: tuple[tuple[float, float], ...]
+
 
 @functools.lru_cache(maxsize=64)
-def lay_out(xml: str, key: str) -> tuple[tuple[Shape, ...], tuple[tuple[str, str], ...]]:
-    """Return the shapes of a process and its flows ``(from, to)``: as the model draws them, else in columns.
+def lay_out(xml: str, key: str) -> tuple[tuple[Shape, ...], tuple[Line, ...]]:
+    """Return the shapes of a process and its flows: as the model draws them, else in columns.
 
     :raises InvalidInput: the model is malformed.
     """
@@ -50,17 +65,32 @@ def lay_out(xml: str, key: str) -> tuple[tuple[Shape, ...], tuple[tuple[str, str
         for element in process.iter(f"{{{BPMN}}}*")
         if _kind(element).endswith(("Event", "Task", "Gateway", "task", "callActivity", "subProcess"))
     }
-    flows = tuple(
-        (flow.get("sourceRef"), flow.get("targetRef"))
+    flows = {
+        flow.get("id"): (flow.get("sourceRef"), flow.get("targetRef"))
         for flow in process.iter(f"{{{BPMN}}}sequenceFlow")
         if flow.get("sourceRef") in nodes and flow.get("targetRef") in nodes
-    )
+    }
     drawn = _drawn(root)
-    places = drawn if set(nodes) <= set(drawn) else _columns(nodes, flows)
-    shapes = tuple(
-        Shape(name, _kind(element), element.get("name") or name, *places[name]) for name, element in nodes.items()
+    as_drawn = set(nodes) <= set(drawn)
+    places = drawn if as_drawn else _columns(nodes, list(flows.values()))
+    shapes = {
+        name: Shape(name, _kind(element), element.get("name") or name, *places[name]) for name, element in nodes.items()
+    }
+    ways = _ways(root) if as_drawn else {}
+    lines = tuple(
+        Line(ways.get(name) or (shapes[a].border_towards(shapes[b].centre), shapes[b].border_towards(shapes[a].centre)))
+        for name, (a, b) in flows.items()
     )
-    return shapes, flows
+    return tuple(shapes.values()), lines
+
+
+def _ways(root: Any) -> dict[str, tuple[tuple[float, float], ...]]:
+    return {
+        edge.get("bpmnElement"): tuple(
+            (float(point.get("x", "0")), float(point.get("y", "0"))) for point in edge.findall(f"{{{_LINES}}}waypoint")
+        )
+        for edge in root.iter(f"{{{_DI}}}BPMNEdge")
+    }
 
 
 def _kind(element: Any) -> str:
@@ -77,8 +107,8 @@ def _drawn(root: Any) -> dict[str, tuple[float, float, float, float]]:
     return places
 
 
-def _columns(nodes: dict[str, Any], flows: tuple[tuple[str, str], ...]) -> dict[str, tuple[float, float, float, float]]:
-    """Put every element one column right of the first that leads to it."""
+def _columns(nodes: dict[str, Any], flows: list[tuple[str, str]]) -> dict[str, tuple[float, float, float, float]]:
+    """Put every element one column right of the first that leads to it, and border events on their task's border."""
     edges = [*flows, *((node.get("attachedToRef"), name) for name, node in nodes.items() if node.get("attachedToRef"))]
     for name, node in nodes.items():
         holder = node.getparent().get("id")
@@ -96,10 +126,19 @@ def _columns(nodes: dict[str, Any], flows: tuple[tuple[str, str], ...]) -> dict[
     used: dict[int, int] = {}
     places = {}
     for name, node in nodes.items():
+        if node.get("attachedToRef") in nodes:
+            continue
         at = column.get(name, depth)
         row = used[at] = used.get(at, -1) + 1
         width, height = _size(_kind(node))
         places[name] = (at * 150 + (110 - width) / 2, row * 100 + (60 - height) / 2, width, height)
+    on_border: dict[str, int] = {}
+    for name, node in nodes.items():
+        holder = node.get("attachedToRef")
+        if holder in nodes:
+            number = on_border[holder] = on_border.get(holder, -1) + 1
+            x, y, _, height = places[holder]
+            places[name] = (x + 6 + 36 * number, y + height - 14, 28.0, 28.0)
     return places
 
 
@@ -128,10 +167,11 @@ def draw(xml: str, key: str, marked: Set[str] = frozenset()) -> bytes:
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
     axes.set_axis_off()
-    by_id = {shape.id: shape for shape in shapes}
-    for source, target in flows:
-        arrow = {"arrowstyle": "-|>", "color": "#667085", "shrinkA": 18, "shrinkB": 18}
-        axes.annotate("", xy=by_id[target].centre, xytext=by_id[source].centre, arrowprops=arrow)
+    for line in flows:
+        for start, end in zip(line.points, line.points[1:], strict=False):
+            last = end == line.points[-1]
+            arrow = {"arrowstyle": "-|>" if last else "-", "color": "#667085", "shrinkA": 0, "shrinkB": 0}
+            axes.annotate("", xy=end, xytext=start, arrowprops=arrow, zorder=4)
     # The large first, so that what is inside a sub-process shows.
     for shape in sorted(shapes, key=lambda one: -one.width * one.height):
         _draw_shape(axes, shape, _MARK if shape.id in marked else _LINE)

@@ -49,7 +49,7 @@ class Progress(Service):
         """
         now = self.clock()
         moved = 0
-        while True:
+        while self.state.row("SELECT 1 FROM process WHERE due <= ? AND ended IS NULL AND suspended = 0", now):
             process_id = None
             try:
                 with self.state.transaction():
@@ -66,6 +66,7 @@ class Progress(Service):
                 with self.state.transaction():
                     self.state.update("process", str(process_id), due=None)
             moved += 1
+        return moved
 
     def _signed_in(self, handler: Callable[[Request, Subject], Reply]) -> Callable[[Request], Reply]:
         answer = super()._signed_in(handler)
