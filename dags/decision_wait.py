@@ -2,7 +2,8 @@
 
 **Purpose.** Started by `labeling_approval` and `dataset_release`, one run for each process, named by its effect. It holds no
 worker slot: one poll in the triggerer serves all waits. When the process ends it captures the decision and announces
-`labelops/approvals`. While it waits it reminds, escalates and, after the grace period, ends the process as expired.
+`labelops/approvals`. While it waits it reminds, escalates and, after the grace period, ends the process as expired; and whenever
+a task of an approval came, was completed or changed hands it looks, so that who had it is on the ledger.
 
 **Runs** only when another DAG starts it. Losing a run costs time and nothing else: the hourly `labeling_approval` looks at every
 open approval by itself. At most `decision_waits` of the schedule file (800) wait at the same time, which leaves room in one

@@ -16,7 +16,7 @@ from typing import Any
 
 from include.annotation.answers import Answer, read_answer
 from include.base.canonical import canonical_json, digest_of, effect_key, sha256_hex
-from include.base.errors import InvalidInput, Refused, Unavailable
+from include.base.errors import InvalidInput, Refused, Unavailable, Unsupported
 from include.bpmn.check import check_model
 from include.bpmn.mapping import ProcessMapping, start_variables
 from include.datasets import freeze as freezing
@@ -24,7 +24,7 @@ from include.datasets.batches import BatchTally, Progress
 from include.governance import approval
 from include.governance.records import Decision, Event, VersionRecord
 from include.projects.model import Policy, Project
-from include.systems.opentext import HistoricProcess, OpenTextGateway, ProcessModel
+from include.systems.opentext import HistoricProcess, OpenTextGateway, ProcessComment, ProcessModel
 from include.systems.prodigy import ProdigyGateway
 from include.usecases.batches import OpenBatch, malformed, open_batches, task_ids
 from include.usecases.completion_probe import service_token
@@ -464,8 +464,8 @@ def snapshot(
         tasks = list(opentext.historic_tasks(process_id))
         waiting = [] if history.ended_at else list(opentext.tasks(process_id=process_id))
         inner = {one.process_id for one in tasks if one.process_id not in ("", process_id)}
-        # A person comments on the process that the task is in, which may be one that was called.
-        comments = {one.id: one for place in (process_id, *sorted(inner)) for one in opentext.comments(place)}
+        comments = {one.id: one for one in opentext.comments(process_id)}
+        comments |= {one.id: one for place in sorted(inner) for one in _inner_comments(desk, opentext, place)}
         called_now = {one: opentext.history(one) for one in sorted(inner)}
         before, history = history, history if history.ended_at else opentext.history(process_id)
         before_called, called = called, called_now
@@ -485,6 +485,16 @@ def snapshot(
         keys=keys if all(keys) else (),
     )
     return replace(found, observed=_observe(desk, project, subject, found, mapping))
+
+
+def _inner_comments(desk: Desk, opentext: OpenTextGateway, process_id: str) -> list[ProcessComment]:
+    """Return the comments on a process that was called: a person comments on the process that their task is in."""
+    try:
+        return opentext.comments(process_id)
+    except Unsupported as error:
+        # It has ended and this tenant shows no comments then: what hangs on them stays asserted.
+        desk.log.warning("Comments on the called process %s cannot be read: %s", process_id, error)
+        return []
 
 
 def _observe(

@@ -153,3 +153,13 @@ def test_a_called_model_is_checked_again_when_it_changed(tenant: Tenant) -> None
     with pytest.raises(InvalidInput, match="does not hand 'otro' over"):
         check_deployed(desk, tenant.house.project, hook, tenant.mapping)
     desk.ledger.close()
+
+
+@pytest.mark.parametrize("tenant", ["called_es"], indirect=True)
+def test_comments_of_a_called_process_that_cannot_be_read_leave_its_decision_asserted(tenant: Tenant) -> None:
+    """The called process has ended and the tenant shows no comments of ended ones; the calling one runs on."""
+    assert tenant.state() == "waiting"
+    tenant.decide("quentin", "approve")
+    tenant.house.opentext.history_comments = False
+    assert tenant.state() == "void"
+    assert tenant.decisions() == [("quality_reviewer", "quentin", "approve", "asserted", False)]
