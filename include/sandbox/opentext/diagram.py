@@ -157,10 +157,11 @@ def draw(xml: str, key: str, marked: Set[str] = frozenset()) -> bytes:
     from matplotlib.figure import Figure
 
     shapes, flows = lay_out(xml, key)
-    right = max(shape.x + shape.width for shape in shapes) + 30
-    left = min(shape.x for shape in shapes) - 30
-    top = min(shape.y for shape in shapes) - 40
-    bottom = max(shape.y + shape.height for shape in shapes) + 50
+    corners = [(shape.x, shape.y) for shape in shapes]
+    corners += [(shape.x + shape.width, shape.y + shape.height) for shape in shapes]
+    corners += [point for line in flows for point in line.points]
+    left, right = min(x for x, _ in corners) - 30, max(x for x, _ in corners) + 30
+    top, bottom = min(y for _, y in corners) - 30, max(y for _, y in corners) + 50
     figure = Figure(figsize=((right - left) / 80, (bottom - top) / 80), dpi=80)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))

@@ -141,7 +141,9 @@ class Executions(OpenTextClient):
     def _none_or_many(self, process_id: str, what: str, waiting: list[Execution]) -> None:
         if waiting:
             places = ", ".join(sorted(str(one.activity_id) for one in waiting))
-            raise Conflict(f"{SYSTEM}: {len(waiting)} places of process {process_id} wait for {what}: {places}")
+            raise Conflict(
+                f"{SYSTEM}: {len(waiting)} places of process {process_id} wait for {what}: {places}", system=SYSTEM
+            )
         if next(self.executions(process_id), None) is None:
             raise NotFound(f"{SYSTEM}: process {process_id} is not running", system=SYSTEM, status=404)
         raise Conflict(f"{SYSTEM}: process {process_id} does not wait for {what} now", system=SYSTEM)
@@ -149,7 +151,10 @@ class Executions(OpenTextClient):
     def _reach(self, found: Execution, body: Mapping[str, Any], what: str, still_waits: Any) -> None:
         """Send one action to an execution, once; a lost reply is cleared up by looking."""
         if found.suspended:
-            raise Conflict(f"{SYSTEM}: process {found.process_id} is suspended; it takes {what} when it is activated")
+            raise Conflict(
+                f"{SYSTEM}: process {found.process_id} is suspended; it takes {what} when it is activated",
+                system=SYSTEM,
+            )
         try:
             self._request("PUT", f"{self.settings.at('executions')}/{segment(found.id)}", json=body, idempotent=False)
         except NotFound as error:
