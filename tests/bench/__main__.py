@@ -22,6 +22,8 @@ WAITS = 3_000
 DECIDED = 300
 POLL = 2
 RECORDS = (50_000, 200_000)
+INBOX = 1_000_000
+NEW = 200_000
 
 Line = tuple[str, str, str, str]
 
@@ -162,8 +164,42 @@ def ingestion(folder: Path) -> list[Line]:
     ]
 
 
+def inbox(folder: Path, url: str, engine: str) -> list[Line]:
+    """The whole of ingestion into an inbox that is full already, against the same rows written without a check."""
+    job(folder, "fill_inbox", url, INBOX)
+    job(folder, "raw_records", folder / "raw", NEW)
+    ours = job(folder, "ingest_whole", folder / "home", url, folder / "raw", INBOX)
+    plain = job(folder, "plain_inserts", url, ours["staged"])
+    parts = ", ".join(f"{part} {ours[f'cpu_{part}_seconds']:.0f} s" for part in ("read", "gate", "load"))
+    what, speed, memory, ratio = line(f"{NEW:,} records ingested into the {INBOX:,}", ours, plain)
+    less = plain["cpu_seconds"] / ours["cpu_seconds"]
+    return [
+        line(f"{NEW:,} rows beside {INBOX:,}, {engine}, plain `executemany`", plain, None),
+        (what, speed, memory, f"{ratio}, {less:.2f} × for each CPU second (of {ours['cpu_seconds']:.0f}: {parts})"),
+    ]
+
+
+def inbox_sqlite(folder: Path) -> list[Line]:
+    """On SQLite."""
+    return inbox(folder, f"sqlite:///{folder / 'prodigy.db'}", "SQLite")
+
+
+def inbox_postgresql(folder: Path) -> list[Line]:
+    """On a PostgreSQL server of its own."""
+    import pytest
+
+    from tests.servers import fresh_database, postgres
+
+    try:
+        with postgres() as server, fresh_database(server) as url:
+            return inbox(folder, url, "PostgreSQL")
+    except pytest.skip.Exception as missing:
+        return [("ingestion into PostgreSQL", "not measured", "", str(missing))]
+
+
 BENCHMARKS: dict[str, Callable[[Path], list[Line]]] = {
-    one.__name__: one for one in (stream, export, ledger, guideline, changed, waits, ingestion)
+    one.__name__: one
+    for one in (stream, export, ledger, guideline, changed, waits, ingestion, inbox_sqlite, inbox_postgresql)
 }
 
 

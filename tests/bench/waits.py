@@ -17,6 +17,7 @@ from typing import Any
 
 from tests.bench.measure import job
 
+KEY = "labeling_approval"
 CLIENT = {"id": "labelops-service", "secret": "an-invented-secret"}
 
 
@@ -32,7 +33,7 @@ def fill(state: Path, count: int) -> list[str]:
     with Server(standin.app) as server:
         connect(server.url)
         hook = OpenTextWorkflowHook()
-        hook.deploy("labeling_approval", (MAPPINGS.parent / "labeling_approval.bpmn").read_text("utf-8"))
+        hook.deploy(KEY, (MAPPINGS.parent / "labeling_approval.bpmn").read_text("utf-8"))
         variables = {**start_variables(mapping, ["data_owner"]), mapping.digest_variable: "ab" * 32}
         first = hook.start_process(mapping.process_key, name="Version", business_key="b", variables=variables)[0]
     standin.close()
@@ -100,7 +101,7 @@ async def _wait(
     stalls: list[float] = []
 
     async def watch(process_id: str) -> None:
-        async for event in ProcessEndTrigger("opentext_default", process_id, poll_seconds, None).run():
+        async for event in ProcessEndTrigger("opentext_default", process_id, poll_seconds, None, [KEY]).run():
             assert event.payload["error"] is None
             resumed[process_id] = time.time()
 
