@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import wraps
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,7 +26,29 @@ from tests.contracts.contract import Exchange
 
 OWN = ("/_media/", "/_sandbox/", "/_view/", "/_view", "/_edge/")
 """The stand-in's own addresses, which no contract has."""
+OVERLOOKED = {("/wiki/rest/api/search", "start")}
+"""Parameters that the service overlooks too (L: markfluence, on search)."""
 API_ROOTS = ("/wiki/api/", "/rest/api/", "/wiki/rest/")
+
+
+class _Watched(dict[str, list[str]]):
+    """Parameters that remember which of them were looked at: one that a stand-in overlooks proves nothing."""
+
+    def __init__(self, query: Mapping[str, list[str]]) -> None:
+        super().__init__(query)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> list[str]:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def __contains__(self, name: object) -> bool:
+        self.read.add(str(name))
+        return super().__contains__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.read.add(name)
+        return super().get(name, default)
 
 
 class Recorder:
@@ -70,23 +93,39 @@ class Recorder:
         def note_app(server: Server, app: App, *arguments: Any, **options: Any) -> None:
             flavour = flavour_of(app)
             if flavour:
-                app.handle = self._noting(flavour, app.handle)  # type: ignore[method-assign]
+                app.handle = self._noting(flavour, app)  # type: ignore[method-assign]
             start(server, app, *arguments, **options)
 
         patch.setattr(Server, "__init__", note_app)
 
-    def _noting(self, flavour: str, handle: Any) -> Any:
+    def _noting(self, flavour: str, app: App) -> Any:
+        handle = app.handle
+
         @wraps(handle)
         def answer(request: Request) -> Reply:
+            query = _Watched(request.query)
+            request = replace(request, query=query)
             try:
                 reply = handle(request)
             except HttpError as error:
                 self._answered(flavour, request, error.reply)
                 raise
             self._answered(flavour, request, reply)
+            # A gate of the test may have answered instead.
+            if reply.status < 300 and not app.before and any(root in request.path for root in API_ROOTS):
+                self.faults += self._overlooked(flavour, request, set(query) - query.read)
             return reply
 
         return answer
+
+    def _overlooked(self, flavour: str, request: Request, names: set[str]) -> list[str]:
+        """Return the parameters of the contract that a stand-in did not look at."""
+        path = confluence.canonical_path(flavour, request.path).rstrip("/")
+        found = confluence.contract_of(flavour, path)
+        operation = found.find(request.method, path) if found else None
+        known = {one["name"] for one in operation.parameters if one["in"] == "query"} if operation else set()
+        names = {name for name in names & known if (path, name) not in OVERLOOKED}
+        return [f"{request.method} {path}: {name} is not looked at" for name in sorted(names)]
 
     def _asked(self, request: requests.PreparedRequest) -> None:
         address = urlsplit(str(request.url))

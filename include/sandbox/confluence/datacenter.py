@@ -245,6 +245,8 @@ class DataCenterStandIn(DataCenterParts):
         row, sent = self._row(request, request.values["id"], operation="update"), object_in(request)
         if str(sent.get("id", row["id"])) != str(row["id"]):
             raise bad("The id in the body is not the id in the path")
+        if "status" in request.query and request.one("status") != row["status"]:
+            raise self._absent(request, row["id"])
         restored = row["status"] == "trashed"
         if not restored and sent.get("type") != "page":
             raise bad("type is required, and the type of content cannot be changed")
@@ -321,6 +323,8 @@ class DataCenterStandIn(DataCenterParts):
         return self._collection(request, rows, self._page_shaper(request, expand), most=self._cap(expand), **more)
 
     def _search_anything(self, request: Request) -> Reply:
+        if request.one("excerpt", "highlight") not in ("highlight", "indexed", "none"):
+            raise bad("excerpt must be one of highlight, indexed, none")
         rows, text = self._found(request, 400)
         content = self._page_shaper(request, Expand(request.one("expand")).below("content"))
 

@@ -299,13 +299,18 @@ class DataCenterBase(ConfluenceStandIn):
         when, number = self._when(found["created"]), found["version"]
         version = {"by": self._person(request, found["author_id"]), "when": when, "message": "", "number": number}
         own = f"{self._base(request)}/rest/api/content/{found['page_id']}/property/{quote(found['key'], safe='')}"
-        return {
+        shaped = {
             "id": str(found["id"]),
             "key": found["key"],
             "value": json.loads(found["value"]),
             "version": version | {"minorEdit": False, "hidden": False},
             "_links": {"self": own},
             "_expandable": {"content": f"/rest/api/content/{found['page_id']}"},
+        }
+        if Expand(request.one("expand", "version")).has("version"):
+            return shaped
+        return {name: value for name, value in shaped.items() if name != "version"} | {
+            "_expandable": {**shaped["_expandable"], "version": ""}
         }
 
     def _when(self, milliseconds: int) -> str:

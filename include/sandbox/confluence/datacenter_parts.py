@@ -311,7 +311,10 @@ class DataCenterParts(DataCenterBase):
         if operation not in ("read", "update"):
             raise bad(f"Unknown operation: {operation}")
         start, limit = count_in(request, "start", 0), count_in(request, "limit", 100)
-        return json_reply(self._restriction_shape(request, row["id"], operation, start, limit))
+        shaped = self._restriction_shape(request, row["id"], operation, start, limit)
+        expand = Expand(request.one("expand", "restrictions.user,restrictions.group"))
+        kept = {kind: found for kind, found in shaped["restrictions"].items() if expand.has(f"restrictions.{kind}")}
+        return json_reply(shaped | {"restrictions": kept})
 
     def _set_restrictions(self, request: Request) -> Reply:
         row, sent = self._row(request, request.values["id"], operation="update"), request.json()

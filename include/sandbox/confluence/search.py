@@ -14,7 +14,17 @@ from urllib.parse import urlencode
 
 from include.sandbox.confluence import access, cql
 from include.sandbox.confluence.database import iso
-from include.sandbox.confluence.wire import SELECT_PAGE, V1, base_of, count_of, cursor_of, offset_of, v1_error, webui_of
+from include.sandbox.confluence.wire import (
+    SELECT_PAGE,
+    V1,
+    base_of,
+    check_among,
+    count_of,
+    cursor_of,
+    offset_of,
+    v1_error,
+    webui_of,
+)
 from include.sandbox.http import HttpError, Reply, Request, json_reply
 
 if TYPE_CHECKING:
@@ -23,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Search"]
 
 AT_MOST = 250
+EXCERPTS = ("highlight", "indexed", "none", "highlight_unescaped", "indexed_unescaped")
 
 
 class Search:
@@ -38,6 +49,7 @@ class Search:
     def _find(self, request: Request) -> tuple[list[sqlite3.Row], int, int, dict[str, Any]]:
         """Return the rows of a page, its start and limit, and its links."""
         text = request.one("cql")
+        check_among("excerpt", request.query.get("excerpt", ()), EXCERPTS)
         if not text.strip():
             raise v1_error(400, "Could not parse cql : (its end)")
         limit, database = min(count_of(request, "limit", 25), AT_MOST), self._site.database

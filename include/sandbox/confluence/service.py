@@ -334,6 +334,9 @@ class ConfluenceStandIn:
 
     def _list_spaces(self, request: Request) -> Reply:
         where, values = ["1"], []
+        check_among("status", request.query.get("status", ()), ("current", "archived"))
+        if request.one("status") == "archived":
+            where.append("0")  # no space here is ever archived
         for name, column in (("keys", "key"), ("ids", "id")):
             wanted = request.many(name)
             if name in request.query:
@@ -644,6 +647,9 @@ class ConfluenceStandIn:
         return json_reply({"contentState": None if row["id"] is None else shape_state(row), **changed})
 
     def _get_state(self, request: Request) -> Reply:
+        check_among("status", request.query.get("status", ()), ("current", "draft", "archived"))
+        if request.one("status", "current") != "current":
+            return json_reply({"contentState": None})  # there are no drafts here, and no states of archived pages
         return self._state_reply(self.content_row(request)["id"])
 
     def _set_state(self, request: Request) -> Reply:
@@ -671,6 +677,8 @@ class ConfluenceStandIn:
         return number
 
     def _clear_state(self, request: Request) -> Reply:
+        if request.one("status", "current") != "current":
+            raise v1_error(400, "status must be current: there are no drafts here")
         return self._change_state(self.content_row(request, to="update"), None, self._who(request))
 
     def _change_state(self, row: sqlite3.Row, state: int | None, account: str) -> Reply:
@@ -689,6 +697,10 @@ class ConfluenceStandIn:
     def _list_attachments(self, request: Request) -> Reply:
         row = self.page_row(request.values["id"])
         where, values = "page_id = ?", [row["id"]]
+        statuses = request.many("status") or ["current"]
+        check_among("status", statuses, ("current", "archived", "trashed"))
+        if "current" not in statuses:
+            where += " and 0"  # a file here is current, or gone
         if "filename" in request.query:
             where += " and title = ?"
             values.append(request.one("filename"))
