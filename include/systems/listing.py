@@ -154,9 +154,15 @@ class _Marks:
     low: datetime | None = None
     at_low: list[str] = field(default_factory=list)
 
-    def text(self) -> str:
+    def text(self, overlap: timedelta) -> str:
+        """Return the marks as text; ``known`` names from before the overlap are left out, for they are never met."""
+
         def of(value: datetime | None) -> str | None:
             return None if value is None else value.isoformat()
+
+        if self.since is not None:
+            begin = self.since - overlap
+            self.known = {name: at for name, at in self.known.items() if at >= begin}
 
         return json.dumps(
             {
@@ -235,8 +241,17 @@ class Changes(Listing[Item]):
         self._moment, self._newest_first, self._overlap = moment, newest_first, overlap
         self._marks = _Marks() if self._at.place is None else _Marks.read(self._at.place, of, now())
         self._at = ReadState(of, self._at.place)
+        self._moved = False
         self._list_since = list_since
         self._items: Iterator[Item] | None = None
+
+    @property
+    def state(self) -> str:
+        """How far was read. Written when it is asked for: it may name as many items as lie within the overlap."""
+        if self._moved:
+            self._at = ReadState(self._at.of, self._marks.text(self._overlap), done=self._at.done)
+            self._moved = False
+        return self._at.text()
 
     def __next__(self) -> Item:
         """Return the next change; the state then includes it."""
@@ -249,10 +264,10 @@ class Changes(Listing[Item]):
             name, moment = self._name(item), self._moment(item)
             if not self._was_given(name, moment):
                 self._note(name, moment)
-                self._at = ReadState(self._at.of, self._marks.text())
+                self._moved = True
                 return item
         self._end()
-        self._at = ReadState(self._at.of, self._marks.text(), done=True)
+        self._at, self._moved = ReadState(self._at.of, self._at.place, done=True), True
         raise StopIteration
 
     def _was_given(self, name: str, moment: datetime) -> bool:
@@ -267,13 +282,15 @@ class Changes(Listing[Item]):
 
     def _note(self, name: str, moment: datetime) -> None:
         marks = self._marks
+        if not self._newest_first:
+            marks.since = moment if marks.since is None else max(marks.since, moment)
+            marks.known[name] = moment
+            return
         marks.top = moment if marks.top is None else marks.top
         if moment >= marks.top - self._overlap:
             # A pass that was taken up meets changes newer than its top: all of them are named until it ends.
             marks.near[name] = moment
-        if not self._newest_first:
-            self._end()
-        elif marks.low is None or moment < marks.low:
+        if marks.low is None or moment < marks.low:
             marks.low, marks.at_low = moment, [name]
         elif moment == marks.low:
             marks.at_low.append(name)
