@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -92,6 +93,23 @@ def test_every_task_hash_of_a_classification_export_is_reproduced() -> None:
     assert [task_hash(row) for row in rows] == [row["_task_hash"] for row in rows]
 
 
-def test_exports_of_before_2019_used_another_rule() -> None:
-    rows = rows_of("annotated_github-issues-DOCUMENTATION-textcat.jsonl")
-    assert not any(input_hash(row) == row["_input_hash"] for row in rows), "so stored hashes are never computed anew"
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("annotated_github-issues-DOCUMENTATION-textcat.jsonl", 830),
+        ("docs_issues_eval.jsonl", 500),
+        ("docs_issues_training.jsonl", 661),
+    ],
+)
+def test_exports_of_before_2019_used_another_rule(name: str, number: int) -> None:
+    rows = rows_of(name)
+    assert sum(input_hash(row) != row["_input_hash"] for row in rows) == number, "so stored hashes are never made anew"
+
+
+def test_the_vectors_are_those_of_the_reference() -> None:
+    reference = ROOT.parent / "shared" / "reference" / "prodigy.md"
+    if not reference.exists():
+        pytest.skip(f"{reference} is not here")
+    section = reference.read_text("utf-8").split("Test vectors (all pass):")[1].split("Match rates")[0]
+    found = [tuple(map(int, pair)) for pair in re.findall(r"\| (-?\d+) \| (-?\d+) \|", section)]
+    assert found == [vector[1:] for vector in VECTORS]
