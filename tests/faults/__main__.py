@@ -115,11 +115,13 @@ def main() -> int:
 
 def _for_another(seeds: range) -> int:
     """Live through seeds and write each outcome as a line of JSON."""
-    theatre = Theatre()
+    theatre, started = Theatre(), time.perf_counter()
     bad = 0
     for seed in seeds:
         outcome = theatre.play(seed)
         bad += bool(outcome.violations)
+        if outcome.seed % 100 == 0:
+            print(f"seed {outcome.seed} after {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
         outcome.log = []
         print(json.dumps(asdict(outcome)), flush=True)
     theatre.close()

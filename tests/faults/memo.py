@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import pickle
 import sys
 from collections.abc import Callable, Iterable
@@ -15,7 +16,7 @@ from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
 
-__all__ = ["fresh", "install", "learn"]
+__all__ = ["fresh", "install", "learn", "warm"]
 
 QUICK_LOCK = 0.15
 """Seconds that one attempt waits for a lock here; 30 in production."""
@@ -25,6 +26,24 @@ _nodes: dict[str, Any] = {}
 fresh: dict[str, bytes] = {}
 _unwanted: set[str] = set()
 _engines: dict[str, Any] = {}
+_connections: dict[str, Any] = {}
+
+
+def warm() -> None:
+    """Read in this process what every task reads, so that no fork has to parse it."""
+    from airflow.sdk import BaseHook
+
+    from include.bpmn.mapping import load_mapping
+    from include.governance.register import Register
+    from include.projects.load import load_projects
+    from include.settings import schedules, settings
+
+    Register.load(settings().register)
+    load_projects(settings().projects, None)
+    load_mapping("default")
+    schedules()
+    for name in ("confluence_default", "opentext_default", "prodigy_default"):
+        BaseHook.get_connection(name)
 
 
 def learn(found: dict[str, bytes], modules: Iterable[str]) -> None:
@@ -50,10 +69,12 @@ def install() -> ExitStack:
     Waiting for a lock is cut short too: as often as in production, each time for a moment.
     """
     import yaml
+    from airflow.sdk import BaseHook
 
     from include.governance import ledger
     from include.quality import gate
     from include.reporting import charts
+    from labelops.hooks.prodigy import database
     from labelops.hooks.prodigy import engine as prodigy
 
     safe_load, compose, run_suite = yaml.safe_load, yaml.compose, gate.run_suite
@@ -84,6 +105,21 @@ def install() -> ExitStack:
             _engines[str(url)] = make(url)
         return _engines[str(url)]
 
+    make_prodigy, get_connection = database.make_engine, BaseHook.get_connection
+
+    def prodigy_engine(connection: Any, conn_id: str) -> Any:
+        key = f"{connection.conn_type} {connection.extra}"
+        if key not in _engines:
+            _engines[key] = make_prodigy(connection, conn_id)
+        return _engines[key]
+
+    def connection_of(cls: Any, conn_id: str) -> Any:
+        # Airflow's own look-up asks all backends each time; here there is only the environment.
+        key = os.environ[f"AIRFLOW_CONN_{conn_id.upper()}"]
+        if key not in _connections:
+            _connections[key] = get_connection(conn_id)
+        return _connections[key]
+
     stack = ExitStack()
     for owner, name, value in (
         (yaml, "safe_load", load),
@@ -92,6 +128,8 @@ def install() -> ExitStack:
         (ledger, "_make_engine", engine),
         (charts, "labels", _drawing("labels", charts.labels)),
         (charts, "answers_by_day", _drawing("answers_by_day", charts.answers_by_day)),
+        (database, "make_engine", prodigy_engine),
+        (BaseHook, "get_connection", classmethod(connection_of)),
         (ledger, "LOCK_SECONDS", QUICK_LOCK),
         (prodigy, "LOCK_SECONDS", QUICK_LOCK),
     ):

@@ -116,6 +116,7 @@ class Theatre:
         with self.house(home, rows) as made:
             with (home / "schedules.yaml").open("a", encoding="utf-8") as more:
                 more.write(f"confluence_readers: {readers}\n")
+            memo.warm()
             yield made
         shutil.rmtree(home, ignore_errors=True)
 
