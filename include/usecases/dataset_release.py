@@ -28,6 +28,7 @@ from include.usecases.labeling_approval import (
     kept_decisions,
     snapshot,
 )
+from include.usecases.twins import end_twins, taken_back
 
 __all__ = [
     "Checked",
@@ -165,6 +166,7 @@ def ask_release(
     stands = known is not None and known.body["approval_attempt"] == checked.where.attempt
     if known is not None and stands and (known.body["passed"] or checked.problems):
         desk.log.info("The release process %s was started before.", known.body["process_id"])
+        end_twins(desk, project, subject, opentext, known.body["business_key"], known.body["process_id"])
         return {"process_id": known.body["process_id"], "created": 0}
     check_deployed(desk, project, opentext, mapping)
     attempt = 1 if known is None else known.body["attempt"] + 1
@@ -197,26 +199,32 @@ def ask_release(
             "evidence_hint": f"Comment with {short(version.digest)} before you complete: that attests your decision.",
         },
     )
-    desk.finish(
-        effect,
-        desk.event(
-            "release.requested",
-            project.name,
-            subject,
-            after=version.digest,
-            body={
-                "process_id": process_id,
-                "business_key": key,
-                "attempt": attempt,
-                "approval_attempt": checked.where.attempt,
-                "passed": not checked.problems,
-            },
-        ),
-        ["requested", attempt],
-        process_id,
-        created=int(created),
-        detail=f"attempt {attempt}",
-    )
+
+    def recorded() -> str | None:
+        asked = _requested(desk, version.digest)
+        return None if asked is None else str(asked.body["process_id"])
+
+    with taken_back(desk, opentext, process_id, created, recorded):
+        desk.finish(
+            effect,
+            desk.event(
+                "release.requested",
+                project.name,
+                subject,
+                after=version.digest,
+                body={
+                    "process_id": process_id,
+                    "business_key": key,
+                    "attempt": attempt,
+                    "approval_attempt": checked.where.attempt,
+                    "passed": not checked.problems,
+                },
+            ),
+            ["requested", attempt],
+            process_id,
+            created=int(created),
+            detail=f"attempt {attempt}",
+        )
     desk.log.info(
         "%s the release process %s (attempt %d), reporting %d problem(s).",
         "Started" if created else "Found", process_id, attempt, len(checked.problems),

@@ -30,6 +30,7 @@ from include.usecases.batches import OpenBatch, malformed, open_batches, task_id
 from include.usecases.completion_probe import service_token
 from include.usecases.desk import Desk, ItemResult, WorkItem, event_key, short
 from include.usecases.gates import require_gate, stage_version
+from include.usecases.twins import end_twins, taken_back
 
 __all__ = [
     "ApprovalState",
@@ -263,6 +264,9 @@ def request(
             "Version %d of %s was put before its approvers already (attempt %d).",
             version.number, project.name, where.attempt,
         )  # fmt: skip
+        if where.state == "requested" and where.requested is not None:
+            known = where.requested.body
+            end_twins(desk, project, subject, opentext, known["business_key"], known["process_id"])
         return {"digest": digest, "number": version.number, "created": frozen["created"]}
     check_deployed(desk, project, opentext, mapping)
     key = effect_key(USE_CASE, project.name, subject, digest, where.attempt)
@@ -294,26 +298,31 @@ def request(
             "evidence_hint": f"Comment with {short(digest)} before you complete: that attests your decision.",
         },
     )
-    desk.finish(
-        effect,
-        desk.event(
-            "approval.requested",
-            project.name,
-            subject,
-            after=digest,
-            body={"process_id": process_id, "business_key": key, "attempt": where.attempt, "policy": policy},
-        ),
-        ["requested", where.attempt],
-        process_id,
-        created=int(created),
-        detail=f"attempt {where.attempt}",
-    )
+    with taken_back(desk, opentext, process_id, created, lambda: _process_of(approval_state(desk, digest).requested)):
+        desk.finish(
+            effect,
+            desk.event(
+                "approval.requested",
+                project.name,
+                subject,
+                after=digest,
+                body={"process_id": process_id, "business_key": key, "attempt": where.attempt, "policy": policy},
+            ),
+            ["requested", where.attempt],
+            process_id,
+            created=int(created),
+            detail=f"attempt {where.attempt}",
+        )
     desk.log.info(
         "%s the approval process %s for version %d of %s (attempt %d); approvers have until %s.",
         "Started" if created else "Found", process_id, version.number, project.name, where.attempt,
         (now + project.policy.due).isoformat(timespec="minutes"),
     )  # fmt: skip
     return {"digest": digest, "number": version.number, "created": frozen["created"] + int(created)}
+
+
+def _process_of(requested: Event | None) -> str | None:
+    return None if requested is None else str(requested.body["process_id"])
 
 
 def capture(

@@ -90,8 +90,12 @@ class _State:
         finally:
             ledger.close()
         self.inbox = world.examples(self.project.inbox)
-        self.processes = [dict(row) for row in world.opentext.state.rows("SELECT * FROM process")]
-        self.tasks = [dict(row) for row in world.opentext.state.rows("SELECT * FROM task")]
+        started = [dict(row) for row in world.opentext.state.rows("SELECT * FROM process")]
+        # An orphan between its look-up and its request starts a second process: it has to be ended, and never counts.
+        twins = {one["id"] for one in started if str(one["delete_reason"]).startswith("started twice")}
+        self.processes = [one for one in started if one["id"] not in twins]
+        tasks = [dict(row) for row in world.opentext.state.rows("SELECT * FROM task")]
+        self.tasks = [one for one in tasks if one["process_id"] not in twins]
         self.comments = [dict(row) for row in world.opentext.state.rows("SELECT * FROM comment")]
         self.pages = [
             dict(row) for row in world.confluence.database.rows("select * from pages where status = 'current'")

@@ -54,7 +54,7 @@ class Points:
         self.writing = 0
         self.quiet = False
 
-    def pass_one(self, kind: str) -> None:
+    def pass_one(self, kind: str, what_for: str = "") -> None:
         armed = self.armed
         if self.quiet or armed is None:
             return
@@ -62,6 +62,8 @@ class Points:
         if what.startswith("disk full") and kind != "file":
             return
         kind = "file" if kind == "removal" else kind
+        if armed["only"] and armed["only"] not in what_for:
+            return
         self.count += 1
         if self.count < armed["nth"]:
             return
@@ -90,10 +92,10 @@ class Points:
             path, _, flags = args
             writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
             if writes and isinstance(path, (str, bytes, os.PathLike)) and os.fsdecode(path).startswith(self.home):
-                self.pass_one("file")
+                self.pass_one("file", os.fsdecode(path))
         elif event in ("os.rename", "os.remove"):
             if isinstance(args[0], (str, os.PathLike)) and os.fsdecode(args[0]).startswith(self.home):
-                self.pass_one("file" if event == "os.rename" else "removal")
+                self.pass_one("file" if event == "os.rename" else "removal", os.fsdecode(args[0]))
         elif event == "socket.connect" and not self.quiet:
             address = args[1]
             if isinstance(address, tuple) and address[1] in self.ports:
@@ -116,7 +118,7 @@ def _instrument(points: Points, rows: int) -> None:
     send, commit = HTTPAdapter.send, DefaultDialect.do_commit
 
     def sent(self: Any, request: Any, *rest: Any, **more: Any) -> Any:
-        points.pass_one("request")
+        points.pass_one("request", f"{request.method} {request.path_url}")
         return send(self, request, *rest, **more)
 
     def committed(self: Any, connection: Any) -> None:
@@ -258,7 +260,12 @@ def _live(run: Any, world: Any, ask: Callable[..., Any], points: Points) -> None
         try:
             operator, context = run.operator(world, key)
             result = operator.execute(context)
-            if points.armed and points.armed["kind"] == "killed" and points.count + 3 >= points.armed["nth"]:
+            if (
+                points.armed
+                and points.armed["kind"] == "killed"
+                and not points.armed["only"]
+                and points.count + 3 >= points.armed["nth"]
+            ):
                 points._act("killed", points.armed, "before it could say so")
         except AirflowSkipException:
             state = "skipped"

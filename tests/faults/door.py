@@ -49,6 +49,7 @@ class WireFault:
     :param nth: which matching request is the first to be hit, from 1.
     :param times: how many matching requests in a row are hit; of a refused connection, how many attempts are.
     :param writes: whether only requests that write match.
+    :param only: count only requests whose ``METHOD path`` holds this text.
     :param hits: what was hit, as ``METHOD path``.
     """
 
@@ -56,12 +57,15 @@ class WireFault:
     nth: int = 1
     times: int = 1
     writes: bool = False
+    only: str = ""
     seen: int = 0
     hits: list[str] = field(default_factory=list)
 
     def takes(self, method: str, path: str) -> bool:
         """Tell whether this request is hit, counting it."""
         if path.endswith("/oauth2/token") and self.kind == "bad credential":
+            return False
+        if self.only not in f"{method} {path}":
             return False
         if (self.writes and method not in WRITES) or (self.kind == "stale read" and method != "GET"):
             return False

@@ -74,7 +74,6 @@ def install() -> ExitStack:
     from include.governance import ledger
     from include.quality import gate
     from include.reporting import charts
-    from labelops.hooks.prodigy import database
     from labelops.hooks.prodigy import engine as prodigy
 
     safe_load, compose, run_suite = yaml.safe_load, yaml.compose, gate.run_suite
@@ -105,7 +104,7 @@ def install() -> ExitStack:
             _engines[str(url)] = make(url)
         return _engines[str(url)]
 
-    make_prodigy, get_connection = database.make_engine, BaseHook.get_connection
+    make_prodigy, get_connection = prodigy.make_engine, BaseHook.get_connection
 
     def prodigy_engine(connection: Any, conn_id: str) -> Any:
         key = f"{connection.conn_type} {connection.extra}"
@@ -128,13 +127,19 @@ def install() -> ExitStack:
         (ledger, "_make_engine", engine),
         (charts, "labels", _drawing("labels", charts.labels)),
         (charts, "answers_by_day", _drawing("answers_by_day", charts.answers_by_day)),
-        (database, "make_engine", prodigy_engine),
+        *((module, "make_engine", prodigy_engine) for module in _importers(prodigy.make_engine)),
         (BaseHook, "get_connection", classmethod(connection_of)),
         (ledger, "LOCK_SECONDS", QUICK_LOCK),
         (prodigy, "LOCK_SECONDS", QUICK_LOCK),
     ):
         stack.enter_context(patch.object(owner, name, value))
     return stack
+
+
+def _importers(thing: Any) -> list[Any]:
+    """Return the modules of the hook that have imported a function by its name."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("labelops.hooks.")]
+    return [one for one in modules if one is not None and vars(one).get(thing.__name__) is thing]
 
 
 def _drawing(name: str, drawn: Callable[..., bytes]) -> Callable[..., bytes]:

@@ -193,10 +193,10 @@ class Theatre:
         point = next((one for one in planned if one.kind in POINT_FAULTS), None)
         for one in planned:
             if one.kind in WIRE_FAULTS:
-                engine.arm_wire(one.number, one.door, WireFault(one.kind, one.nth, one.times, one.writes))
+                engine.arm_wire(one.number, one.door, WireFault(one.kind, one.nth, one.times, one.writes, one.only))
         armed = None
         if point is not None:
-            armed = {"kind": point.kind, "nth": point.nth, "number": point.number, "bytes": point.bytes}
+            armed = {name: getattr(point, name) for name in ("kind", "nth", "number", "bytes", "only")}
 
         def partner() -> None:
             other = self._run(engine, point.partner) if point else None

@@ -51,6 +51,7 @@ class PlannedFault:
 
     :param door: for a fault on the wire: whose connection.
     :param nth: which request, or which point of the child.
+    :param only: count only the points whose description holds this text.
     """
 
     number: int
@@ -60,6 +61,7 @@ class PlannedFault:
     times: int = 1
     writes: bool = False
     bytes: int = 0
+    only: str = ""
     partner: str = ""
 
 

@@ -9,7 +9,9 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,11 +19,19 @@ from include.settings import ROOT
 from tests.faults import check
 from tests.faults.life import Engine, World
 from tests.faults.play import Theatre
+from tests.faults.schedule import Action, PlannedFault, Schedule
 from tests.integration.airflow_house import PROJECT
 
 pytestmark = pytest.mark.airflow
 
 SEEDS = int(os.environ.get("FAULT_SEEDS", "200"))
+
+
+@pytest.fixture(scope="module")
+def theatre() -> Iterator[Theatre]:
+    made = Theatre()
+    yield made
+    made.close()
 
 
 def test_many_schedules_end_whole() -> None:
@@ -32,14 +42,71 @@ def test_many_schedules_end_whole() -> None:
     assert re.search(rf"^{SEEDS} seeds in .*; 0 failed\.$", done.stdout, re.M), done.stdout[-2000:]
 
 
+# --- one schedule each, with and without what protects ----------------------------------------------------------------
+
+START = "POST /workflow/v1/process-instances"
+
+
+def _schedule(stage: str, dag: str, kind: str, **where: Any) -> Schedule:
+    return Schedule(0, stage, [Action(run=dag, faults=[PlannedFault(0, kind, **where)])])
+
+
+def _no_fence(patched: pytest.MonkeyPatch) -> None:
+    from include.usecases import labeling_approval
+
+    patched.setattr(labeling_approval, "end_twins", lambda *_: 0)
+    patched.setattr(labeling_approval, "taken_back", lambda *_: nullcontext())
+
+
+def _no_look(patched: pytest.MonkeyPatch) -> None:
+    from labelops.hooks.opentext import OpenTextWorkflowHook
+
+    _no_fence(patched)
+    patched.setattr(OpenTextWorkflowHook, "_find_within", lambda *_: None)
+
+
+def _half_files(patched: pytest.MonkeyPatch) -> None:
+    from include.base import store
+
+    @contextmanager
+    def straight(path: Any) -> Iterator[Any]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as out:
+            yield out
+
+    patched.setattr(store, "atomic_file", straight)
+
+
+PROTECTED = {
+    "an orphan that starts a process": (
+        _schedule("labelled", "labeling_approval", "orphan goes on after its retry", only=START), _no_fence,
+        "processes once",
+    ),
+    "a start whose reply is lost": (
+        _schedule("labelled", "labeling_approval", "reset after effect", door="opentext", only=START), _no_look,
+        "processes once",
+    ),
+    "a disk that is full in the middle of an object": (
+        _schedule("labelled", "labeling_approval", "disk full in the middle of a write", only="objects", bytes=100),
+        _half_files, "store whole|versions whole|the harness failed|errors|not quiet",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROTECTED)
+def test_a_fault_is_survived_and_shows_where_the_protection_is_off(
+    theatre: Theatre, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    schedule, switch_off, where = PROTECTED[name]
+    outcome = theatre.play(schedule)
+    assert outcome.violations == []
+    assert outcome.faults[0][1] in ("absorbed", "task retried", "item failed, next run repaired it"), outcome.log
+    switch_off(monkeypatch)
+    broken = theatre.play(schedule)
+    assert any(re.match(where, one) for one in broken.violations), broken.log
+
+
 # --- the checker ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def theatre() -> Iterator[Theatre]:
-    made = Theatre()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")
