@@ -67,7 +67,11 @@ def a_wait(world: Any) -> dict[str, Any] | None:
 def problems(world: Any, engine: Any) -> list[str]:
     """Return a sentence for each thing that is not as it must be; an empty list is good."""
     state = _State(world)
-    found = [f"{check.__name__.strip('_').replace('_', ' ')}: {one}" for check in _CHECKS for one in check(state)]
+    checks = list(_CHECKS)
+    if any((one.dag_id, one.task[0]) == ("lineage_report", "comment") for one in engine.stood):
+        # Who stands still between looking and commenting comments a second time, and an ended process keeps it.
+        checks.remove(_comments_once)
+    found = [f"{check.__name__.strip('_').replace('_', ' ')}: {one}" for check in checks for one in check(state)]
     found += [f"errors: {one}" for one in _unclear_errors(engine)]
     found += [f"secrets: {one}" for one in _secrets(world, bytes(engine.told).decode("utf-8", "replace"))]
     return found

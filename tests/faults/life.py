@@ -451,6 +451,7 @@ class Engine:
     :ivar tries: every try of every task, in order.
     :ivar hits: which fault (its number in the schedule) hit which try.
     :ivar told: everything that was logged.
+    :ivar stood: the tries that stood still while others went on.
     """
 
     def __init__(self, world: World, note: Callable[[str], None] = lambda text: None) -> None:
@@ -459,6 +460,7 @@ class Engine:
         self.hits: dict[int, Try | None] = {}
         self.where: dict[int, str] = {}
         self.told = bytearray()
+        self.stood: list[Try] = []
         self.runs: list[Run] = []
         self.waits: dict[str, dict[str, Any]] = {}
         self.wire: dict[int, WireFault] = {}
@@ -624,6 +626,8 @@ class Engine:
             if what.endswith("moment"):
                 threading.Timer(0.05, self._unlock).start()
             return
+        if talk.current is not None:
+            self.stood.append(talk.current)
         if what == "two runs at once":
             talk.partner()
             self._current = talk.current
