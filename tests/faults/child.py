@@ -244,10 +244,10 @@ def _log_to(log: int) -> None:
     handler = logging.StreamHandler(os.fdopen(os.dup(log), "w", encoding="utf-8"))
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     logging.root.handlers[:] = [handler]
-    for name in list(logging.root.manager.loggerDict):
-        logger = logging.getLogger(name)
-        logger.handlers.clear()
-        logger.propagate = True
+    for logger in logging.root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            logger.handlers.clear()
+            logger.propagate = True
     logging.root.setLevel(logging.INFO)
     logging.getLogger("labelops").setLevel(logging.DEBUG)
 
