@@ -53,6 +53,9 @@ USE_CASE = "labeling_approval"
 SETTLE_SECONDS = 10
 """How long to look for the process that a try which was killed may have started."""
 
+HISTORY_LAG = timedelta(minutes=10)
+"""How long an ended process is not judged while history shows a task of it as open; after that it is taken as it is."""
+
 SUITE = "version_rows"
 TERMINAL = ("approved", "rejected", "rework", "undecided", "void", "expired", "cancelled", "stale")
 """The stated results of an approval; each ends the attempt."""
@@ -463,9 +466,10 @@ def snapshot(
     """Read all that a process shows about who did what, and put on the ledger who has its tasks where that changed.
 
     It takes several requests, and people go on meanwhile. So a running process is read again after its tasks: a task
-    completed in between would be seen without the variables that hold its outcome.
+    completed in between would be seen without the variables that hold its outcome. And history may lag: while it shows
+    a task of an ended process as open, what was decided there is not known, and the process is not judged.
 
-    :raises Unavailable: when the process never stood still.
+    :raises Unavailable: when the process never stood still, or its history is not whole yet.
     """
     history = opentext.history(process_id)
     called: dict[str, HistoricProcess] = {}
@@ -478,12 +482,15 @@ def snapshot(
         called_now = {one: opentext.history(one) for one in sorted(inner)}
         before, history = history, history if history.ended_at else opentext.history(process_id)
         before_called, called = called, called_now
+        open_still = history.ended_at and [one.id for one in tasks if one.ended is None]
+        if open_still and history.ended_at and desk.now() - history.ended_at < HISTORY_LAG:
+            continue
         if before == history and (history.ended_at or not inner or before_called == called):
             break
     else:
-        raise Unavailable(
-            f"process {process_id} changed each time it was read; it is read again later", system="opentext"
-        )
+        why = f"history still shows its task {open_still[0]} open" if open_still else "it changed each time it was read"
+        ended = "has ended, and " if history.ended_at else ""
+        raise Unavailable(f"process {process_id}: {ended}{why}; it is read again later", system="opentext")
     keys = tuple(sorted({one.definition_id.partition(":")[0] for one in (history, *called.values())}))
     found = approval.ProcessSnapshot(
         history=history,

@@ -589,6 +589,8 @@ class Engine:
         if what == "end":
             return self._ended(talk, *given)
         if what == "people":
+            # Nobody answers while the database is locked: they do it when it is free again.
+            self._unlock()
             did = self.world.people(given[0])
             talk.script[talk.script.index(given[0])] = None  # done: not again after a retry
             self.note(f"   people: {given[0]}: {did}")

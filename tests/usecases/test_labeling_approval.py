@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from include.base.errors import InvalidInput, Refused
+from include.base.errors import InvalidInput, Refused, Unavailable
+from include.sandbox.http import Reply
 
 
 def states(house):
@@ -155,3 +156,34 @@ def test_a_service_account_decides_nothing(asked):
     asked.say("quentin", "approved")
     asked.say("dana", "approved")
     assert states(asked) == ["void"]
+
+
+@pytest.mark.parametrize("times", [1, None])
+def test_a_process_is_not_judged_while_its_history_is_not_whole(asked, times):
+    """A reply from before the end shows tasks open: what was decided in them would be lost."""
+    seen = []
+    served = asked.opentext.app.handle
+
+    def handle(request):
+        reply = served(request)
+        if request.path.endswith("/historic-task-instances"):
+            seen.append(reply.body)
+        return reply
+
+    asked.opentext.app.handle = handle
+    assert states(asked) == ["waiting"]
+    asked.say("quentin", "approved")
+    asked.say("dana", "approved")
+    stale = Reply(200, seen[-1], {"Content-Type": "application/json"})
+    fault = asked.opentext.app.fault(
+        "status", lambda request: request.path.endswith("/historic-task-instances"), times=times, reply=stale
+    )
+    if times is None:
+        with pytest.raises(Unavailable, match=r"has ended, and history still shows its task .* open"):
+            asked.approve_run()
+        assert asked.events("approval.approved", "approval.undecided", "approval.ending") == []
+        asked.later += timedelta(minutes=11)
+        assert states(asked) == ["undecided"]
+    else:
+        assert states(asked) == ["approved"]
+        assert fault.hits == 1
