@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +19,9 @@ from typing import IO, Any
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import InvalidInput
 
-__all__ = ["Store", "StorePath", "atomic_file", "atomic_write", "local_path", "read_json"]
+__all__ = ["Store", "StorePath", "atomic_file", "atomic_write", "local_path", "read_json", "remove_abandoned"]
+
+ABANDONED_SECONDS = 1.0
 
 StorePath = Any
 """A :class:`pathlib.Path`, or Airflow's ``ObjectStoragePath``."""
@@ -78,11 +81,29 @@ def atomic_file(path: StorePath) -> Iterator[IO[bytes]]:
 def _remove_abandoned(place: Path) -> None:
     """Remove the temporary files of writers of this name that were killed."""
     for entry in os.scandir(place.parent):
-        if not entry.name.startswith(f".{place.name}."):
-            continue
-        with suppress(OSError), open(entry.path, "rb") as other:
-            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.unlink(entry.path)
+        if entry.name.startswith(f".{place.name}."):
+            _remove_unheld(entry.path)
+
+
+def remove_abandoned(folder: StorePath) -> None:
+    """Remove the temporary files of killed writers of any name in a folder, where names are written once.
+
+    A file that was begun this second is left: its writer may not hold it yet.
+    """
+    place = local_path(folder)
+    if place is None or not place.is_dir():
+        return
+    begun = time.time() - ABANDONED_SECONDS
+    for entry in os.scandir(place):
+        with suppress(FileNotFoundError):
+            if entry.name.startswith(".") and entry.stat().st_mtime < begun:
+                _remove_unheld(entry.path)
+
+
+def _remove_unheld(path: str) -> None:
+    with suppress(OSError), open(path, "rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(path)
 
 
 def read_json(path: StorePath) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from include.base.store import StorePath
+from include.base.store import StorePath, remove_abandoned
 from include.usecases.desk import Desk
 
 __all__ = ["keep_checkpoint", "remove_old_staging"]
@@ -14,6 +14,8 @@ __all__ = ["keep_checkpoint", "remove_old_staging"]
 def keep_checkpoint(desk: Desk) -> bool:
     """Write the ledger's head into the store, unless nothing was added since the last time."""
     written = desk.ledger.write_checkpoint(desk.store)
+    # Each checkpoint has a name of its own, so no later writer would take away what a killed one left.
+    remove_abandoned(desk.store.at("ledger", "checkpoints"))
     head = desk.ledger.head()
     desk.log.info(
         "The ledger has %d event(s), head %s: %s.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -64,3 +65,21 @@ def test_what_is_in_force_is_noted_when_it_changes_and_again_when_it_changes_bac
     assert [at.note_in_force("policy", "ticket_topics", one) for one in digests] == [True, False, True, True]
     noted = list(ledger.events(actions=["policy.in_force"]))
     assert [event.digest_before for event in noted] == [None, "a" * 64, "b" * 64]
+
+
+def test_what_a_killed_writer_of_a_checkpoint_left_is_removed_and_what_is_being_written_stays(
+    tmp_path: Path, ledger: Ledger
+):
+    folder = tmp_path / "store" / "ledger" / "checkpoints"
+    folder.mkdir(parents=True)
+    left, begun, held = folder / ".1.json.a", folder / ".2.json.b", folder / ".3.json.c"
+    for place in (left, begun, held):
+        place.write_text("half")
+    for place in (left, held):
+        os.utime(place, (1, 1))
+    with held.open("rb") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        keep_checkpoint(desk(tmp_path, ledger, "run"))
+    assert not left.exists()
+    assert begun.exists()
+    assert held.exists()
