@@ -18,6 +18,7 @@ from include.annotation.seen import SeenNames
 from include.base.canonical import sha256_hex
 from include.base.errors import InvalidInput
 from include.datasets import batches
+from include.governance.effects import Claim
 from include.governance.records import Event, NewEvent
 from include.projects.model import Project
 from include.systems.prodigy import ProdigyGateway, Row
@@ -45,11 +46,14 @@ class OpenBatch:
     closing_reason: str = ""
 
 
-def assign(desk: Desk, project: Project, prodigy: ProdigyGateway) -> int:
+def assign(desk: Desk, project: Project, prodigy: ProdigyGateway, effect: Claim) -> int:
     """Cut what is new in the inbox into batches of the project's size, in order of arrival; return how many.
 
     How far the inbox was cut is the highest row that a batch on the ledger covers, so a run that was killed between two
     batches goes on where it stopped. A row that is no task of ours becomes a finding.
+
+    :param effect: the claim of the load that this belongs to.
+    :raises Fenced: a newer try has taken over: what it has cut meanwhile must not be cut again.
     """
     covered = max(
         (event.body["last_link"] for event in _assigned(desk, project) if event.body["kind"] == "inbox"), default=0
@@ -72,11 +76,11 @@ def assign(desk: Desk, project: Project, prodigy: ProdigyGateway) -> int:
             cut.append((ids, last))
             ids = {}
         if len(cut) == TOGETHER:
-            made += _record(desk, project, cut, "inbox")
+            made += _record(desk, project, cut, "inbox", effect)
             cut = []
     if ids:
         cut.append((ids, last))
-    return made + _record(desk, project, cut, "inbox")
+    return made + _record(desk, project, cut, "inbox", effect)
 
 
 def adopt(desk: Desk, project: Project, prodigy: ProdigyGateway) -> int:
@@ -237,7 +241,9 @@ def _task_id(row: Row) -> str | None:
     return found if isinstance(found, str) and len(found) == 64 else None
 
 
-def _record(desk: Desk, project: Project, cut: Iterable[tuple[Iterable[str], int]], kind: str) -> int:
+def _record(
+    desk: Desk, project: Project, cut: Iterable[tuple[Iterable[str], int]], kind: str, effect: Claim | None = None
+) -> int:
     """Put batches on the ledger: anew where the same tasks were frozen before, once for each time.
 
     :param cut: task ids and the last row looked at, by batch. All are on the ledger, in this order, or none.
@@ -258,6 +264,8 @@ def _record(desk: Desk, project: Project, cut: Iterable[tuple[Iterable[str], int
     if not new:
         return 0
     with desk.ledger.transaction() as transaction:
+        if effect is not None:
+            transaction.check(effect)
         made = sum(transaction.append(event, key=key)[1] for event, key in new.values())
     for event, _ in new.values():
         size = event.body["size"]

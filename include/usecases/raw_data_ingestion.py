@@ -107,7 +107,7 @@ def load(
                 for one in _lines(open_path(given["sources"]))
             ),
         )
-    batches = assign(desk, project, prodigy)
+    batches = assign(desk, project, prodigy, effect)
     created += inserted + batches
     body = {**counts, "inserted": inserted, "present": present, "batches": batches, "created": created}
     desk.finish(

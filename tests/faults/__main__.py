@@ -9,11 +9,13 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import warnings
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict
 from threading import Thread
 
@@ -25,29 +27,42 @@ from tests.faults.play import OUTCOMES, Outcome, Theatre  # noqa: E402
 
 
 def run(seeds: range, jobs: int) -> list[Outcome]:
-    """Live through seeds, in several processes if asked, each with its own servers."""
+    """Live through seeds, in several processes if asked, each with its own servers.
+
+    An interruption ends it with what is done.
+    """
     outcomes: list[Outcome] = []
     if jobs > 1:
-        workers = [Thread(target=_elsewhere, args=(seeds[at::jobs], outcomes)) for at in range(jobs)]
+        begun: list[subprocess.Popen[str]] = []
+        workers = [Thread(target=_elsewhere, args=(seeds[at::jobs], outcomes, begun)) for at in range(jobs)]
         for worker in workers:
             worker.start()
-        for worker in workers:
-            worker.join()
+        try:
+            for worker in workers:
+                worker.join()
+        except KeyboardInterrupt:
+            for one in begun:
+                one.send_signal(signal.SIGINT)
+            for worker in workers:
+                worker.join()
         return outcomes
     theatre = Theatre()
     try:
         for seed in seeds:
             outcomes.append(theatre.play(seed))
             _say(outcomes[-1])
+    except KeyboardInterrupt:
+        print(f"stopped at seed {seed}", flush=True)
     finally:
         theatre.close()
     return outcomes
 
 
-def _elsewhere(seeds: range, outcomes: list[Outcome]) -> None:
+def _elsewhere(seeds: range, outcomes: list[Outcome], begun: list[subprocess.Popen[str]]) -> None:
     """Live through seeds in a process of their own."""
     command = [sys.executable, "-m", "tests.faults", "--json", "--start", str(seeds.start), "--seeds", str(len(seeds))]
     worker = subprocess.Popen([*command, "--stride", str(seeds.step)], stdout=subprocess.PIPE, text=True)
+    begun.append(worker)
     assert worker.stdout is not None
     for line in worker.stdout:
         if line.startswith("{"):
@@ -117,13 +132,14 @@ def _for_another(seeds: range) -> int:
     """Live through seeds and write each outcome as a line of JSON."""
     theatre, started = Theatre(), time.perf_counter()
     bad = 0
-    for seed in seeds:
-        outcome = theatre.play(seed)
-        bad += bool(outcome.violations)
-        if outcome.seed % 100 == 0:
-            print(f"seed {outcome.seed} after {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
-        outcome.log = []
-        print(json.dumps(asdict(outcome)), flush=True)
+    with suppress(KeyboardInterrupt):
+        for seed in seeds:
+            outcome = theatre.play(seed)
+            bad += bool(outcome.violations)
+            if outcome.seed % 100 == 0:
+                print(f"seed {outcome.seed} after {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+            outcome.log = []
+            print(json.dumps(asdict(outcome)), flush=True)
     theatre.close()
     return int(bad > 0)
 

@@ -7,7 +7,9 @@ import json
 import pytest
 import requests
 
+from include.base.errors import Fenced
 from include.sandbox import world
+from include.usecases.batches import assign
 from labelops.operators.gate import GateFailed
 from tests.integration.airflow_house import PROJECT
 
@@ -114,3 +116,21 @@ def test_tasks_whose_hashes_collide_are_all_taken(house, monkeypatch):
     inbox = house.examples(house.project.inbox)
     assert {one["_task_hash"] for one in inbox} == {7}
     assert len({one["labelops"]["task_id"] for one in inbox}) == len(inbox) == result["detail"]["inserted"] == 13
+
+
+def test_batches_are_cut_by_the_newest_try_alone(house):
+    """A try that stood still has read how far the inbox was cut: since then, another may have cut it."""
+    house.sync_guidelines()
+    house.ingest()
+    task = {"text": "late", "_input_hash": 1, "_task_hash": 2, "labelops": {"task_id": "ab" * 32}}
+    house.prodigy().add_tasks(house.project.inbox, [task])
+    claims = []
+    for number in (1, 2):
+        desk = house.desk("raw_data_ingestion", "load", "manual__r", try_number=number)
+        claims.append((desk, desk.claim("raw_data_ingestion", house.project.name, "source:x", "cd" * 32)))
+    before = len(house.events("batch.assigned"))
+    (old, stale), (new, effect) = claims
+    with pytest.raises(Fenced):
+        assign(old, house.project, house.prodigy(), stale)
+    assert len(house.events("batch.assigned")) == before
+    assert assign(new, house.project, house.prodigy(), effect) == 1
