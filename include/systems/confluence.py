@@ -217,7 +217,7 @@ class SearchHit:
 
 
 def cql_text(value: str) -> str:
-    """Return a text as a CQL string; an unescaped quote would let the text add clauses."""
+    """Return a text as a string of CQL, or of JQL; an unescaped quote would let the text add clauses."""
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 

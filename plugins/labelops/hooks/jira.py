@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
 
 import requests
 from airflow.providers.atlassian.jira.hooks.jira import JiraHook
@@ -33,11 +31,11 @@ from include.base.errors import (
     Unavailable,
     Unsupported,
 )
-from include.systems.confluence import User
+from include.systems.confluence import User, cql_text
 from include.systems.jira import Issue, IssueComment
 from include.systems.listing import Changes, Listing
 from labelops.hooks.quiet import quiet_libraries
-from labelops.hooks.requests_http import HttpCaller, RetryPolicy, base_url, read_json
+from labelops.hooks.requests_http import HttpCaller, RetryPolicy, base_url, choice, read_json, segment
 
 if TYPE_CHECKING:
     from atlassian import Jira
@@ -107,12 +105,12 @@ class JiraIssueHook(JiraHook):
 
             connection = self.get_connection(self.jira_conn_id)
             extra = connection.extra_dejson
-            self._cloud = _choice(extra, "flavour", ("cloud", "datacenter")) == "cloud"
+            self._cloud = choice(extra, "flavour", ("cloud", "datacenter"), SYSTEM) == "cloud"
             self._index_seconds = _seconds(extra, "index_seconds", 30)
             if not connection.password:
                 raise InvalidInput("jira: the connection's password is empty; it holds the API token")
             credential: dict[str, Any] = {"token": connection.password}
-            if _choice(extra, "auth", ("basic", "bearer")) == "basic":
+            if choice(extra, "auth", ("basic", "bearer"), SYSTEM) == "basic":
                 if not connection.login:
                     raise InvalidInput("jira: the connection's login is empty; it holds the account's name")
                 credential = {"username": connection.login, "password": connection.password}
@@ -191,7 +189,7 @@ class JiraIssueHook(JiraHook):
         """
 
         def since(moment: datetime | None) -> Listing[Issue]:
-            jql = f"project = {_quoted(project)}"
+            jql = f"project = {cql_text(project)}"
             if moment is not None:
                 minutes = math.ceil((datetime.now(UTC) - moment).total_seconds() / 60) + 1
                 jql += f' AND updated >= "-{max(minutes, 1)}m"'
@@ -212,11 +210,11 @@ class JiraIssueHook(JiraHook):
 
         :raises NotFound: there is none, or the account may not see it.
         """
-        return _issue(self._json("GET", f"/issue/{_segment(key)}", params={"fields": FIELDS}))
+        return _issue(self._json("GET", f"/issue/{segment(key)}", params={"fields": FIELDS}))
 
     def comments(self, key: str, *, resume: str | None = None) -> Listing[IssueComment]:
         """List an issue's comments, oldest first."""
-        where = f"/issue/{_segment(key)}/comment"
+        where = f"/issue/{segment(key)}/comment"
 
         def fetch(place: str | None) -> tuple[list[IssueComment], str | None]:
             start = _offset(place)
@@ -253,7 +251,7 @@ class JiraIssueHook(JiraHook):
         """
         if not _KEY.match(effect):
             raise InvalidInput(f"jira: effect: found {effect!r:.80}, allowed: 64 hexadecimal digits")
-        found = self._find_within(project, effect, settle_seconds)
+        found = self._caller.look_for(lambda: self.find_issue(project, effect), settle_seconds)
         if found:
             return found, False
         more = dict(fields or {})
@@ -270,7 +268,7 @@ class JiraIssueHook(JiraHook):
             made = _object(self._json("POST", "/issue", json=sent), "/issue")
             return self.issue(str(made["key"])), True
         except (Unavailable, InvalidReply, KeyError) as lost:
-            found = self._find_within(project, effect, self._index_seconds)
+            found = self._caller.look_for(lambda: self.find_issue(project, effect), self._index_seconds)
             if found is None:
                 raise Unavailable(
                     f"jira: creating an issue in {project} was not confirmed, and none with the label "
@@ -279,22 +277,12 @@ class JiraIssueHook(JiraHook):
                 ) from lost
             return found, True
 
-    def _find_within(self, project: str, effect: str, seconds: float) -> Issue | None:
-        deadline, pause = time.monotonic() + seconds, 0.2
-        while True:
-            found = self.find_issue(project, effect)
-            left = deadline - time.monotonic()
-            if found or left <= 0:
-                return found
-            self._caller.policy.sleep(min(pause, max(left, 0.01)))
-            pause = min(pause * 2, 5.0)
-
     def find_issue(self, project: str, effect: str) -> Issue | None:
         """Return the oldest issue that was created for an effect, or None.
 
         A label can be put on any issue by anybody; only one whose property holds the whole key counts.
         """
-        jql = f"project = {_quoted(project)} AND labels = {_quoted(_label(effect))} ORDER BY created ASC"
+        jql = f"project = {cql_text(project)} AND labels = {cql_text(_label(effect))} ORDER BY created ASC"
         for issue in self.search(jql):
             where = f"/issue/{issue.id}/properties/{PROPERTY}"
             try:
@@ -310,7 +298,7 @@ class JiraIssueHook(JiraHook):
         found = self._said(key, body)
         if found:
             return found, False
-        where = f"/issue/{_segment(key)}/comment"
+        where = f"/issue/{segment(key)}/comment"
         try:
             return _comment(self._json("POST", where, json={"body": body})), True
         except (Unavailable, InvalidReply):
@@ -331,7 +319,7 @@ class JiraIssueHook(JiraHook):
         before = self.issue(key)
         if before.status == status:
             return False
-        where = f"/issue/{_segment(key)}/transitions"
+        where = f"/issue/{segment(key)}/transitions"
         found = _object(self._json("GET", where), where).get("transitions") or []
         ways = {str((way.get("to") or {}).get("name")): str(way.get("id")) for way in found}
         if status not in ways:
@@ -470,13 +458,6 @@ def _reason(response: requests.Response) -> str:
     return ("; ".join(said) or str(body.get("message") or "no reason in the reply"))[:500]
 
 
-def _choice(extra: Mapping[str, Any], name: str, allowed: tuple[str, ...]) -> str:
-    value = extra.get(name) or allowed[0]
-    if value not in allowed:
-        raise InvalidInput(f"jira: connection extra `{name}`: found {value!r}, allowed are {', '.join(allowed)}")
-    return str(value)
-
-
 def _seconds(extra: Mapping[str, Any], name: str, default: float) -> float:
     value = extra.get(name)
     try:
@@ -490,12 +471,3 @@ def _seconds(extra: Mapping[str, Any], name: str, default: float) -> float:
 
 def _label(effect: str) -> str:
     return f"labelops-{effect[:40]}"
-
-
-def _quoted(text: str) -> str:
-    """Return a JQL string; an unescaped quote would let the text add conditions."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _segment(value: str) -> str:
-    return quote(str(value), safe="")

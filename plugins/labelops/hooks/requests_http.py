@@ -19,12 +19,12 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from urllib.parse import quote, urlsplit
 
 import requests
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
@@ -34,12 +34,14 @@ from include.base.errors import InvalidInput, InvalidReply, RateLimited, Unavail
 if TYPE_CHECKING:
     from labelops.hooks.pace import Pace
 
-__all__ = ["HttpCaller", "RetryPolicy", "base_url", "read_json", "retry_after_seconds"]
+__all__ = ["HttpCaller", "RetryPolicy", "base_url", "choice", "read_json", "retry_after_seconds", "segment"]
 
 log = logging.getLogger(__name__)
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 TRANSIENT = frozenset({502, 503, 504})
+
+Found = TypeVar("Found")
 
 
 def _jitter() -> float:
@@ -133,6 +135,21 @@ class HttpCaller:
                 self._slow_down(response)
                 return response
         raise AssertionError("the last attempt returns or raises")
+
+    def look_for(self, find: Callable[[], Found | None], seconds: float) -> Found | None:
+        """Return what an earlier request may have made, looking once at least and again for as long as it may not show.
+
+        :param find: looks once.
+        :param seconds: how late it may show.
+        """
+        deadline, pause = time.monotonic() + seconds, 0.2
+        while True:
+            found = find()
+            left = deadline - time.monotonic()
+            if found or left <= 0:
+                return found
+            self.policy.sleep(min(pause, max(left, 0.01)))
+            pause = min(pause * 2, 5.0)
 
     def _in_turn(self, where: str, *, first: bool) -> None:
         """Wait for this request's turn; one that is tried again has waited as long as it was told to."""
@@ -258,6 +275,22 @@ def read_json(response: requests.Response, system: str) -> Any:
             system=system,
             status=response.status_code,
         ) from error
+
+
+def segment(value: str) -> str:
+    """Return a value as one segment of a path."""
+    return quote(str(value), safe="")
+
+
+def choice(extra: Mapping[str, Any], name: str, allowed: tuple[str, ...], system: str) -> str:
+    """Return a connection's extra that is one of a few words; the first of them where it says nothing.
+
+    :raises InvalidInput: it says something else.
+    """
+    value = extra.get(name) or allowed[0]
+    if value not in allowed:
+        raise InvalidInput(f"{system}: connection extra `{name}`: found {value!r}, allowed are {', '.join(allowed)}")
+    return str(value)
 
 
 class _Address(Protocol):

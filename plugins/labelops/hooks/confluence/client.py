@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import parse_qs, quote, urljoin, urlsplit
+from urllib.parse import parse_qs, urljoin, urlsplit
 
 import requests
 
@@ -26,7 +26,7 @@ from include.base.errors import (
 from labelops.hooks.confluence.replies import SYSTEM, mapping, need
 from labelops.hooks.pace import pace_of
 from labelops.hooks.quiet import quiet_libraries
-from labelops.hooks.requests_http import HttpCaller, base_url, read_json
+from labelops.hooks.requests_http import HttpCaller, base_url, choice, read_json, segment
 
 if TYPE_CHECKING:
     from atlassian.rest_client import AtlassianRestAPI
@@ -89,7 +89,7 @@ class Settings:
         :raises InvalidInput: a field has a value that is not allowed, or is missing.
         """
         extra = connection.extra_dejson
-        flavour, auth = _choice(extra, "flavour", FLAVOURS), _choice(extra, "auth", AUTH)
+        flavour, auth = choice(extra, "flavour", FLAVOURS, SYSTEM), choice(extra, "auth", AUTH, SYSTEM)
         if flavour == "datacenter" and auth not in ("basic", "bearer"):
             raise InvalidInput(f"confluence: connection extra `auth`: {auth!r} is Cloud's; allowed are basic, bearer")
         default = "/wiki" if flavour == "cloud" else ""
@@ -177,7 +177,7 @@ class Client:
                         "set `cloud_id` in the connection"
                     )
                 self._cloud_id = need(mapping(read_json(response, SYSTEM), path), "cloudId", str, path)
-            return quote(self._cloud_id, safe="")
+            return segment(self._cloud_id)
 
     # --- single requests -------------------------------------------------------------------------------------------
 
@@ -300,13 +300,6 @@ class Client:
 
 
 # --- connection fields ---------------------------------------------------------------------------------------------
-
-
-def _choice(extra: Mapping[str, Any], name: str, allowed: tuple[str, ...]) -> str:
-    value = extra.get(name) or allowed[0]
-    if value not in allowed:
-        raise InvalidInput(f"confluence: connection extra `{name}`: found {value!r}, allowed are {', '.join(allowed)}")
-    return str(value)
 
 
 def _verify(value: Any) -> Any:

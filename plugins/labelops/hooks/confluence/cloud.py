@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from html import unescape
 from typing import Any
-from urllib.parse import quote
 
 from include.base.errors import AuthError, InvalidInput, InvalidReply, NotFound
 from include.systems.confluence import (
@@ -45,6 +44,7 @@ from labelops.hooks.confluence.replies import (
     text,
 )
 from labelops.hooks.confluence.site import Rows
+from labelops.hooks.requests_http import segment
 
 __all__ = ["Cloud"]
 
@@ -123,7 +123,7 @@ class Cloud:
 
     def group_members(self, name: str, place: str | None) -> Rows[User]:
         """List a group's members; the group is found by its name first."""
-        where = self._v1(f"/group/{quote(self._group_id(name), safe='')}/membersByGroupId")
+        where = self._v1(f"/group/{segment(self._group_id(name))}/membersByGroupId")
         rows, following = self._client.offset_rows(where, {"limit": OLD_ROWS}, place, scope=scope.READ_GROUPS)
         return [_user(row, where) for row in rows], following
 
@@ -158,7 +158,7 @@ class Cloud:
 
     def pages_in_space(self, space_id: str, place: str | None) -> Rows[Page]:
         """List the current pages, 250 a request."""
-        where = self._v2(f"/spaces/{quote(space_id, safe='')}/pages")
+        where = self._v2(f"/spaces/{segment(space_id)}/pages")
         rows, following = self._rows(where, {"status": "current"}, place, scope.READ_PAGE)
         return [self._page(row, where) for row in rows], following
 
@@ -170,7 +170,7 @@ class Cloud:
         if not self.newest_first:
             yield from oldest_first(self, every_page(self, space_id), since)
             return
-        where = self._v2(f"/spaces/{quote(space_id, safe='')}/pages")
+        where = self._v2(f"/spaces/{segment(space_id)}/pages")
         query = {"status": "current", "sort": "-modified-date", "body-format": "storage"}
         for row in self._all(where, query, scope.READ_PAGE):
             page = self._page(row, where, with_body=True)
@@ -186,26 +186,26 @@ class Cloud:
 
     def page(self, page_id: str, version: int | None) -> Page:
         """Return one page; an older version is asked for by number."""
-        where = self._v2(f"/pages/{quote(page_id, safe='')}")
+        where = self._v2(f"/pages/{segment(page_id)}")
         query = {"body-format": "storage"} | ({} if version is None else {"version": str(version)})
         return self._page(self._client.json("GET", where, params=query, scope=scope.READ_PAGE), where, with_body=True)
 
     def find_pages(self, space_id: str, title: str) -> list[Page]:
         """Return the current pages of a title, whose letter case v2 does not mind."""
-        where = self._v2(f"/spaces/{quote(space_id, safe='')}/pages")
+        where = self._v2(f"/spaces/{segment(space_id)}/pages")
         query = {"title": title, "status": "current", "body-format": "storage"}
         return [self._page(row, where, with_body=True) for row in self._all(where, query, scope.READ_PAGE)]
 
     def versions(self, page_id: str, place: str | None) -> Rows[PageVersion]:
         """List a page's versions."""
-        where = self._v2(f"/pages/{quote(page_id, safe='')}/versions")
+        where = self._v2(f"/pages/{segment(page_id)}/versions")
         rows, following = self._rows(where, {"sort": "-modified-date"}, place, scope.READ_PAGE)
         return [_version(row, where) for row in rows], following
 
     def descendants(self, page_id: str, place: str | None) -> Rows[Node]:
         """List what is below a page, ten levels a walk: what is on the tenth begins a walk of its own."""
         walk = _Walk.read(place) if place else _Walk("page", page_id)
-        where = self._v2(f"/{BRANCHES[walk.kind]}/{quote(walk.top, safe='')}/descendants")
+        where = self._v2(f"/{BRANCHES[walk.kind]}/{segment(walk.top)}/descendants")
         rows, following = self._rows(where, {"depth": TREE_DEPTH}, walk.place, scope.READ_TREE)
         nodes = []
         for row in rows:
@@ -227,7 +227,7 @@ class Cloud:
         chain: list[tuple[str, str]] = []
         kind, top = "page", page_id
         while True:
-            where = self._v2(f"/{BRANCHES[kind]}/{quote(top, safe='')}/ancestors")
+            where = self._v2(f"/{BRANCHES[kind]}/{segment(top)}/ancestors")
             reply = self._client.json("GET", where, params={"limit": PAGE_ROWS}, scope=scope.READ_METADATA)
             rows = need(mapping(reply, where), "results", list, where)
             above = [(text(row, "type"), identifier(row, "id", where)) for row in rows]
@@ -252,7 +252,7 @@ class Cloud:
             for row in self._all(where, query, scope.READ_PAGE):
                 found[identifier(row, "id", where)] = text(row, "title")
         for identity in (identity for kind, identity in chain if kind == "folder"):
-            where = self._v2(f"/folders/{quote(identity, safe='')}")
+            where = self._v2(f"/folders/{segment(identity)}")
             found[identity] = text(mapping(self._client.json("GET", where, scope=scope.READ_FOLDER), where), "title")
         return found
 
@@ -269,7 +269,7 @@ class Cloud:
 
     def write_page(self, page_id: str, title: str, body: str, number: int, message: str) -> Page:
         """Write a version; all five fields of the contract are sent."""
-        where = self._v2(f"/pages/{quote(page_id, safe='')}")
+        where = self._v2(f"/pages/{segment(page_id)}")
         sent = {
             "id": page_id,
             "status": "current",
@@ -282,7 +282,7 @@ class Cloud:
 
     def move_page(self, page: Page, parent_id: str) -> None:
         """Append the page to the other's children."""
-        where = self._v1(f"/content/{quote(page.id, safe='')}/move/append/{quote(parent_id, safe='')}")
+        where = self._v1(f"/content/{segment(page.id)}/move/append/{segment(parent_id)}")
         self._client.call("PUT", where, scope=scope.WRITE_CONTENT, idempotent=True)
 
     def archive_page(self, page_id: str) -> None:
@@ -303,24 +303,24 @@ class Cloud:
 
     def labels(self, page_id: str, place: str | None) -> Rows[str]:
         """List the global labels."""
-        where = self._v2(f"/pages/{quote(page_id, safe='')}/labels")
+        where = self._v2(f"/pages/{segment(page_id)}/labels")
         rows, following = self._rows(where, {"prefix": "global"}, place, scope.READ_PAGE)
         return [need(row, "name", str, where) for row in rows if row.get("prefix") == "global"], following
 
     def add_label(self, page_id: str, label: str) -> None:
         """Put a label on, by v1, for v2 only reads labels."""
-        where = self._v1(f"/content/{quote(page_id, safe='')}/label")
+        where = self._v1(f"/content/{segment(page_id)}/label")
         sent = [{"prefix": "global", "name": label}]
         self._client.call("POST", where, json=sent, scope=scope.WRITE_CONTENT, idempotent=True)
 
     def remove_label(self, page_id: str, label: str) -> None:
         """Take a label off; the name goes into the query, where it may hold any sign."""
-        where = self._v1(f"/content/{quote(page_id, safe='')}/label")
+        where = self._v1(f"/content/{segment(page_id)}/label")
         self._client.call("DELETE", where, params={"name": label}, scope=scope.WRITE_CONTENT, idempotent=True)
 
     def content_state(self, page_id: str) -> ContentState | None:
         """Return the state; its time is text by the contract, milliseconds on some sites, and both are read."""
-        where = self._v1(f"/content/{quote(page_id, safe='')}/state")
+        where = self._v1(f"/content/{segment(page_id)}/state")
         row = mapping(self._client.json("GET", where, params={"status": "current"}, scope=scope.READ_SUMMARY), where)
         state = row.get("contentState")
         if state is None:
@@ -335,40 +335,40 @@ class Cloud:
 
     def attachments(self, page_id: str, name: str | None, place: str | None) -> Rows[Attachment]:
         """List the current attachments."""
-        where = self._v2(f"/pages/{quote(page_id, safe='')}/attachments")
+        where = self._v2(f"/pages/{segment(page_id)}/attachments")
         query = {"status": "current"} | ({} if name is None else {"filename": name})
         rows, following = self._rows(where, query, place, scope.READ_ATTACHMENT)
         return [_attachment(row, page_id, where) for row in rows], following
 
     def download_path(self, attachment: Attachment) -> str:
         """Return v1's download, which redirects to a media host."""
-        page, file = quote(attachment.page_id, safe=""), quote(attachment.id, safe="")
+        page, file = segment(attachment.page_id), segment(attachment.id)
         return self._v1(f"/content/{page}/child/attachment/{file}/download")
 
     def send_file(self, page_id: str, attachment_id: str | None, parts: dict[str, Any]) -> None:
         """Upload a file by v1; without the header it is taken for a forged form."""
-        where = self._v1(f"/content/{quote(page_id, safe='')}/child/attachment")
+        where = self._v1(f"/content/{segment(page_id)}/child/attachment")
         if attachment_id is not None:
-            where += f"/{quote(attachment_id, safe='')}/data"
+            where += f"/{segment(attachment_id)}/data"
         self._client.json("POST", where, files=parts, headers=NO_CHECK, scope=scope.WRITE_FILE)
 
     # --- properties ------------------------------------------------------------------------------------------------
 
     def properties(self, page_id: str, key: str | None, place: str | None) -> Rows[Property]:
         """List the content properties."""
-        where = self._v2(f"/pages/{quote(page_id, safe='')}/properties")
+        where = self._v2(f"/pages/{segment(page_id)}/properties")
         rows, following = self._rows(where, {} if key is None else {"key": key}, place, scope.READ_PAGE)
         return [_property(row, where) for row in rows], following
 
     def create_property(self, page_id: str, key: str, value: Any) -> Property:
         """Create a property."""
-        where = self._v2(f"/pages/{quote(page_id, safe='')}/properties")
+        where = self._v2(f"/pages/{segment(page_id)}/properties")
         reply = self._client.json("POST", where, json={"key": key, "value": value}, scope=scope.WRITE_PAGE)
         return _property(reply, where)
 
     def write_property(self, page_id: str, read: Property, value: Any) -> Property:
         """Write the version after the one read; v2 addresses a property by its number, not its key."""
-        where = self._v2(f"/pages/{quote(page_id, safe='')}/properties/{quote(read.id, safe='')}")
+        where = self._v2(f"/pages/{segment(page_id)}/properties/{segment(read.id)}")
         sent = {"key": read.key, "value": value, "version": {"number": read.version + 1, "message": ""}}
         return _property(self._client.json("PUT", where, json=sent, scope=scope.WRITE_PAGE), where)
 
@@ -376,7 +376,7 @@ class Cloud:
 
     def footer_comments(self, page_id: str, place: str | None) -> Rows[Comment]:
         """List the footer comments."""
-        where = self._v2(f"/pages/{quote(page_id, safe='')}/footer-comments")
+        where = self._v2(f"/pages/{segment(page_id)}/footer-comments")
         query = {"body-format": "storage", "sort": "created-date"}
         rows, following = self._rows(where, query, place, scope.READ_COMMENT)
         return [_comment(row, page_id, where) for row in rows], following
@@ -390,7 +390,7 @@ class Cloud:
 
     def inline_comments(self, page_id: str, resolution: str | None, place: str | None) -> Rows[InlineComment]:
         """List the inline comments."""
-        where = self._v2(f"/pages/{quote(page_id, safe='')}/inline-comments")
+        where = self._v2(f"/pages/{segment(page_id)}/inline-comments")
         query = {"body-format": "storage", "sort": "created-date"}
         if resolution is not None:
             query["resolution-status"] = resolution
@@ -408,7 +408,7 @@ class Cloud:
 
     def complete_task(self, task_id: str) -> InlineTask:
         """Tick a task; the status is all that v2 changes."""
-        where = self._v2(f"/tasks/{quote(task_id, safe='')}")
+        where = self._v2(f"/tasks/{segment(task_id)}")
         reply = self._client.json(
             "PUT",
             where,
@@ -423,7 +423,7 @@ class Cloud:
 
     def restrictions(self, page_id: str) -> tuple[Restriction, ...]:
         """Return the page's own restrictions, users and groups counted to their end."""
-        where = self._v1(f"/content/{quote(page_id, safe='')}/restriction")
+        where = self._v1(f"/content/{segment(page_id)}/restriction")
         found: dict[str, tuple[set[str], set[str]]] = {"read": (set(), set()), "update": (set(), set())}
         start = 0
         while True:
@@ -451,7 +451,7 @@ class Cloud:
 
     def set_restrictions(self, page_id: str, restrictions: Sequence[Restriction]) -> None:
         """Replace all restrictions in one request; an operation that is left out is open again."""
-        where = self._v1(f"/content/{quote(page_id, safe='')}/restriction")
+        where = self._v1(f"/content/{segment(page_id)}/restriction")
         results = []
         for item in restrictions:
             rule: dict[str, Any] = {}

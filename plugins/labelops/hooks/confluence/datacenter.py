@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from html import unescape
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import requests
@@ -57,7 +57,7 @@ from labelops.hooks.confluence.replies import (
     text,
 )
 from labelops.hooks.confluence.site import Rows
-from labelops.hooks.requests_http import read_json
+from labelops.hooks.requests_http import read_json, segment
 
 __all__ = ["CHANGES", "DataCenter"]
 
@@ -112,7 +112,7 @@ class DataCenter:
         return f"{self._client.settings.path}/rest/api{path}"
 
     def _content(self, page_id: str, rest: str = "") -> str:
-        return self._api(f"/content/{quote(page_id, safe='')}{rest}")
+        return self._api(f"/content/{segment(page_id)}{rest}")
 
     def _call(self, method: str, path: str, **parts: Any) -> requests.Response:
         try:
@@ -217,7 +217,7 @@ class DataCenter:
 
     def group_members(self, name: str, place: str | None) -> Rows[User]:
         """List a group's members, which administrators alone may."""
-        where = self._api(f"/group/{quote(name, safe='')}/member")
+        where = self._api(f"/group/{segment(name)}/member")
         rows, following = self._rows(where, {}, place, lambda row: text(row, "userKey"))
         return [_user(row, where) for row in rows], following
 
@@ -231,7 +231,7 @@ class DataCenter:
 
     def space(self, key: str) -> Space | None:
         """Return the space of a key."""
-        where = self._api(f"/space/{quote(key, safe='')}")
+        where = self._api(f"/space/{segment(key)}")
         try:
             row = self._json("GET", where, params={"expand": "homepage"})
         except NotFound:
@@ -457,14 +457,14 @@ class DataCenter:
 
     def download_path(self, attachment: Attachment) -> str:
         """Return the listed link, which is relative to the context path."""
-        path = attachment.download or f"/download/attachments/{attachment.page_id}/{quote(attachment.title, safe='')}"
+        path = attachment.download or f"/download/attachments/{attachment.page_id}/{segment(attachment.title)}"
         return f"{self._client.settings.path}{path}"
 
     def send_file(self, page_id: str, attachment_id: str | None, parts: dict[str, Any]) -> None:
         """Upload a file; PUT, which replaces or creates on Cloud, is not there."""
         where = self._content(page_id, "/child/attachment")
         if attachment_id is not None:
-            where += f"/{quote(attachment_id, safe='')}/data"
+            where += f"/{segment(attachment_id)}/data"
         self._json("POST", where, files=parts, headers=NO_CHECK)
 
     def properties(self, page_id: str, key: str | None, place: str | None) -> Rows[Property]:
@@ -474,7 +474,7 @@ class DataCenter:
             rows, following = self._rows(where, {"expand": "version"}, place, lambda row: text(row, "key"))
             return [_property(row, where) for row in rows], following
         try:
-            row = self._json("GET", f"{where}/{quote(key, safe='')}", params={"expand": "version"})
+            row = self._json("GET", f"{where}/{segment(key)}", params={"expand": "version"})
         except NotFound:
             self._json("GET", self._content(page_id), params={"status": "any", "expand": ""})
             return [], None
@@ -490,7 +490,7 @@ class DataCenter:
         return self._put_property(page_id, read.key, sent)
 
     def _put_property(self, page_id: str, key: str, sent: Mapping[str, Any]) -> Property:
-        where = self._content(page_id, f"/property/{quote(key, safe='')}")
+        where = self._content(page_id, f"/property/{segment(key)}")
         return _property(self._json("PUT", where, params={"expand": "version"}, json=dict(sent)), where)
 
     # --- comments and tasks ----------------------------------------------------------------------------------------

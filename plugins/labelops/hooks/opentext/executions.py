@@ -15,8 +15,8 @@ from include.base.errors import Conflict, InvalidReply, NotFound, OutsideError, 
 from include.systems.listing import Listing
 from include.systems.opentext import Execution
 from labelops.hooks.opentext.client import OpenTextClient
-from labelops.hooks.opentext.settings import segment
 from labelops.hooks.opentext.values import SYSTEM, chosen_filters, execution, told, write_variable
+from labelops.hooks.requests_http import segment
 
 __all__ = ["Executions"]
 

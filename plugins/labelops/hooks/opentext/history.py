@@ -11,8 +11,8 @@ from include.base.errors import NotFound
 from include.systems.listing import Changes, Listing
 from include.systems.opentext import HistoricProcess, HistoricTask
 from labelops.hooks.opentext.client import OpenTextClient
-from labelops.hooks.opentext.settings import segment
 from labelops.hooks.opentext.values import SYSTEM, chosen_filters, historic_process, historic_task, told
+from labelops.hooks.requests_http import segment
 
 __all__ = ["History"]
 

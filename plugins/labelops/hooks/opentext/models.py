@@ -6,8 +6,8 @@ from include.base.errors import InvalidReply, Unavailable
 from include.systems.listing import Listing
 from include.systems.opentext import ProcessModel
 from labelops.hooks.opentext.client import OpenTextClient
-from labelops.hooks.opentext.settings import segment
 from labelops.hooks.opentext.values import SYSTEM, chosen_filters, decoded, encoded, model_of, told
+from labelops.hooks.requests_http import segment
 
 __all__ = ["Models"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +12,6 @@ from include.base.errors import Conflict, InvalidInput, InvalidReply, NotFound, 
 from include.systems.listing import Listing
 from include.systems.opentext import ProcessInstance
 from labelops.hooks.opentext.client import OpenTextClient
-from labelops.hooks.opentext.settings import segment
 from labelops.hooks.opentext.values import (
     SYSTEM,
     as_object,
@@ -23,7 +21,7 @@ from labelops.hooks.opentext.values import (
     told,
     write_variable,
 )
-from labelops.hooks.requests_http import read_json
+from labelops.hooks.requests_http import read_json, segment
 
 __all__ = ["Processes"]
 
@@ -81,7 +79,7 @@ class Processes(OpenTextClient):
         self, chosen: Mapping[str, str], name: str, business_key: str, variables: Mapping[str, Any], settle: float
     ) -> tuple[str, bool]:
         with _STARTS[hash(business_key) % len(_STARTS)]:
-            found = self._find_within(business_key, settle)
+            found = self.caller.look_for(lambda: self.find_process(business_key), settle)
             if found:
                 log.info("Process %s has the business key %s already; nothing was started.", found, business_key)
                 return found, False
@@ -99,7 +97,7 @@ class Processes(OpenTextClient):
             response = self._request("POST", self.settings.at("process-instances"), json=body)
             started = str(as_object(read_json(response, SYSTEM))["id"])
         except (Unavailable, InvalidReply, KeyError) as error:
-            found = self._find_within(business_key, self.settings.grace)
+            found = self.caller.look_for(lambda: self.find_process(business_key), self.settings.grace)
             if found is None:
                 raise Unavailable(
                     f"{SYSTEM}: the start of {key!r} was not confirmed, and no process with the business key "
@@ -130,17 +128,6 @@ class Processes(OpenTextClient):
                 "%d processes have the business key %s: %s. The oldest counts.", len(ordered), business_key, ordered
             )
         return ordered[0]
-
-    def _find_within(self, business_key: str, seconds: float) -> str | None:
-        deadline = time.monotonic() + seconds
-        pause = 0.2
-        while True:
-            found = self.find_process(business_key)
-            left = deadline - time.monotonic()
-            if found or left <= 0:
-                return found
-            self.caller.policy.sleep(min(pause, max(left, 0.01)))
-            pause = min(pause * 2, 5.0)
 
     def process(self, process_id: str) -> ProcessInstance | None:
         """Return a running process with its variables, or None when it is not running (which is no proof of an end)."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
 
 from include.base.errors import InvalidInput
 from labelops.hooks.opentext.values import SYSTEM
-from labelops.hooks.requests_http import base_url
+from labelops.hooks.requests_http import base_url, segment
 
 PATHS = {
     "process-instances": "/process-instances",
@@ -21,7 +20,7 @@ PATHS = {
 }
 """Where each collection is, below the workflow path or, for the historic ones, the history path."""
 
-__all__ = ["Settings", "read_settings", "segment"]
+__all__ = ["Settings", "read_settings"]
 
 
 @dataclass(frozen=True)
@@ -132,8 +131,3 @@ def _paths(extra: Mapping[str, Any]) -> dict[str, str]:
 
 def _path(extra: Mapping[str, Any], name: str, default: str) -> str:
     return "/" + str(extra.get(name) or default).strip("/")
-
-
-def segment(value: str) -> str:
-    """Return a value as one segment of a path."""
-    return quote(str(value), safe="")

@@ -16,7 +16,6 @@ from include.base.errors import InvalidInput, InvalidReply, NotFound, Unavailabl
 from include.systems.listing import Listing
 from include.systems.opentext import Assignment, Attachment, ProcessComment, UserTask
 from labelops.hooks.opentext.history import History
-from labelops.hooks.opentext.settings import segment
 from labelops.hooks.opentext.values import (
     SYSTEM,
     as_object,
@@ -27,7 +26,7 @@ from labelops.hooks.opentext.values import (
     with_task,
     write_variable,
 )
-from labelops.hooks.requests_http import read_json
+from labelops.hooks.requests_http import read_json, segment
 
 __all__ = ["Tasks"]
 
