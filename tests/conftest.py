@@ -1,3 +1,7 @@
+from collections.abc import Iterator
+
+import pytest
+
 pytest_plugins = [
     "tests.airflow_home",
     "tests.servers",
@@ -5,3 +9,12 @@ pytest_plugins = [
     "tests.contracts.plugin",
     "tests.contracts.opentext_plugin",
 ]
+
+
+@pytest.fixture(autouse=True)
+def own_pace() -> Iterator[None]:
+    """Forget the pace of each address: a later test's server may get the port of one that asked for a long pause."""
+    from labelops.hooks import pace
+
+    yield
+    pace._PACES.clear()

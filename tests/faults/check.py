@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from include.base.canonical import sha256_hex
+from include.base.errors import LabelopsError
 from include.base.store import Store
 from include.datasets import freeze as freezing
 from include.datasets import release as releasing
@@ -71,10 +72,20 @@ def problems(world: Any, engine: Any) -> list[str]:
     if any((one.dag_id, one.task[0]) == ("lineage_report", "comment") for one in engine.stood):
         # Who stands still between looking and commenting comments a second time, and an ended process keeps it.
         checks.remove(_comments_once)
-    found = [f"{check.__name__.strip('_').replace('_', ' ')}: {one}" for check in checks for one in check(state)]
+    found = [
+        f"{check.__name__.strip('_').replace('_', ' ')}: {one}" for check in checks for one in _told_by(check, state)
+    ]
     found += [f"errors: {one}" for one in _unclear_errors(engine)]
     found += [f"secrets: {one}" for one in _secrets(world, bytes(engine.told).decode("utf-8", "replace"))]
     return found
+
+
+def _told_by(check: Callable[[_State], Iterator[str]], state: _State) -> Iterator[str]:
+    """What a check says; what our own readers refuse to read is said too, and leaves the other checks their turn."""
+    try:
+        yield from check(state)
+    except LabelopsError as error:
+        yield str(error)
 
 
 class _State:
