@@ -302,8 +302,8 @@ class House(Systems):
 
 
 @contextmanager
-def opened(made: House) -> Iterator[House]:
-    """Let the steps work in this installation, by its clock."""
+def clock_of(made: House) -> Iterator[None]:
+    """Let the desks of this process and its forks read the installation's clock."""
     open_desk = runtime.desk
 
     def desk(context: Any) -> Desk:
@@ -311,12 +311,20 @@ def opened(made: House) -> Iterator[House]:
         found.now = lambda: datetime.now(UTC) + made.later
         return found
 
-    with environment(made.environment()):
-        runtime.desk = desk
+    runtime.desk = desk
+    try:
+        yield
+    finally:
+        runtime.desk = open_desk
+
+
+@contextmanager
+def opened(made: House) -> Iterator[House]:
+    """Let the steps work in this installation, by its clock."""
+    with environment(made.environment()), clock_of(made):
         try:
             yield made
         finally:
-            runtime.desk = open_desk
             made.close()
 
 

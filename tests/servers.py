@@ -114,17 +114,27 @@ def fresh_database(server: str) -> Iterator[str]:
             conn.exec_driver_sql(f"DROP DATABASE {name}{force}")
 
 
-@pytest.fixture(params=ENGINES)
-def prodigy_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty Prodigy database, on each engine in turn."""
-    if request.param == "sqlite":
-        url = f"sqlite+pysqlite:///{tmp_path / 'prodigy.db'}"
+@contextmanager
+def prodigy_database(request: pytest.FixtureRequest, engine: str, folder: Path) -> Iterator[str]:
+    """Make an empty Prodigy database on an engine and give its URL.
+
+    :param folder: where SQLite's file goes.
+    """
+    if engine == "sqlite":
+        url = f"sqlite+pysqlite:///{folder / 'prodigy.db'}"
         create_schema(url)
         yield url
         return
-    server = request.getfixturevalue("postgres_url" if request.param == "postgresql" else "mariadb_url")
+    server = request.getfixturevalue("postgres_url" if engine == "postgresql" else "mariadb_url")
     with fresh_database(server) as url:
         create_schema(url)
+        yield url
+
+
+@pytest.fixture(params=ENGINES)
+def prodigy_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty Prodigy database, on each engine in turn."""
+    with prodigy_database(request, request.param, tmp_path) as url:
         yield url
 
 

@@ -10,8 +10,7 @@ import signal
 import sqlite3
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -679,22 +678,3 @@ class _Talk:
 
 def _label(one: Try | None) -> str:
     return "nothing" if one is None else f"{one.dag_id}.{one.task[0]} try {one.number}"
-
-
-@contextmanager
-def clock_of(made: World) -> Iterator[None]:
-    """Let the desks of this process and its forks read the world's clock."""
-    from labelops import runtime
-
-    open_desk = runtime.desk
-
-    def desk(context: Any) -> Any:
-        found = open_desk(context)
-        found.now = lambda: datetime.now(UTC) + made.later
-        return found
-
-    runtime.desk = desk
-    try:
-        yield
-    finally:
-        runtime.desk = open_desk

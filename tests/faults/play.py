@@ -15,8 +15,9 @@ from typing import Any
 from tests.faults import check, memo
 from tests.faults.child import POINT_FAULTS
 from tests.faults.door import WIRE_FAULTS, WireFault
-from tests.faults.life import CONSUMERS, Doors, Engine, Run, World, clock_of
+from tests.faults.life import CONSUMERS, Doors, Engine, Run, World
 from tests.faults.schedule import STAGES, Action, PlannedFault, Schedule, plan
+from tests.house import clock_of
 from tests.integration.airflow_house import environment
 
 __all__ = ["OUTCOMES", "Outcome", "Theatre"]

@@ -59,10 +59,10 @@ def _no_fence(patched: pytest.MonkeyPatch) -> None:
 
 
 def _no_look(patched: pytest.MonkeyPatch) -> None:
-    from labelops.hooks.opentext import OpenTextWorkflowHook
+    from labelops.hooks.requests_http import HttpCaller
 
     _no_fence(patched)
-    patched.setattr(OpenTextWorkflowHook, "_find_within", lambda *_: None)
+    patched.setattr(HttpCaller, "look_for", lambda *_: None)
 
 
 def _half_files(patched: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from include.systems.prodigy import Counted
 from labelops.hooks.prodigy import ProdigyHook, counting
 from tests.annotation.test_hashes import rows_of
 from tests.hooks.test_prodigy_hook import PROJECT, answered, connect, run
-from tests.servers import ENGINES
+from tests.servers import ENGINES, prodigy_database
 
 ANSWERS = PROJECT.answers
 
@@ -150,17 +150,7 @@ RAW = st.builds(lambda value: json.dumps(value).encode(), CONTENT | LISTS | SCAL
 @pytest.fixture(scope="module", params=ENGINES)
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One database for all examples of a property."""
-    from include.sandbox.prodigy_schema import create_schema
-    from tests.servers import fresh_database
-
-    if request.param == "sqlite":
-        url = f"sqlite+pysqlite:///{tmp_path_factory.mktemp('counts') / 'prodigy.db'}"
-        create_schema(url)
-        yield url
-        return
-    server = request.getfixturevalue("postgres_url" if request.param == "postgresql" else "mariadb_url")
-    with fresh_database(server) as url:
-        create_schema(url)
+    with prodigy_database(request, request.param, tmp_path_factory.mktemp("counts")) as url:
         yield url
 
 
