@@ -43,6 +43,7 @@ class Settings:
     :param mappings: ``LABELOPS_MAPPINGS``, folder of process mappings that goes before the one of Labelops.
     :param sources: ``LABELOPS_SOURCES``, root of relative source locations.
     :param scheduled: ``LABELOPS_SCHEDULES``, ``off`` leaves only assets and hands.
+    :param signing_key: ``LABELOPS_SIGNING_KEY``, PEM file of the Ed25519 key that signs checkpoints and releases.
     :param retry_seconds: ``LABELOPS_RETRY_SECONDS``, the first pause before a task is tried again.
     """
 
@@ -55,6 +56,7 @@ class Settings:
     mappings: Path
     sources: str
     scheduled: bool
+    signing_key: Path | None
     retry_seconds: float
 
 
@@ -72,6 +74,7 @@ def settings() -> Settings:
         mappings=Path(env.get("LABELOPS_MAPPINGS") or ROOT / "include" / "bpmn" / "mappings"),
         sources=env.get("LABELOPS_SOURCES") or str(home / "sources"),
         scheduled=env.get("LABELOPS_SCHEDULES", "on").lower() != "off",
+        signing_key=Path(key) if (key := env.get("LABELOPS_SIGNING_KEY")) else None,
         retry_seconds=_seconds(env.get("LABELOPS_RETRY_SECONDS"), 60.0),
     )
 

@@ -17,6 +17,7 @@ from typing import Any
 import requests
 
 from include.base.errors import LabelopsError
+from include.base.signing import make_key
 from include.base.store import atomic_write
 from include.bpmn.mapping import load_mapping
 from include.sandbox import world
@@ -114,6 +115,7 @@ class Demo:
             "LABELOPS_SCHEDULES": "off",
             "LABELOPS_SCHEDULE_FILE": str(self.home / "schedules.yaml"),
             "LABELOPS_RETRY_SECONDS": "3",
+            "LABELOPS_SIGNING_KEY": str(self.home / "signing.pem"),
             "AIRFLOW_CONN_CONFLUENCE_DEFAULT": connection(
                 conn_type="confluence",
                 host=self.confluence,
@@ -193,6 +195,8 @@ class Demo:
             database.parent.mkdir(exist_ok=True)
             create_schema(f"sqlite:///{database}")
         Ledger(f"sqlite:///{self.home / 'ledger.db'}").migrate()
+        if not (self.home / "signing.pem").exists():
+            make_key(self.home / "signing.pem")
         self.say("Starting Airflow: api-server, scheduler, dag-processor, triggerer …")
         self.airflow.prepare(os.environ)
         self._deploy()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from include.base.canonical import SHORT, digest_of, effect_key
 from include.base.errors import Refused
@@ -16,6 +16,9 @@ from include.governance.effects import Claim, Done, claim
 from include.governance.ledger import Ledger
 from include.governance.records import SERVICE, Decision, NewEvent
 from include.governance.register import Register
+
+if TYPE_CHECKING:
+    from include.base.signing import Signer
 
 __all__ = ["Desk", "ItemResult", "RunRef", "WorkItem", "event_key", "short"]
 
@@ -90,6 +93,7 @@ class Desk:
     """Everything a step needs but the outside systems.
 
     :param staging: this try's own folder, made when it is first needed; nothing else writes there.
+    :param signer: the installation's key, None where it has none.
     :param now: the clock, in UTC.
     """
 
@@ -99,6 +103,7 @@ class Desk:
     run: RunRef
     staging: StorePath
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("labelops"))
+    signer: Signer | None = None
     now: Callable[[], datetime] = field(default_factory=lambda: lambda: datetime.now(UTC))
 
     @contextmanager

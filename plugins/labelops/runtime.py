@@ -54,6 +54,7 @@ def desk(context: Context | dict[str, Any]) -> Desk:
 
     :raises LedgerBehind: when the ledger is behind its outside checkpoint.
     """
+    from include.base.signing import read_signer
     from include.governance.checkpoint import require_not_behind
     from include.governance.ledger import Ledger
     from include.governance.register import Register
@@ -83,4 +84,5 @@ def desk(context: Context | dict[str, Any]) -> Desk:
         run=run,
         staging=staging,
         log=logging.getLogger("labelops"),
+        signer=read_signer(chosen.signing_key) if chosen.signing_key else None,
     )

@@ -27,6 +27,7 @@ import requests
 
 from include.annotation.served import Served, labels_digest
 from include.base.canonical import sha256_hex
+from include.base.signing import make_key
 from include.bpmn.mapping import load_mapping
 from include.governance.ledger import Ledger
 from include.projects.load import load_project
@@ -140,6 +141,14 @@ class Systems:
             },
         }
 
+    @property
+    def signing_key(self) -> Path:
+        """Return the file of this home's key, made when it is first asked for."""
+        place = self.home / "signing.pem"
+        if not place.exists():
+            make_key(place)
+        return place
+
     def environment(self) -> dict[str, str]:
         """Return the environment that makes Labelops work in this home."""
         return {
@@ -147,6 +156,7 @@ class Systems:
             "LABELOPS_PROJECTS": str(self.home / "projects"),
             "LABELOPS_SCHEDULES": "off",
             "LABELOPS_SCHEDULE_FILE": str(self.home / "schedules.yaml"),
+            "LABELOPS_SIGNING_KEY": str(self.signing_key),
             **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(parts) for name, parts in self.connections().items()},
         }
 
