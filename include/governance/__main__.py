@@ -16,6 +16,7 @@ from typing import Any
 
 from include.base.canonical import SHORT
 from include.base.errors import LabelopsError, LedgerBehind
+from include.base.signing import make_key
 from include.base.store import Store
 from include.governance import checkpoint
 from include.governance.ledger import Ledger
@@ -66,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
         "--store", metavar="DIR", help="the store's folder (default: LABELOPS_STORE where it is a folder)"
     )
     check.add_argument("--json", action="store_true", help="print one JSON object")
+    key = add("keygen", _keygen, "make the key that signs checkpoints and releases")
+    key.add_argument("file", type=Path, help="the new PEM file; LABELOPS_SIGNING_KEY names it to the installation")
     add("head", _head, "print how far the ledger has come, as JSON")
     listing = add("events", _events, "list who did what, when")
     listing.add_argument("--project", help="only this labelling project")
@@ -96,6 +99,13 @@ def _store(options: argparse.Namespace) -> Store:
 def _migrate(ledger: Ledger, _options: argparse.Namespace) -> int:
     done = ledger.migrate()
     sys.stdout.write("The ledger's tables are built.\n" if done else "The ledger's tables are up to date.\n")
+    return 0
+
+
+def _keygen(_ledger: Ledger, options: argparse.Namespace) -> int:
+    signer = make_key(options.file)
+    sys.stdout.write(f"The key {signer.public.key_id} is in {options.file}. Its public half, for whoever verifies:\n")
+    sys.stdout.write(signer.public.pem.decode("ascii"))
     return 0
 
 
