@@ -37,6 +37,7 @@ from include.governance.records import (
     GRADES,
     OUTCOMES,
     SERVICE,
+    SIGNATURES,
     Decision,
     Event,
     Head,
@@ -76,6 +77,7 @@ HASHED = (
 )  # fmt: skip
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_ADDED = frozenset(name for names in tables.ADDED_LATER.values() for name in names)
 _migrating = threading.Lock()
 
 
@@ -98,9 +100,18 @@ def chain_hash(prev_hash: str, row: Mapping[str, Any], body: Any) -> str:
 def row_digest(row: Mapping[str, Any]) -> str:
     """Return the digest of a decision's or a version's row, which its event's body repeats.
 
+    A column that came later (:data:`include.governance.tables.ADDED_LATER`) counts only where it holds something, so
+    that a row of an older ledger keeps its digest.
+
     :raises TypeError: when a value is not what the ledger writes.
     """
-    return digest_of({name: value for name, value in row.items() if name != "event_seq"})
+    return digest_of(
+        {name: value for name, value in row.items() if name != "event_seq" and not _added_and_empty(name, value)}
+    )
+
+
+def _added_and_empty(name: str, value: object) -> bool:
+    return value is None and name in _ADDED
 
 
 class Ledger:
@@ -527,7 +538,8 @@ class Transaction:
         table = tables.decision
         known = self.connection.execute(sa.select(table).where(table.c.decision_id == decision.decision_id))
         if (found := known.mappings().first()) is not None:
-            _require_same(found, row, f"the decision {decision.decision_id}")
+            unknown = tuple(name for name in tables.ADDED_LATER["decision"] if found[name] is None)
+            _require_same(found, row, f"the decision {decision.decision_id}", ignore=unknown)
             return False
         event = self._append_with_row(
             row,
@@ -542,6 +554,7 @@ class Transaction:
                 body={"decision_id": decision.decision_id, "outcome": decision.outcome, "role": decision.role,
                       "attempt": decision.attempt, "counts": decision.counts, "meaning": decision.meaning,
                       "grade": decision.grade, "system": decision.system, "decided_at": row["decided_at"],
+                      "signature": decision.signature, "statement_version": decision.statement_version,
                       "evidence": decision.raw_digest, "row": row_digest(row)},
             ),
             key=f"decision:{decision.decision_id}",
@@ -734,6 +747,7 @@ def _version_of(row: Mapping[Any, Any]) -> VersionRecord:
 def _decision_of(row: Mapping[Any, Any]) -> Decision:
     values = {name: value for name, value in row.items() if name != "event_seq"}
     moment = values["decided_at"]
+    values["signature"] = values["signature"] or "recorded"  # what was written before signatures were told apart
     return Decision(
         **{**values, "counts": bool(values["counts"]), "decided_at": None if moment is None else read_time(moment)}
     )
@@ -768,6 +782,9 @@ def _decision_row(decision: Decision) -> dict[str, Any]:
     _count("decision's attempt", decision.attempt, least=1)
     _one_of("decision's outcome", decision.outcome, OUTCOMES)
     _one_of("decision's grade", decision.grade, GRADES)
+    _one_of("decision's signature", decision.signature, SIGNATURES)
+    if decision.statement_version is not None:
+        _count("decision's statement_version", decision.statement_version, least=1)
     row["counts"] = int(bool(decision.counts))
     row["decided_at"] = None if decision.decided_at is None else time_text(decision.decided_at)
     return row

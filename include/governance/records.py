@@ -13,12 +13,14 @@ __all__ = [
     "GRADES",
     "OUTCOMES",
     "SERVICE",
+    "SIGNATURES",
     "Decision",
     "Event",
     "Grade",
     "Head",
     "NewEvent",
     "Outcome",
+    "Signature",
     "SourceRecord",
     "VersionRecord",
     "read_time",
@@ -30,9 +32,11 @@ SERVICE = "labelops"
 
 Outcome = Literal["approve", "reject", "rework", "undecided", "expired", "cancelled", "resubmit", "close", "withdraw"]
 Grade = Literal["attested", "asserted"]
+Signature = Literal["recorded", "authenticated", "signed"]
 
 OUTCOMES: frozenset[str] = frozenset(Outcome.__args__)  # type: ignore[attr-defined]
 GRADES: frozenset[str] = frozenset(Grade.__args__)  # type: ignore[attr-defined]
+SIGNATURES: frozenset[str] = frozenset(Signature.__args__)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +142,9 @@ class Decision:
     :param raw_digest: the object of the store that holds the raw reply.
     :param process_id: the process, page or run in which it was made.
     :param task_id: the task in it.
+    :param signature: how far the system that made it lets the decision be called a signature, never higher: recorded,
+        authenticated (the person logged in there), or signed (the person proved anew who they are to sign).
+    :param statement_version: which version of the statement the person saw, None where the statement has none.
     """
 
     decision_id: str
@@ -159,6 +166,8 @@ class Decision:
     raw_digest: str = ""
     process_id: str = ""
     task_id: str = ""
+    signature: Signature = "recorded"
+    statement_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

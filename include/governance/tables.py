@@ -6,8 +6,10 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Integer, Meta
 from sqlalchemy import UniqueConstraint as Unique
 
 __all__ = [
+    "ADDED_LATER",
     "APPEND_ONLY",
     "GUARDS",
+    "KEPT",
     "REVISION",
     "VERSION_TABLE",
     "dataset_version",
@@ -21,7 +23,7 @@ __all__ = [
     "sync_state",
 ]
 
-REVISION = "0001"
+REVISION = "0002"
 """The migration this code is written for."""
 
 VERSION_TABLE = "ledger_schema"
@@ -30,11 +32,21 @@ VERSION_TABLE = "ledger_schema"
 APPEND_ONLY = ("event", "decision", "dataset_version")
 """Tables whose rows are never changed or removed: triggers refuse it."""
 
+KEPT = {"effect_claim": ("update", "delete"), "source_record": ("update",), "effect": ("delete",),
+        "sync_state": ("delete",)}  # fmt: skip
+"""What else triggers refuse. These tables are outside the chain: a guard stops a slip, not somebody who removes it."""
+
 GUARDS = {
-    "sqlite": tuple(f"{table}_no_{verb}" for table in APPEND_ONLY for verb in ("update", "delete", "replace")),
-    "postgresql": tuple(f"{table}_append_only" for table in APPEND_ONLY),
+    "sqlite": (
+        *(f"{table}_no_{verb}" for table in APPEND_ONLY for verb in ("update", "delete", "replace")),
+        *(f"{table}_no_{verb}" for table, verbs in KEPT.items() for verb in verbs),
+    ),
+    "postgresql": (*(f"{table}_append_only" for table in APPEND_ONLY), *(f"{table}_kept" for table in KEPT)),
 }
 """Names of those triggers by kind of database."""
+
+ADDED_LATER = {"decision": ("signature", "statement_version")}
+"""Columns that rows of the first schema do not have: empty ones are left out of a row's digest."""
 
 metadata = MetaData()
 
@@ -96,6 +108,8 @@ decision = Table(
     Column("raw_digest", String(64), nullable=False),
     Column("process_id", String(500), nullable=False),
     Column("task_id", String(500), nullable=False),
+    Column("signature", String(20)),
+    Column("statement_version", Integer),
     Index("decision_digest", "digest"),
     Index("decision_project", "project"),
 )

@@ -386,8 +386,8 @@ def _check_guards(dialect: str, connection: Connection, outcome: Verification) -
     else:
         query = sa.text(
             "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgenabled = 'A' "
-            "AND tgrelid IN (to_regclass('event'), to_regclass('decision'), to_regclass('dataset_version'))"
-        )
+            "AND tgrelid IN (SELECT to_regclass(one) FROM unnest(CAST(:tables AS text[])) AS one)"
+        ).bindparams(tables=[*tables.APPEND_ONLY, *tables.KEPT])
     found = set(connection.scalars(query))
     missing = [name for name in tables.GUARDS[dialect] if name not in found]
     if missing:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from include.governance import tables
 from include.governance.ledger import Ledger
 from include.governance.records import Decision, NewEvent, VersionRecord
 
@@ -98,7 +99,7 @@ def tamper(ledger: Ledger, /, *statements: str, **values: object) -> None:
                 connection.exec_driver_sql(f"DROP TRIGGER {name}")
         else:
             connection.exec_driver_sql("SET LOCAL session_replication_role = 'replica'")
-            for table in ("event", "decision", "dataset_version"):
+            for table in (*tables.APPEND_ONLY, *tables.KEPT):
                 connection.exec_driver_sql(f"ALTER TABLE {table} DISABLE TRIGGER USER")
         for statement in statements:
             connection.execute(sa.text(statement), values)
@@ -106,8 +107,10 @@ def tamper(ledger: Ledger, /, *statements: str, **values: object) -> None:
             for _name, sql in guards:
                 connection.exec_driver_sql(sql)
         else:
-            for table in ("event", "decision", "dataset_version"):
+            for table in tables.APPEND_ONLY:
                 connection.exec_driver_sql(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_append_only")
+            for table in tables.KEPT:
+                connection.exec_driver_sql(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_kept")
     engine.dispose()
 
 

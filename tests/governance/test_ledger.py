@@ -427,7 +427,7 @@ def test_a_ledger_without_tables_says_what_to_do(empty_url: str, tmp_path: Path)
 
 def test_another_schema_is_refused(ledger: Ledger, empty_url: str) -> None:
     raw(ledger, "UPDATE ledger_schema SET version_num = '0000'")
-    with pytest.raises(Unsupported, match="older than 0001"):
+    with pytest.raises(Unsupported, match=f"older than {tables.REVISION}"):
         Ledger(empty_url).head()
     raw(ledger, "UPDATE ledger_schema SET version_num = '9999'")
     for use in (lambda: Ledger(empty_url).append(note(1)), lambda: Ledger(empty_url).migrate()):
