@@ -8,8 +8,6 @@ without it was interrupted and is completed.
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,13 +15,13 @@ from typing import IO, Any, Protocol
 
 import yaml
 
-from include.annotation.hashes import set_hashes
 from include.base.canonical import SHORT, canonical_json, digest_of, sha256_hex
 from include.base.errors import InvalidInput, Refused
-from include.base.store import Store, StorePath, atomic_file, atomic_write, read_json
+from include.base.store import Store, StorePath, atomic_write, read_json
 from include.datasets.freeze import rows, verify_version
 from include.datasets.manifest import Manifest
 from include.datasets.values import utc_text
+from include.exports import export, training_row
 from include.governance.approval import is_unknown
 from include.projects.model import Interface, Policy, Project
 
@@ -37,9 +35,6 @@ __all__ = [
     "training_rows",
     "write_release",
 ]
-
-ROW_GROUP = 5000
-"""Rows in one Parquet row group, which is what is held in memory at a time."""
 
 _BLOCK = 1024 * 1024
 _FILES = ("data.jsonl", "data.parquet", "manifest.json", "approvals.json", "README.md")
@@ -183,22 +178,7 @@ def training_rows(store: Store, project: Project | str, digest: str, number: int
     hashes (computed on what was shown, as when the task was made).
     """
     for row in rows(store, project, digest):
-        value = dict(row["value"])
-        interface = value.pop("interface")
-        task = set_hashes(dict(row["shown"]))
-        if "spans" in value:
-            value["spans"] = [{"start": start, "end": end, "label": label} for start, end, label in value["spans"]]
-        yield {
-            **{key: inner for key, inner in task.items() if not key.startswith("_")},
-            **value,
-            "meta": {"task_id": row["task_id"], "version": number, "basis": row["basis"], "round": row["round"]},
-            "_input_hash": task["_input_hash"],
-            "_task_hash": task["_task_hash"],
-            "_view_id": _VIEWS[Interface(interface)],
-        }
-
-
-_VIEWS = {Interface.TEXTCAT: "classification", Interface.CHOICE: "choice", Interface.NER: "ner_manual"}
+        yield training_row(row, number)
 
 
 def _problems_under(policy: Policy, manifest: Manifest, decisions: list[DecisionLike], remark: str) -> list[str]:
@@ -302,11 +282,8 @@ def _write_files(
     if (folder / "checksums.json").exists():
         _check_whole(folder, small)
         return False
-    writers = {"data.jsonl": _write_jsonl, "data.parquet": _write_parquet}
-    for name, write in writers.items():
-        with tempfile.TemporaryFile(prefix="labelops-release-") as spool:
-            write(spool, project, training_rows(store, project, digest, number))
-            _place(spool, folder / name)
+    for name in ("jsonl", "parquet"):
+        export(lambda: rows(store, project, digest), project, name, folder, number=number)
     for name, content in small.items():
         store.write_new(folder / name, content)
     sums = {name: _measure(folder / name) for name in _FILES}
@@ -334,23 +311,6 @@ def _check_whole(folder: StorePath, small: Mapping[str, bytes]) -> None:
             raise InvalidInput(f"{folder / name}: already holds other bytes; a release is never written again")
 
 
-def _place(spool: IO[bytes], place: StorePath) -> None:
-    found = sha256_hex(_blocks(spool))
-    if place.exists():
-        if _measure(place)["sha256"] != found:
-            raise InvalidInput(f"{place}: already holds other bytes; a release is never written again")
-        return
-    with atomic_file(place) as out:
-        for block in _blocks(spool):
-            out.write(block)
-
-
-def _blocks(spool: IO[bytes]) -> Iterator[bytes]:
-    spool.seek(0)
-    while block := spool.read(_BLOCK):
-        yield block
-
-
 def _measure(place: StorePath) -> dict[str, Any]:
     size = 0
 
@@ -362,92 +322,6 @@ def _measure(place: StorePath) -> dict[str, Any]:
 
     with place.open("rb") as content:
         return {"sha256": sha256_hex(blocks(content)), "bytes": size}
-
-
-def _write_jsonl(out: IO[bytes], project: Project, tasks: Iterable[Mapping[str, Any]]) -> None:
-    for task in tasks:
-        out.write(json.dumps(task, ensure_ascii=False, separators=(",", ":")).encode("utf-8") + b"\n")
-
-
-def _write_parquet(out: IO[bytes], project: Project, tasks: Iterable[Mapping[str, Any]]) -> None:
-    import pyarrow
-    import pyarrow.parquet
-
-    schema = _schema(project)
-    with pyarrow.parquet.ParquetWriter(out, schema, compression="zstd") as writer:
-        for group in _groups(tasks, ROW_GROUP):
-            writer.write_table(
-                pyarrow.Table.from_pylist([_record(task) for task in group], schema=schema), row_group_size=ROW_GROUP
-            )
-
-
-def _schema(project: Project) -> Any:
-    import pyarrow
-
-    answers = {
-        Interface.TEXTCAT: [("label", pyarrow.string())],
-        Interface.CHOICE: [
-            ("options", pyarrow.list_(pyarrow.string())),
-            ("accept", pyarrow.list_(pyarrow.string())),
-        ],
-        Interface.NER: [
-            (
-                "spans",
-                pyarrow.list_(
-                    pyarrow.struct(
-                        [
-                            ("start", pyarrow.int32()),
-                            ("end", pyarrow.int32()),
-                            ("label", pyarrow.string()),
-                        ]
-                    )
-                ),
-            )
-        ],
-    }
-    return pyarrow.schema(
-        [
-            pyarrow.field("task_id", pyarrow.string(), nullable=False),
-            *((name, pyarrow.string()) for name in ("text", "image", "audio", "video", "html", "input")),
-            pyarrow.field("answer", pyarrow.string(), nullable=False),
-            *answers[project.annotation.interface],
-            ("basis", pyarrow.string()),
-            ("round", pyarrow.int32()),
-            ("version", pyarrow.int32()),
-            ("input_hash", pyarrow.int32()),
-            ("task_hash", pyarrow.int32()),
-        ]
-    )
-
-
-def _record(task: Mapping[str, Any]) -> dict[str, Any]:
-    meta = task["meta"]
-    record = {key: value for key, value in task.items() if not key.startswith("_") and key != "meta"}
-    if "options" in record:
-        record["options"] = [str(option["id"]) for option in record["options"]]
-    if "accept" in record:
-        record["accept"] = [str(option) for option in record["accept"]]
-    if record.get("input") is not None and not isinstance(record["input"], str):
-        record["input"] = json.dumps(record["input"], ensure_ascii=False, sort_keys=True)
-    return {
-        **record,
-        "task_id": meta["task_id"],
-        "basis": meta["basis"],
-        "round": meta["round"],
-        "version": meta["version"],
-        "input_hash": task["_input_hash"],
-        "task_hash": task["_task_hash"],
-    }
-
-
-def _groups(items: Iterable[Mapping[str, Any]], size: int) -> Iterator[list[Mapping[str, Any]]]:
-    group: list[Mapping[str, Any]] = []
-    for item in items:
-        group.append(item)
-        if len(group) == size:
-            yield group
-            group = []
-    yield group
 
 
 def _jsonable(value: Any) -> Any:
