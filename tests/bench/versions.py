@@ -1,0 +1,146 @@
+"""The jobs on big dataset versions: comparing two of them. Each returns ``count`` and ``seconds``."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from tests.bench.measure import WORDS, job, timed
+
+PROJECT = "ticket_topics"
+LABELS = ("account", "billing", "delivery", "other")
+
+
+def _rows(count: int, changed_percent: int) -> Any:
+    """Yield canonical rows of a version: two persons' answers each, of which some percent say another thing."""
+    import orjson
+
+    options = [{"id": label, "text": label} for label in LABELS]
+    ids = sorted(hashlib.sha256(b"%d" % number).hexdigest() for number in range(count))
+    for number, task_id in enumerate(ids):
+        other = number * 7919 % 100 < changed_percent
+        label = LABELS[(number + other) % len(LABELS)]
+        at = "2026-05-02T09:00:00+00:00" if other else "2026-05-01T09:00:00+00:00"
+        yield (
+            label,
+            orjson.dumps(
+                {
+                    "answers": [
+                        {
+                            "at": at,
+                            "guideline": "a" * 64,
+                            "guideline_number": 3,
+                            "person": person,
+                            "row": hashlib.sha256(f"{task_id}{person}{other}".encode()).hexdigest(),
+                        }
+                        for person in ("anna", "ben")
+                    ],
+                    "basis": "answers",
+                    "decision": None,
+                    "persons": 2,
+                    "round": 1 + other,
+                    "shown": {"options": options, "text": f"{number} {WORDS[:200]}"},
+                    "task_id": task_id,
+                    "value": {"accept": [label], "answer": "accept", "interface": "choice"},
+                }
+            ),
+        )
+
+
+@job
+def make_version(folder: str, count: str, changed_percent: str) -> dict[str, Any]:
+    """Write a version's rows and manifest as freezing does, and its task ids and labels as Parquet."""
+    from collections import Counter
+
+    import pyarrow
+    import pyarrow.parquet
+
+    from include.base.store import Store
+    from include.datasets.manifest import Counts, FileRef, Manifest, PersonShare, RuleRef, TaskList
+    from tests.datasets.make import REGISTER, project
+
+    of = project(PROJECT)
+    place = Path(folder) / "new-rows.jsonl"
+    digest, labels, rows = hashlib.sha256(), Counter[str](), int(count)
+    columns: dict[str, list[str]] = {"task_id": [], "label": []}
+    with place.open("wb") as out:
+        for label, line in _rows(rows, int(changed_percent)):
+            digest.update(line + b"\n")
+            out.write(line + b"\n")
+            labels[label] += 1
+            at = line.rfind(b',"task_id":"') + 12
+            columns["task_id"].append(line[at : at + 64].decode())
+            columns["label"].append(label)
+    empty = FileRef(name="losing.jsonl", sha256=hashlib.sha256().hexdigest(), lines=0)
+    manifest = Manifest(
+        project=PROJECT,
+        interface="choice",
+        batch="b" * 64,
+        rule=RuleRef(name="unanimous", answers_per_task=2, text="the value of every person"),
+        counts=Counts(
+            tasks=rows, rows=rows, ignored=0, disputed=0, missing=0, answers=2 * rows, counted=2 * rows, losing=0,
+            unanimous=rows, split=0, decided=0,
+        ),
+        labels=dict(labels),
+        answers={"accept": rows, "none": 0, "reject": 0},
+        losing_reasons={},
+        persons=[PersonShare(id=person, counted=rows, losing=0) for person in ("anna", "ben")],
+        adjudicators=[],
+        guidelines=[],
+        first_answer_at=None,
+        last_answer_at=None,
+        rows=FileRef(name="rows.jsonl", sha256=digest.hexdigest(), lines=rows),
+        losing=empty,
+        ignored=TaskList(count=0, items=[]),
+        disputed=TaskList(count=0, items=[]),
+        missing=TaskList(count=0, items=[]),
+        policy=of.policy.pinned(),
+        policy_digest=of.policy.digest,
+        register_digest=REGISTER.digest,
+        closed_by=None,
+        gate=None,
+    )  # fmt: skip
+    version = Store(Path(folder)).at("versions", PROJECT, manifest.digest)
+    version.mkdir(parents=True)
+    place.rename(version / "rows.jsonl")
+    (version / "losing.jsonl").write_bytes(b"")
+    pyarrow.parquet.write_table(pyarrow.table(columns), version / "labels.parquet")
+    (version / "manifest.json").write_bytes(manifest.content())
+    return {"count": rows, "seconds": 1.0, "digest": manifest.digest}
+
+
+@job
+def diff_versions(folder: str, old: str, new: str) -> dict[str, Any]:
+    """Compare two versions, every change written to a file."""
+    from include.base.store import Store
+    from include.datasets.diff import diff
+
+    found: dict[str, Any] = {}
+    with timed(found), (Path(folder) / "changes.jsonl").open("wb") as out:
+        outcome = diff(Store(Path(folder)), PROJECT, old, new, sink=lambda change: out.write(change.line()))
+    return {**found, "count": outcome.new_rows, "changed": outcome.changed}
+
+
+@job
+def pandas_merge(folder: str, old: str, new: str, source: str) -> dict[str, Any]:
+    """Compare the same task ids and labels with an outer merge, read from the rows or from Parquet."""
+    import orjson
+    import pandas
+
+    def frame(digest: str) -> Any:
+        place = Path(folder) / "versions" / PROJECT / digest
+        if source == "parquet":
+            return pandas.read_parquet(place / "labels.parquet")
+        with (place / "rows.jsonl").open("rb") as lines:
+            return pandas.DataFrame.from_records(
+                ((row["task_id"], row["value"]["accept"][0]) for row in map(orjson.loads, lines)),
+                columns=["task_id", "label"],
+            )
+
+    found: dict[str, Any] = {}
+    with timed(found):
+        merged = frame(old).merge(frame(new), on="task_id", how="outer", suffixes=("_old", "_new"), indicator=True)
+        differing = merged[(merged["_merge"] != "both") | (merged["label_old"] != merged["label_new"])]
+        differing.to_json(Path(folder) / "merged.jsonl", orient="records", lines=True)
+    return {**found, "count": len(merged), "changed": len(differing)}
