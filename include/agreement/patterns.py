@@ -1,0 +1,100 @@
+"""Ratings as a matrix of codes, and its units gathered by what was said of them.
+
+Units that were rated alike say the same to every coefficient. So each coefficient is worked out once for each distinct
+pattern: 100,000 units by five annotators on five categories have at most 252 patterns where it does not matter who said
+what. Resampling units is then drawing how often each pattern occurs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from include.base.errors import InvalidInput
+
+__all__ = ["MISSING", "Codes", "Patterns", "check_codes", "codes_from_counts", "gather", "ratings_of"]
+
+MISSING = -1
+"""The code for "this annotator did not rate this unit"."""
+
+Codes = NDArray[np.int64]
+"""Units × annotators: the place of a category in the list of values, or -1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patterns:
+    """The distinct rows of a matrix of codes.
+
+    :param rows: patterns × columns, in an order that depends on nothing but the patterns.
+    :param times: how many units have each pattern.
+    """
+
+    rows: Codes
+    times: NDArray[np.int64]
+
+
+def check_codes(codes: ArrayLike, values: Sequence[Any] | None) -> tuple[Codes, Sequence[Any]]:
+    """Return the codes as a matrix and the categories; without ``values`` these are 0, 1, … up to the highest code.
+
+    :raises InvalidInput: when the matrix is none of integers, or a code has no category.
+    """
+    found = np.asarray(codes)
+    if found.ndim != 2 or (found.size and found.dtype.kind not in "iu"):
+        raise InvalidInput(
+            f"codes: found shape {found.shape} of {found.dtype}, allowed is a matrix of integers, units × annotators"
+        )
+    found = found.astype(np.int64, copy=False)
+    low, high = int(np.min(found, initial=MISSING)), int(np.max(found, initial=MISSING))
+    size = high + 1 if values is None else len(values)
+    if low < MISSING or high >= size:
+        raise InvalidInput(f"codes: found {low} to {high}, allowed are {MISSING} (missing) to {size - 1}")
+    return found, range(size) if values is None else values
+
+
+def codes_from_counts(counts: ArrayLike) -> Codes:
+    """Turn counts into codes, for coefficients that do not ask who said what (all but Cohen's and Conger's).
+
+    :param counts: units × categories: how many annotators chose the category (Fleiss 1971).
+    :returns: units × greatest number of ratings; the columns are no annotators.
+    :raises InvalidInput: when the counts are no matrix of whole numbers, zero or more.
+    """
+    found = np.asarray(counts)
+    if found.ndim != 2 or (found.size and (found.dtype.kind not in "iu" or found.min() < 0)):
+        raise InvalidInput(f"counts: found shape {found.shape} of {found.dtype}, allowed are whole numbers, 0 or more")
+    found = found.astype(np.int64, copy=False)
+    ratings = found.sum(axis=1)
+    codes = np.full((len(found), int(np.max(ratings, initial=0))), MISSING, dtype=np.int64)
+    taken = np.arange(codes.shape[1]) < ratings[:, None]
+    codes[taken] = np.repeat(np.tile(np.arange(found.shape[1]), len(found)), found.ravel())
+    return codes
+
+
+def ratings_of(rows: Codes) -> NDArray[np.int64]:
+    """Return how many ratings each row has."""
+    return np.count_nonzero(rows != MISSING, axis=1)
+
+
+def gather(codes: Codes, size: int, *, ordered: bool, least: int) -> Patterns:
+    """Gather the units by pattern.
+
+    :param size: number of categories.
+    :param ordered: whether it matters who said what; if not, the ratings of a unit are sorted and moved together.
+    :param least: units with fewer ratings are left out.
+    """
+    rows = codes[ratings_of(codes) >= least]
+    if not ordered:
+        rows = np.sort(rows, axis=1)[:, ::-1]
+        rows = rows[:, : int(np.max(ratings_of(rows), initial=0))]
+    key, room = np.zeros(len(rows), dtype=np.int64), 1
+    for column in rows.T:
+        if room > 2**62 // (size + 1):
+            key = np.unique(key, return_inverse=True)[1]
+            room = len(rows)
+        key = key * (size + 1) + (column + 1)
+        room *= size + 1
+    _, first, times = np.unique(key, return_index=True, return_counts=True)
+    return Patterns(np.ascontiguousarray(rows[first]), times)

@@ -1,0 +1,283 @@
+"""The coefficients as sums over units.
+
+Each coefficient is ``1 - observed disagreement / expected disagreement``, and both are functions of totals to which
+each unit adds its part. The point estimate, every resample, every slice and every unit left out are then the same few
+functions of differently weighted sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from include.agreement.patterns import MISSING, Codes, Patterns, ratings_of
+from include.agreement.weights import METRICS, Matrix, check_ranked, distances
+from include.base.errors import InvalidInput
+
+__all__ = [
+    "COEFFICIENTS",
+    "PAIR_ONLY",
+    "Name",
+    "Statistic",
+    "Weights",
+    "coefficient_values",
+    "make",
+    "pairable",
+    "totals",
+]
+
+Name = Literal[
+    "percent_agreement",
+    "cohen_kappa",
+    "scott_pi",
+    "fleiss_kappa",
+    "conger_kappa",
+    "krippendorff_alpha",
+    "gwet_ac",
+    "brennan_prediger",
+]
+"""The coefficients by name."""
+
+COEFFICIENTS: tuple[Name, ...] = Name.__args__  # type: ignore[attr-defined]
+"""Every :data:`Name`."""
+
+PAIR_ONLY = frozenset({"cohen_kappa", "scott_pi"})
+"""Coefficients of two annotators."""
+
+Weights = str | NDArray[np.float64] | None
+"""A name of ``weights.WEIGHTS`` (for alpha: of ``weights.METRICS``), a matrix of weights, or None: plain equality."""
+
+CELLS = 2**22
+"""Numbers held at a time while sums are made (32 MB)."""
+
+
+class Statistic(Protocol):
+    """A coefficient as a function of sums over units.
+
+    ``ordered``: whether it matters who said what. ``least``: ratings that a unit must have to enter. ``width``: number
+    of totals.
+    """
+
+    ordered: bool
+    least: int
+    width: int
+
+    def parts(self, rows: Codes) -> Matrix:
+        """Return what each row adds to the totals: rows × width."""
+        ...
+
+    def disagreement(self, sums: Matrix) -> tuple[Matrix, Matrix]:
+        """Return the observed and the expected disagreement for each row of totals, NaN or 0 where there is none."""
+        ...
+
+
+def make(name: Name, values: Sequence[Any], raters: int, weights: Weights) -> Statistic:
+    """Return a coefficient for given categories.
+
+    :param raters: number of columns of the codes.
+    :raises InvalidInput: for an unknown name, metric or weight, or when the coefficient is one of two annotators and
+        there are not two columns.
+    """
+    if name not in COEFFICIENTS:
+        raise InvalidInput(f"coefficient: found {name!r}, allowed are {', '.join(COEFFICIENTS)}")
+    if name in PAIR_ONLY and raters != 2:
+        raise InvalidInput(f"{name} compares two annotators: found {raters} columns of codes, allowed are 2")
+    if name == "krippendorff_alpha":
+        return _alpha(values, "nominal" if weights is None else weights)
+    weights = "identity" if weights is None else weights
+    plain = isinstance(weights, str) and weights == "identity"
+    return _Pairwise(name, raters, distances(weights, values), plain)
+
+
+# ---- two ratings of a unit, compared -------------------------------------------------------------------------------
+
+
+def _counts(rows: Codes, size: int) -> Matrix:
+    """Return how often each row has each category."""
+    where, column = np.nonzero(rows != MISSING)
+    flat = np.bincount(where * size + rows[where, column], minlength=len(rows) * size)
+    return flat.reshape(len(rows), size).astype(np.float64)
+
+
+def _unlike(counts: Matrix, distance: Matrix, plain: bool) -> Matrix:
+    """Return, for each row of counts, the sum of the distances over all ordered pairs of its members."""
+    if plain:
+        return counts.sum(axis=1) ** 2 - (counts**2).sum(axis=1)
+    return ((counts @ distance) * counts).sum(axis=1)
+
+
+class _Pairwise:
+    """Percent agreement, and the coefficients that correct the same percent agreement for chance.
+
+    Observed: the mean over units with two ratings of the mean weighted disagreement of their pairs (Gwet 2014, ch. 2-3;
+    with equal numbers of ratings that of Fleiss 1971, with two that of Cohen 1960). The coefficients differ in what
+    they expect by chance.
+    """
+
+    def __init__(self, name: Name, raters: int, distance: Matrix, plain: bool) -> None:
+        self.name = name
+        self.raters = raters
+        self.distance = distance
+        self.plain = plain
+        self.size = len(distance)
+        self.by_rater = name in {"cohen_kappa", "conger_kappa"}
+        self.ordered = self.by_rater
+        self.least = 1 if name in {"fleiss_kappa", "conger_kappa", "gwet_ac"} else 2
+        margins = {"percent_agreement": 0, "brennan_prediger": 0}.get(name, self.size)
+        self.width = 2 + margins * (raters if self.by_rater else 1)
+
+    def parts(self, rows: Codes) -> Matrix:
+        counts = _counts(rows, self.size)
+        ratings = counts.sum(axis=1)
+        paired = ratings >= 2
+        unlike = _unlike(counts, self.distance, self.plain) / np.where(paired, ratings * (ratings - 1), 1.0)
+        found = [np.where(paired, unlike, 0.0)[:, None], paired[:, None].astype(np.float64)]
+        enters = (ratings >= self.least)[:, None]
+        if self.by_rater:
+            found.extend(_counts(column[:, None], self.size) * enters for column in rows.T)
+        elif self.width > 2:
+            found.append(np.where(enters, counts / np.maximum(ratings, 1)[:, None], 0.0))
+        return np.hstack(found)
+
+    def disagreement(self, sums: Matrix) -> tuple[Matrix, Matrix]:
+        return sums[:, 0] / sums[:, 1], self._expected(sums[:, 2:])
+
+    def _expected(self, margins: Matrix) -> Matrix:
+        if self.name == "percent_agreement":
+            return np.ones(len(margins))
+        if self.name == "brennan_prediger":
+            return np.full(len(margins), self.distance.mean() if self.size else np.nan)
+        if self.by_rater:
+            return self._by_rater(margins.reshape(-1, self.raters, self.size))
+        shares = margins / margins.sum(axis=1, keepdims=True)
+        if self.name == "gwet_ac":
+            return self._gwet(shares)
+        return _unlike(shares, self.distance, self.plain)
+
+    def _by_rater(self, counts: Matrix) -> Matrix:
+        """Return the mean over pairs of annotators of the disagreement of two independent draws (Conger 1980)."""
+        number = counts.sum(axis=2, keepdims=True)
+        shares = counts / np.where(number == 0, 1.0, number)
+        active = (number[:, :, 0] > 0).sum(axis=1).astype(np.float64)
+        away = shares @ self.distance
+        all_pairs = (away.sum(axis=1) * shares.sum(axis=1)).sum(axis=1)
+        own = (away * shares).sum(axis=(1, 2))
+        return (all_pairs - own) / (active * (active - 1))
+
+    def _gwet(self, shares: Matrix) -> Matrix:
+        if self.size < 2:
+            return np.full(len(shares), np.nan)
+        weight = (1.0 - self.distance).sum() / (self.size * (self.size - 1))
+        return 1.0 - weight * (shares * (1.0 - shares)).sum(axis=1)
+
+
+# ---- Krippendorff's alpha ------------------------------------------------------------------------------------------
+
+
+def _alpha(values: Sequence[Any], metric: str | Matrix) -> Statistic:
+    if not isinstance(metric, str):
+        return _Alpha(distances(metric, values), plain=False)
+    if metric not in METRICS:
+        raise InvalidInput(f"metric: found {metric!r}, allowed are {', '.join(METRICS)} or a matrix")
+    if metric == "ordinal":
+        check_ranked(values)
+        return _OrdinalAlpha(len(values))
+    weights = {"nominal": "identity", "interval": "quadratic", "ratio": "ratio"}[metric]
+    return _Alpha(distances(weights, values), plain=metric == "nominal")
+
+
+class _Alpha:
+    """Alpha with a distance that does not depend on the data.
+
+    Totals: the disagreement within units, each pair divided by the unit's ratings less one; the number of pairable
+    ratings of each category. Distances are shares of the greatest one, which cancels in alpha.
+    """
+
+    ordered = False
+    least = 2
+
+    def __init__(self, distance: Matrix, *, plain: bool) -> None:
+        self.distance = distance
+        self.plain = plain
+        self.width = 1 + len(distance)
+
+    def parts(self, rows: Codes) -> Matrix:
+        counts = _counts(rows, len(self.distance))
+        ratings = counts.sum(axis=1)
+        counts[ratings < 2] = 0.0
+        within = _unlike(counts, self.distance, self.plain) / np.maximum(ratings - 1, 1.0)
+        return np.hstack([within[:, None], counts])
+
+    def disagreement(self, sums: Matrix) -> tuple[Matrix, Matrix]:
+        counts = sums[:, 1:]
+        number = counts.sum(axis=1)
+        return sums[:, 0] / number, _unlike(counts, self.distance, self.plain) / (number * (number - 1))
+
+
+class _OrdinalAlpha:
+    """Alpha with Krippendorff's ordinal metric, which depends on how often each category occurs.
+
+    The distance of c and k is ``(sum of n over c..k - (n_c + n_k) / 2)²``, which is the squared difference of the
+    categories' mid-ranks. Totals: the coincidences of each two categories.
+    """
+
+    ordered = False
+    least = 2
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.width = size * size
+
+    def parts(self, rows: Codes) -> Matrix:
+        counts = _counts(rows, self.size)
+        ratings = counts.sum(axis=1)
+        counts[ratings < 2] = 0.0
+        pairs = counts[:, :, None] * counts[:, None, :]
+        place = np.arange(self.size)
+        pairs[:, place, place] -= counts
+        return (pairs / np.maximum(ratings - 1, 1.0)[:, None, None]).reshape(len(rows), -1)
+
+    def disagreement(self, sums: Matrix) -> tuple[Matrix, Matrix]:
+        pairs = sums.reshape(-1, self.size, self.size)
+        counts = pairs.sum(axis=2)
+        number = counts.sum(axis=1)
+        ranks = counts.cumsum(axis=1) - counts / 2
+        far = (ranks[:, -1:] - ranks[:, :1]) ** 2 if self.size else np.zeros((len(sums), 1))
+        distance = (ranks[:, :, None] - ranks[:, None, :]) ** 2 / far[:, :, None]
+        observed = (pairs * distance).sum(axis=(1, 2)) / number
+        chance = (distance @ counts[:, :, None])[:, :, 0] * counts
+        return observed, chance.sum(axis=1) / (number * (number - 1))
+
+
+# ---- sums ----------------------------------------------------------------------------------------------------------
+
+
+def totals(statistic: Statistic, patterns: Patterns, times: Matrix) -> Matrix:
+    """Sum the parts of the patterns.
+
+    :param times: draws × patterns: how often each pattern counts.
+    :returns: draws × width.
+    """
+    found = np.zeros((len(times), statistic.width))
+    step = max(1, CELLS // max(statistic.width, 1))
+    for start in range(0, len(patterns.rows), step):
+        found += times[:, start : start + step] @ statistic.parts(patterns.rows[start : start + step])
+    return found
+
+
+def coefficient_values(statistic: Statistic, sums: Matrix) -> Matrix:
+    """Return the coefficient for each row of totals, NaN where it is undefined."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        observed, expected = statistic.disagreement(sums)
+        found = 1.0 - observed / expected
+    found[~(expected > 0)] = np.nan
+    return found
+
+
+def pairable(patterns: Patterns) -> int:
+    """Return how many ratings stand in units that have at least two."""
+    ratings = ratings_of(patterns.rows)
+    return int((ratings * patterns.times)[ratings >= 2].sum())
