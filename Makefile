@@ -5,12 +5,13 @@ BIN    := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export LABELOPS_HOME ?= $(CURDIR)/.labelops
 
-.PHONY: demo up down test lint bench faults clean lock install help
+.PHONY: demo up down test validation lint bench faults clean lock install help
 
 help:
 	@echo "make demo   run the five use cases end to end on embedded defaults, then stop"
 	@echo "make up     the same, but leave everything running; make down stops it"
 	@echo "make test   run all tests; make lint, make bench, make faults SEEDS=200, make clean, make lock"
+	@echo "make validation   run the tests that prove a promise or a requirement, and write docs/validation.md"
 
 install: $(VENV)/.installed
 
@@ -33,6 +34,9 @@ down: install
 
 test: install
 	@$(BIN)/python -m pytest $(ARGS)
+
+validation: install
+	@$(BIN)/python -m pytest --validation docs/validation.md $(ARGS)
 
 lint: install
 	@$(BIN)/ruff check .

@@ -12,6 +12,9 @@ of an Airflow task is never evidence: a gate or an approval task marked successf
 `releases/<project>/v<number>-<digest>/` (JSONL, Parquet, manifest, approvals, dataset card), its pointer last; the Prodigy
 dataset `<project>__v<number>`; the training webhook, if one is configured. Announces `labelops/releases`.
 
+**Recalls** a release whose approval was withdrawn (`withdraw` of `labeling_approval`): its folder is marked `RECALLED.json`,
+the pointer goes back to the newest release that stands, the Prodigy dataset is unlinked, the webhook is told.
+
 **Gate** `release_rows`.
 
 **When it fails.** The log of `check` or `hand_over` lists what is missing, sentence by sentence. A refusal is on the ledger once;
@@ -47,7 +50,12 @@ with DAG(
         check = CheckReleaseOperator(task_id="check", item=item, pool=OPENTEXT_POOL)
         gate = GateOperator(task_id="gate", project=item, staged=check.output, suite="release_rows")
         hand_over = HandOverOperator(
-            task_id="hand_over", item=item, given=check.output, gate=gate.output, pool=OPENTEXT_POOL
+            task_id="hand_over",
+            item=item,
+            given=check.output,
+            gate=gate.output,
+            pool=OPENTEXT_POOL,
+            trigger_rule="none_failed",
         )
         wait = StartWaitOperator(task_id="start_wait", item=item, result=hand_over.output, use_case="dataset_release")
         check >> gate >> hand_over >> wait

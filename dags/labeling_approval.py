@@ -7,8 +7,10 @@
 waits. `decision_wait` waits, one run for each version.
 
 **Run parameters.** `project`: empty for all. `close`: digest beginnings of batches to close unfinished, in your name.
-`resubmit`: digest beginnings of decided, unreleased versions to put before approvers again. Both need a `reason`, exactly
-one project, and at least six characters of each digest; whoever triggers the run has asked, and cannot approve.
+`resubmit`: digest beginnings of decided, unreleased versions to put before approvers again. `withdraw`: digest beginnings of
+versions that must not be used: an open approval ends, an approval given is taken back, a release is recalled. Each needs a
+`reason`, exactly one project, and at least six characters of each digest; whoever closes or resubmits has asked, and cannot
+approve; to withdraw takes an approver of the version, the project's owner, or a role of its policy.
 
 **Reads** the project's answers, the process in OpenText. **Writes** `versions/<project>/<digest>/`, the process, decisions
 on the ledger. Announces `labelops/approvals`.
@@ -57,7 +59,8 @@ with DAG(
         **project_parameter(),
         "close": Param(None, type=["null", "array"], items={"type": "string"}, title="Batches to close unfinished"),
         "resubmit": Param(None, type=["null", "array"], items={"type": "string"}, title="Versions to resubmit"),
-        "reason": Param(None, type=["null", "string"], title="Reason for closing or resubmitting"),
+        "withdraw": Param(None, type=["null", "array"], items={"type": "string"}, title="Versions to withdraw"),
+        "reason": Param(None, type=["null", "string"], title="Reason for closing, resubmitting or withdrawing"),
     },
     default_args=defaults(),
     tags=["labelops", "prodigy", "opentext", "approval"],

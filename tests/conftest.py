@@ -6,6 +6,7 @@ pytest_plugins = [
     "tests.airflow_home",
     "tests.servers",
     "tests.house",
+    "tests.validation",
     "tests.contracts.plugin",
     "tests.contracts.opentext_plugin",
 ]

@@ -30,6 +30,7 @@ __all__ = [
     "Release",
     "completeness",
     "current_release",
+    "mark_recalled",
     "policy_problems",
     "release_path",
     "training_rows",
@@ -131,6 +132,8 @@ def write_release(
     manifest: Manifest,
     approvals: Sequence[Mapping[str, Any]],
     guideline: Mapping[str, Any] | None = None,
+    *,
+    edition: int = 1,
 ) -> Release:
     """Write the release of one version, and move the project's pointer to it last of all.
 
@@ -138,6 +141,7 @@ def write_release(
 
     :param number: the version's number in the project, from 1.
     :param approvals: the decisions it rests on, as JSON objects (role, person, decided_at, meaning, grade, …).
+    :param edition: which release of this version it is, from 1: one that was recalled may be followed by another.
     :param guideline: the guideline release in force (``number``, ``digest``, …), for the card.
     :raises Refused: when the version in the store is not what its digest says.
     :raises InvalidInput: when files of the release hold other bytes.
@@ -149,7 +153,7 @@ def write_release(
         raise Refused(f"version {digest[:SHORT]} of {project.name} is not what was approved: " + "; ".join(problems))
     if number < 1:
         raise InvalidInput(f"version {digest[:SHORT]}: number: found {number}; allowed: 1 or more")
-    folder = release_path(store, project, digest, number)
+    folder = release_path(store, project, digest, number, edition)
     small = _small_files(project, digest, number, manifest, approvals, guideline)
     created = _write_files(store, project, digest, number, folder, small)
     sums = read_json(folder / "checksums.json")["files"]
@@ -160,15 +164,38 @@ def write_release(
     return Release(folder, created, {name: entry["bytes"] for name, entry in sums.items()}, moved)
 
 
+def mark_recalled(
+    store: Store, project: Project, folder: str, why: Mapping[str, Any], *, instead: str | None = None
+) -> bool:
+    """Mark a release as recalled, and point to another one, or to none, where the pointer was at it.
+
+    :param why: who recalled it, when and why, as JSON.
+    :param instead: folder of the release that stands now.
+    :return: whether anything was written.
+    """
+    marked = store.write_new(store.at("releases", project.name, folder, "RECALLED.json"), canonical_json(why) + b"\n")
+    place = store.at("releases", project.name, "current.json")
+    if (store.pointer(place) or {}).get("release") != folder:
+        return marked
+    other = None if instead is None else _released(store, project, instead)
+    return store.move_pointer(place, other or {"release": None, "number": None, "digest": None}) or marked
+
+
+def _released(store: Store, project: Project, folder: str) -> dict[str, Any]:
+    sums = read_json(store.at("releases", project.name, folder, "checksums.json"))
+    return {"release": folder, "number": sums["number"], "digest": sums["version"]}
+
+
 def current_release(store: Store, project: Project | str) -> dict[str, Any] | None:
     """Return the pointer to the project's current release (release, number, digest), or None."""
     return store.pointer(store.at("releases", project if isinstance(project, str) else project.name, "current.json"))
 
 
-def release_path(store: Store, project: Project | str, digest: str, number: int) -> StorePath:
-    """Return the folder of a release."""
+def release_path(store: Store, project: Project | str, digest: str, number: int, edition: int = 1) -> StorePath:
+    """Return the folder of a release; ``edition`` counts how often the version was released."""
     name = project if isinstance(project, str) else project.name
-    return store.at("releases", name, f"v{number}-{digest[:SHORT]}")
+    again = f".{edition}" if edition > 1 else ""
+    return store.at("releases", name, f"v{number}-{digest[:SHORT]}{again}")
 
 
 def training_rows(store: Store, project: Project | str, digest: str, number: int) -> Iterator[dict[str, Any]]:

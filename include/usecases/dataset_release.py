@@ -28,6 +28,7 @@ from include.usecases.labeling_approval import (
     kept_decisions,
     snapshot,
 )
+from include.usecases.releases import editions, standing_releases, stands_released
 from include.usecases.twins import end_twins, taken_back
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "check",
     "hand_over",
     "pending",
+    "recall",
     "refuse",
     "refused_before",
     "release_decision",
@@ -44,6 +46,8 @@ __all__ = [
 
 USE_CASE = "dataset_release"
 ROLE = "release_manager"
+RECALL = "recall"
+"""Kind of the work item of a release whose approval was withdrawn."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,9 @@ class Checked:
 
 
 def pending(desk: Desk, project: Project, chosen: str | None) -> Iterator[WorkItem]:
-    """Yield the approved versions that are not released yet; a chosen one whatever its state.
+    """Yield the approved versions that are not released, and the released ones whose approval was withdrawn.
+
+    A chosen version is looked at whatever its state.
 
     :param chosen: number or beginning of the digest of the one version to look at.
     :raises InvalidInput: when nothing, or more than one, is called so.
@@ -76,11 +82,14 @@ def pending(desk: Desk, project: Project, chosen: str | None) -> Iterator[WorkIt
                 f"allowed: a number up to {len(versions)}, or at least six characters of a digest"
             )
         versions = found
-    released = {event.subject for event in desk.ledger.events(project=project.name, actions=["release.done"])}
+    released = standing_releases(desk, project)
     states = approval_states(desk, project)
     for version in versions:
-        subject = f"version:{version.digest}"
-        if chosen is None and (subject in released or states[version.digest].state != "approved"):
+        subject, state = f"version:{version.digest}", states[version.digest].state
+        if subject in released and state == "withdrawn":
+            yield WorkItem(project.name, subject, {"number": version.number, "kind": RECALL})
+            continue
+        if chosen is None and (subject in released or state != "approved"):
             continue
         yield WorkItem(project.name, subject, {"number": version.number, "chosen": chosen is not None})
 
@@ -255,7 +264,7 @@ def hand_over(
     if checked.problems:
         refuse(desk, project, checked)
     require_gate(desk, project, subject, "release_rows", gate, version.rows_digest)
-    before = next(iter(desk.ledger.events(subject=subject, actions=["release.done"])), None)
+    before = stands_released(desk, version.digest)
     if before is not None:
         sentence = f"Version {version.number} ({short(version.digest)}) was released before"
         desk.log.info("%s, in %s.", sentence, before.body["path"])
@@ -326,7 +335,8 @@ def _write(
 ) -> ItemResult:
     version = checked.version
     subject = f"version:{version.digest}"
-    effect = desk.claim(f"{USE_CASE}.files", project.name, subject, version.digest)
+    edition = editions(desk, version.digest) + 1
+    effect = desk.claim(f"{USE_CASE}.files", project.name, subject, version.digest, edition)
     effect.check()
     number = version.number or 0
     asked = _requested(desk, version.digest)
@@ -338,6 +348,7 @@ def _write(
         number,
         freezing.read_manifest(desk.store, project, version.digest),
         [asdict(one) for one in desk.ledger.decisions(version.digest) if one.process_id in processes],
+        edition=edition,
     )
     effect.check()
     dataset = project.version_dataset(number)
@@ -366,13 +377,14 @@ def _write(
             after=version.digest,
             body={
                 "number": version.number,
+                "edition": edition,
                 "path": f"releases/{project.name}/{written.path.name}",
                 "dataset": dataset,
                 "files": dict(written.files),
                 "webhook": webhook is not None,
             },
         ),
-        "done",
+        "done" if edition == 1 else ["done", edition],
         str(written.path),
         created=made,
         detail=f"version {version.number}",
@@ -383,6 +395,106 @@ def _write(
     )
     desk.log.info("%s, in %s.", sentence, written.path)
     return _result(project, version, "released", sentence, created + made, new, opentext, desk, str(written.path))
+
+
+def recall(
+    desk: Desk,
+    project: Project,
+    item: WorkItem,
+    prodigy: ProdigyGateway,
+    webhook: Callable[[dict[str, Any], str], None] | None,
+) -> ItemResult:
+    """Take back a release whose approval was withdrawn: mark its folder, move the pointer, unlink it, tell training.
+
+    The files stay, for what was trained on them has to be explained; a mark beside them says that they must not be
+    used any more, by whose word and why.
+
+    :raises Refused: when its approval was not withdrawn.
+    """
+    digest, subject = item.subject.removeprefix("version:"), item.subject
+    version = desk.ledger.version(digest)
+    if version is None or version.project != project.name:
+        raise Refused(f"the ledger knows no version {short(digest)} of {project.name}")
+    released = stands_released(desk, digest)
+    if released is None:
+        sentence = f"Version {version.number} ({short(digest)}) was recalled before"
+        return ItemResult(project.name, subject, "recalled", sentence)
+    if approval_state(desk, digest).state != "withdrawn":
+        raise Refused(f"the approval of version {version.number} of {project.name} was not withdrawn")
+    withdrawn = _last(desk, subject, "approval.withdrawn")
+    edition = released.body.get("edition", 1)
+    effect = desk.claim(f"{USE_CASE}.recall", project.name, subject, digest, edition)
+    effect.check()
+    folder = released.body["path"].rpartition("/")[2]
+    others = [event for name, event in standing_releases(desk, project).items() if name != subject]
+    marked = releasing.mark_recalled(
+        desk.store,
+        project,
+        folder,
+        {
+            "project": project.name,
+            "version": version.number,
+            "digest": digest,
+            "by": withdrawn.actor,
+            "at": withdrawn.time.isoformat(),
+            "reason": withdrawn.reason,
+            "ledger_event": withdrawn.seq,
+        },
+        instead=others[-1].body["path"].rpartition("/")[2] if others else None,
+    )
+    effect.check()
+    unlinked = prodigy.unlink(released.body["dataset"])
+    payload = {
+        "event": "recalled",
+        "project": project.name,
+        "version": version.number,
+        "digest": digest,
+        "location": released.body["path"],
+        "reason": withdrawn.reason,
+    }
+    if webhook is not None:
+        effect.check()
+        webhook(payload, effect.key)
+    new = desk.finish(
+        effect,
+        desk.event(
+            "release.recalled",
+            project.name,
+            subject,
+            before=digest,
+            reason=withdrawn.reason,
+            body={
+                "number": version.number,
+                "edition": edition,
+                "path": released.body["path"],
+                "dataset": released.body["dataset"],
+                "withdrawn_by": withdrawn.actor,
+                "webhook": webhook is not None,
+            },
+        ),
+        ["recalled", edition],
+        released.body["path"],
+        updated=int(marked) + int(bool(unlinked)),
+        detail=f"version {version.number}",
+    )
+    desk.ledger.write_checkpoint(desk.store)
+    sentence = f"Version {version.number} ({short(digest)}) is recalled: {withdrawn.reason}"
+    desk.log.warning("%s. Its files stay in %s, marked.", sentence, released.body["path"])
+    return ItemResult(
+        project=project.name,
+        subject=subject,
+        state="recalled",
+        sentence=sentence,
+        updated=int(marked) + int(bool(unlinked)),
+        changed=new,
+        where=released.body["path"],
+        detail={"digest": digest, "number": version.number},
+    )
+
+
+def _last(desk: Desk, subject: str, action: str) -> Event:
+    *_, last = desk.ledger.events(subject=subject, actions=[action])
+    return last
 
 
 def _evidence_problems(

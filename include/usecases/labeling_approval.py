@@ -36,16 +36,15 @@ __all__ = [
     "ApprovalState",
     "approval_state",
     "approval_states",
+    "batch_progress",
     "capture",
     "check_deployed",
-    "close_batch",
     "evaluate",
     "freeze",
     "kept_decisions",
     "next_look",
     "pending",
     "request",
-    "resubmit",
     "snapshot",
 ]
 
@@ -57,8 +56,8 @@ HISTORY_LAG = timedelta(minutes=10)
 """How long an ended process is not judged while history shows a task of it as open; after that it is taken as it is."""
 
 SUITE = "version_rows"
-TERMINAL = ("approved", "rejected", "rework", "undecided", "void", "expired", "cancelled", "stale")
-"""The stated results of an approval; each ends the attempt."""
+TERMINAL = ("approved", "rejected", "rework", "undecided", "void", "expired", "cancelled", "stale", "withdrawn")
+"""The stated results of an approval; each ends the attempt. What was approved may be withdrawn later."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ def pending(desk: Desk, project: Project, prodigy: ProdigyGateway) -> Iterator[W
     batches = list(open_batches(desk, project, prodigy))
     if not batches:
         return
-    for batch, progress in _progress(desk, project, prodigy, batches):
+    for batch, progress in batch_progress(desk, project, prodigy, batches):
         desk.log.info("Batch %s of %s: %s", short(batch.digest), project.name, progress.why)
         if progress.finished or batch.closed_by:
             yield WorkItem(project.name, f"batch:{batch.digest}", {"kind": "batch", "times_frozen": batch.times_frozen})
@@ -161,7 +160,7 @@ def _freeze(desk: Desk, project: Project, digest: str, prodigy: ProdigyGateway) 
     batch = next((one for one in open_batches(desk, project, prodigy) if one.digest == digest), None)
     if batch is None:
         raise Refused(f"batch {short(digest)} of {project.name} is not open: it was never assigned")
-    [(_, progress)] = _progress(desk, project, prodigy, [batch])
+    [(_, progress)] = batch_progress(desk, project, prodigy, [batch])
     if not (progress.finished or batch.closed_by):
         raise Refused(f"batch {short(digest)} of {project.name} is not finished: {progress.why}")
     subject = f"batch:{digest}"
@@ -567,79 +566,6 @@ def kept_decisions(desk: Desk, decisions: Iterable[approval.ProcessDecision]) ->
     return [one.record(desk.store.put_object(one.proof())) for one in every if one.decision_id not in known]
 
 
-def close_batch(desk: Desk, project: Project, prefix: str, reason: str, prodigy: ProdigyGateway) -> None:
-    """Close an unfinished batch in the name of the person who triggered the run, listing what is missing.
-
-    :raises Refused: when nobody in the register triggered the run.
-    :raises InvalidInput: for an unknown batch or an empty reason.
-    """
-    person = _person(desk, "closing a batch")
-    _checked(prefix, reason, "close")
-    if _said_in_this_run(desk, project, "batch.closed", "batch:", prefix):
-        return
-    batches = [one for one in open_batches(desk, project, prodigy) if one.digest.startswith(prefix)]
-    if len(batches) != 1:
-        raise InvalidInput(f"close: {prefix!r} names {len(batches)} open batches of {project.name}; allowed: one")
-    [(batch, progress)] = _progress(desk, project, prodigy, batches)
-    if batch.closed_by is not None:
-        raise Refused(f"batch {prefix} of {project.name} was closed by {batch.closed_by} already")
-    missing = progress.expected - progress.done
-    desk.note(
-        "batch.closed",
-        project.name,
-        f"batch:{batch.digest}",
-        key=["closed", batch.times_frozen],
-        actor=person,
-        reason=reason,
-        body={
-            "missing": missing,
-            "requesters": [person],
-            "run_id": desk.run.run_id,
-            "times_frozen": batch.times_frozen,
-        },
-    )
-    desk.log.info("%s closed batch %s of %s: %d answer(s) are missing.", person, prefix, project.name, missing)
-
-
-def resubmit(desk: Desk, project: Project, prefix: str, reason: str) -> None:
-    """Record the decision to put a version before its approvers again, as a new attempt.
-
-    :raises Refused: when nobody in the register triggered the run, an approval is still open, or it was released.
-    :raises InvalidInput: for an unknown version or an empty reason.
-    """
-    person = _person(desk, "resubmitting a version")
-    _checked(prefix, reason, "resubmit")
-    if _said_in_this_run(desk, project, "approval.resubmitted", "version:", prefix):
-        return
-    versions = [one for one in desk.ledger.versions(project.name) if one.digest.startswith(prefix)]
-    if len(versions) != 1:
-        raise InvalidInput(f"resubmit: {prefix!r} names {len(versions)} versions of {project.name}; allowed: one")
-    subject = f"version:{versions[0].digest}"
-    where = approval_state(desk, versions[0].digest)
-    if where.state not in TERMINAL:
-        raise Refused(f"version {prefix} of {project.name} is {where.state}: only a decided one can be resubmitted")
-    if any(desk.ledger.events(subject=subject, actions=["release.done"], limit=1)):
-        raise Refused(f"version {prefix} of {project.name} is released: its approval stands")
-    desk.note(
-        "approval.resubmitted",
-        project.name,
-        subject,
-        key=["resubmitted", where.attempt + 1],
-        actor=person,
-        reason=reason,
-        body={"attempt": where.attempt + 1, "requesters": [person], "run_id": desk.run.run_id},
-    )
-    desk.log.info("%s resubmitted version %s of %s as attempt %d.", person, prefix, project.name, where.attempt + 1)
-
-
-def _said_in_this_run(desk: Desk, project: Project, action: str, kind: str, prefix: str) -> bool:
-    """Tell whether an earlier try of this very run has recorded a person's word already."""
-    return any(
-        event.body["run_id"] == desk.run.run_id and event.subject.startswith(f"{kind}{prefix}")
-        for event in desk.ledger.events(project=project.name, actions=[action])
-    )
-
-
 def check_deployed(desk: Desk, project: Project, opentext: OpenTextGateway, mapping: ProcessMapping) -> None:
     """Check the deployed model, and those it calls, against our mapping; what was checked before is not read again.
 
@@ -725,9 +651,10 @@ def _act_on_deadline(
     return 1
 
 
-def _progress(
+def batch_progress(
     desk: Desk, project: Project, prodigy: ProdigyGateway, batches: list[OpenBatch]
 ) -> list[tuple[OpenBatch, Progress]]:
+    """Return how far each batch has come, in one pass over the project's answers."""
     tally = BatchTally({batch.digest: task_ids(desk, batch.digest) for batch in batches}, project, desk.register)
     tally.add_all(_answers(desk, project, prodigy))
     now = desk.now()
@@ -773,20 +700,6 @@ def _result(
         where=opentext.process_url(process_id) if process_id else version.path,
         detail={"digest": version.digest, "number": version.number, "process_id": process_id, "attempt": where.attempt},
     )
-
-
-def _person(desk: Desk, what: str) -> str:
-    person = desk.requester()
-    if person is None:
-        raise Refused(f"{what} needs a named person: trigger the run by hand, as somebody in the register")
-    return person
-
-
-def _checked(prefix: str, reason: str, parameter: str) -> None:
-    if len(prefix) < 6:
-        raise InvalidInput(f"{parameter}: found {prefix!r}; allowed: at least six characters of a digest")
-    if not reason.strip():
-        raise InvalidInput(f"reason: `{parameter}` needs one, in words, for the ledger")
 
 
 def next_look(found: approval.Evaluation | None, now: datetime) -> timedelta | None:

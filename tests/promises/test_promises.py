@@ -26,6 +26,7 @@ def flip(path):
 # --- P1: nothing is released but what was approved -------------------------------------------------------------------
 
 
+@pytest.mark.proves("P1")
 @pytest.mark.parametrize("name", ["rows.jsonl", "manifest.json", "losing.jsonl"])
 def test_p1_one_changed_byte_in_a_frozen_file_refuses_the_release(approved, name):
     flip(approved.home / "store" / "versions" / PROJECT / approved.version().digest / name)
@@ -35,6 +36,8 @@ def test_p1_one_changed_byte_in_a_frozen_file_refuses_the_release(approved, name
     assert approved.events("release.done") == []
 
 
+@pytest.mark.proves("P1")
+@pytest.mark.proves("P5")
 def test_p1_p5_one_changed_answer_refuses_the_release(approved):
     with sqlite3.connect(approved.prodigy_file) as conn:
         example, content = conn.execute(
@@ -50,6 +53,7 @@ def test_p1_p5_one_changed_answer_refuses_the_release(approved):
     assert not (approved.home / "store" / "releases").exists()
 
 
+@pytest.mark.proves("P1")
 def test_p1_a_gate_marked_successful_releases_nothing(approved):
     run = approved.run_id()
     item = {"project": PROJECT, "subject": f"version:{approved.version().digest}", "detail": {}, "error": None}
@@ -59,6 +63,7 @@ def test_p1_a_gate_marked_successful_releases_nothing(approved):
     assert not (approved.home / "store" / "releases").exists()
 
 
+@pytest.mark.proves("P1")
 def test_p1_an_approval_marked_successful_releases_nothing(asked):
     run = asked.run_id()
     item = {"project": PROJECT, "subject": f"version:{asked.version().digest}", "detail": {}, "error": None}
@@ -72,6 +77,7 @@ def test_p1_an_approval_marked_successful_releases_nothing(asked):
 # --- P2: four eyes ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("P2")
 def test_p2_an_approver_who_annotated_under_another_name_does_not_count(labelled):
     import yaml
 
@@ -113,6 +119,7 @@ def killed(house, step, app, kind, method, path):
             child.wait()
 
 
+@pytest.mark.proves("P3")
 @pytest.mark.parametrize("kind", ["hold", "hold_after"])
 def test_p3_killed_while_it_starts_a_process_there_is_one_process(labelled, kind):
     killed(labelled, "approve_run", labelled.opentext.app, kind, "POST", r"/workflow/v1/process-instances")
@@ -124,6 +131,7 @@ def test_p3_killed_while_it_starts_a_process_there_is_one_process(labelled, kind
     assert labelled.approve()["state"] == "approved"
 
 
+@pytest.mark.proves("P3")
 def test_p3_killed_after_the_page_was_made_there_is_one_page(approved):
     killed(approved, "report", approved.confluence.app, "hold_after", "POST", r"/wiki/api/v2/pages")
     approved.report()
@@ -134,6 +142,7 @@ def test_p3_killed_after_the_page_was_made_there_is_one_page(approved):
     assert approved.snapshot() == before
 
 
+@pytest.mark.proves("P4")
 def test_p4_a_second_run_writes_nothing(approved):
     approved.release()
     approved.report()
@@ -144,6 +153,7 @@ def test_p4_a_second_run_writes_nothing(approved):
     assert approved.snapshot() == before
 
 
+@pytest.mark.proves("P3")
 def test_p3_an_orphan_is_fenced_once_its_retry_began(labelled):
     with (
         labelled.desk("d", "t", "r", try_number=1).open() as orphan,
@@ -163,6 +173,7 @@ def test_p3_an_orphan_is_fenced_once_its_retry_began(labelled):
 # --- P5: an altered answer is found ----------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("P5")
 def test_p5_a_vanished_answer_is_found_by_the_report(approved):
     with sqlite3.connect(approved.prodigy_file) as conn:
         (example,) = conn.execute(
@@ -179,6 +190,7 @@ def test_p5_a_vanished_answer_is_found_by_the_report(approved):
 # --- P6: the ledger --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("P6")
 def test_p6_a_ledger_behind_its_checkpoint_stops_every_step(approved):
     import shutil
 
@@ -201,6 +213,7 @@ def test_p6_a_ledger_behind_its_checkpoint_stops_every_step(approved):
 # --- P7: malformed input is set aside --------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("P7")
 def test_p7_malformed_records_are_set_aside_and_taken_up_when_corrected(house):
     result = house.ingest()
     assert result["detail"]["quarantined"] == 1
@@ -217,6 +230,7 @@ def test_p7_malformed_records_are_set_aside_and_taken_up_when_corrected(house):
 # --- P8: lost events cost time only ----------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("P8")
 def test_p8_a_run_that_nobody_announced_finds_all_that_is_decided(asked):
     asked.say("quentin", "approved")
     asked.say("dana", "approved")
@@ -244,6 +258,7 @@ print(*taken("small"), *taken("large"))
 """
 
 
+@pytest.mark.proves("P9")
 def test_p9_many_records_take_no_more_memory_than_few(tmp_path):
     for name, count in (("small", 2_000), ("large", 30_000)):
         (tmp_path / name).mkdir()
@@ -267,6 +282,7 @@ def test_p9_many_records_take_no_more_memory_than_few(tmp_path):
 # --- P10: no content where it does not belong ------------------------------------------------------------------------
 
 
+@pytest.mark.proves("P10")
 def test_p10_no_ticket_text_leaves_prodigy_and_the_store(approved, caplog):
     caplog.set_level("DEBUG")
     approved.release()
@@ -289,6 +305,7 @@ def test_p10_no_ticket_text_leaves_prodigy_and_the_store(approved, caplog):
         assert not [one for one in content if one in text]
 
 
+@pytest.mark.proves("P6")
 def test_p6_a_tampered_or_shortened_ledger_is_found(asked):
     with asked.desk().open() as at:
         at.ledger.write_checkpoint(at.store)

@@ -19,7 +19,10 @@ __all__ = ["CheckReleaseOperator", "HandOverOperator", "ListReleasesOperator"]
 
 
 class ListReleasesOperator(ListWorkOperator):
-    """List approved versions that are not released; with the run parameter ``version``, that one whatever its state."""
+    """List approved versions that are not released, and releases to recall.
+
+    With the run parameter ``version``, that one whatever its state.
+    """
 
     def pending(self, desk: Desk, project: Project, context: Context) -> Iterator[WorkItem]:
         """Yield the project's versions."""
@@ -69,6 +72,10 @@ class CheckReleaseOperator(_ReleaseStep):
         """
         from include.usecases import dataset_release, gates
 
+        if item.detail.get("kind") == dataset_release.RECALL:
+            at = f"{item.subject} of {project.name}"
+            desk.log.info("The approval of %s was withdrawn: there is nothing to check, it is recalled.", at)
+            return {"staged": None, "created": 0}
         prodigy, opentext, mappings = self.gateways(project)
         checked = dataset_release.check(desk, project, item, prodigy, opentext, mappings)
         if checked.problems and not item.detail.get("chosen") and dataset_release.refused_before(desk, checked):
@@ -85,20 +92,26 @@ class CheckReleaseOperator(_ReleaseStep):
 
 
 class HandOverOperator(GatedOperator, _ReleaseStep):
-    """Check everything once more and hand the version over, once the release process says so."""
+    """Check everything once more and hand the version over, once the release process says so; or recall it."""
 
     def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
         """Return the item's result."""
         from include.usecases import dataset_release
 
+        webhook = _webhook(project.release.webhook_conn_id)
+        if item.detail.get("kind") == dataset_release.RECALL:
+            prodigy, _, _ = self.gateways(project)
+            return dataset_release.recall(desk, project, item, prodigy, webhook).as_dict()
+        if self.given is None:
+            raise AirflowSkipException("The check was skipped, so nothing is handed over.")
         return dataset_release.hand_over(
             desk,
             project,
             item,
             self.gate,
             *self.gateways(project),
-            _webhook(project.release.webhook_conn_id),
-            created=(self.given or {}).get("created", 0),
+            webhook,
+            created=self.given.get("created", 0),
         ).as_dict()
 
 

@@ -33,9 +33,9 @@ LOOK_AGAIN = timedelta(hours=6)
 
 
 class ListApprovalsOperator(ListWorkOperator):
-    """List open approvals and finished batches; close or resubmit what the person who triggered the run named.
+    """List open approvals and finished batches; close, resubmit, withdraw what whoever triggered the run named.
 
-    Reads the run parameters ``close``, ``resubmit`` (lists of digest beginnings) and ``reason``.
+    Reads the run parameters ``close``, ``resubmit``, ``withdraw`` (lists of digest beginnings) and ``reason``.
     """
 
     def __init__(self, *, prodigy_conn_id: str = "prodigy_default", **kwargs: Any) -> None:
@@ -45,20 +45,25 @@ class ListApprovalsOperator(ListWorkOperator):
     def check_parameters(self, context: Context, projects: int) -> None:
         """Refuse a decision that does not say which project it is about."""
         params = context["params"]
-        if projects != 1 and (params.get("close") or params.get("resubmit")):
-            raise InvalidInput(f"project: `close` and `resubmit` need exactly one project; found {projects}")
+        if projects != 1 and any(params.get(order) for order in ("close", "resubmit", "withdraw")):
+            raise InvalidInput(
+                f"project: `close`, `resubmit` and `withdraw` need exactly one project; found {projects}"
+            )
 
     def pending(self, desk: Desk, project: Project, context: Context) -> Iterator[WorkItem]:
         """Yield the project's items, after recording what a person decided about them."""
-        from include.usecases import labeling_approval
+        from include.usecases import labeling_approval, orders
         from labelops.hooks.prodigy import ProdigyHook
 
         hook = ProdigyHook(self.prodigy_conn_id)
         params = context["params"]
+        reason = params.get("reason") or ""
         for prefix in params.get("close") or []:
-            labeling_approval.close_batch(desk, project, prefix, params.get("reason") or "", hook)
+            orders.close_batch(desk, project, prefix, reason, hook)
         for prefix in params.get("resubmit") or []:
-            labeling_approval.resubmit(desk, project, prefix, params.get("reason") or "")
+            orders.resubmit(desk, project, prefix, reason)
+        for prefix in params.get("withdraw") or []:
+            orders.withdraw(desk, project, prefix, reason)
         yield from labeling_approval.pending(desk, project, hook)
 
 

@@ -1,0 +1,34 @@
+"""Which release of a version stands: what was released may have been recalled since, and released again."""
+
+from __future__ import annotations
+
+from include.governance.records import Event
+from include.projects.model import Project
+from include.usecases.desk import Desk
+
+__all__ = ["editions", "standing_releases", "stands_released"]
+
+_ACTIONS = ("release.done", "release.recalled")
+
+
+def stands_released(desk: Desk, digest: str) -> Event | None:
+    """Return the event of a version's release, None where there is none or the last one was recalled."""
+    last = None
+    for event in desk.ledger.events(subject=f"version:{digest}", actions=_ACTIONS):
+        last = event
+    return last if last is not None and last.action == "release.done" else None
+
+
+def standing_releases(desk: Desk, project: Project) -> dict[str, Event]:
+    """Return the releases of a project that stand, by subject, in the order of their making."""
+    found: dict[str, Event] = {}
+    for event in desk.ledger.events(project=project.name, actions=_ACTIONS):
+        found.pop(event.subject, None)
+        if event.action == "release.done":
+            found[event.subject] = event
+    return found
+
+
+def editions(desk: Desk, digest: str) -> int:
+    """Return how often a version was released so far."""
+    return sum(1 for _ in desk.ledger.events(subject=f"version:{digest}", actions=["release.done"]))
