@@ -51,6 +51,7 @@ __all__ = [
     "annotators",
     "compare_sources",
     "freeze",
+    "losing",
     "read_manifest",
     "rows",
     "source_rows",
@@ -170,6 +171,14 @@ def rows(store: Store, project: Project | str, digest: str) -> Iterator[dict[str
     :raises InvalidInput: naming file and line for a line that is not a JSON object.
     """
     yield from _lines(version_path(store, project, digest) / "rows.jsonl")
+
+
+def losing(store: Store, project: Project | str, digest: str) -> Iterator[dict[str, Any]]:
+    """Stream the answers to the batch that do not count, with their reasons, sorted by task id.
+
+    :raises InvalidInput: naming file and line for a line that is not a JSON object.
+    """
+    yield from _lines(version_path(store, project, digest) / "losing.jsonl")
 
 
 def annotators(manifest: Manifest) -> set[str]:
