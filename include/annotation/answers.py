@@ -11,13 +11,24 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import Any
 
 import orjson
 
+from include.annotation.marks import (
+    Region,
+    Relation,
+    Segment,
+    Span,
+    image_size,
+    label_of,
+    regions_of,
+    relations_of,
+    segments_of,
+    spans_of,
+)
 from include.annotation.served import Served
-from include.annotation.tasks import shown, task_id
+from include.annotation.tasks import name_of, shown
 from include.base.canonical import sha256_hex
 from include.base.errors import InvalidInput
 from include.projects.model import Interface, Project
@@ -40,33 +51,52 @@ _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 class AnswerValue:
     """What an answer says, so that two answers say the same exactly when their values are equal.
 
-    Picked options and marked spans count for ``accept`` only: with ``reject`` and ``ignore`` they are what happened to
-    be on the screen, and stay in the stored row alone. ``accept`` without any option, or without any span, is a value
-    of its own ("none of them", "nothing to mark"), never a missing one.
+    Picked options and marks count for ``accept`` only: with ``reject`` and ``ignore`` they are what happened to be on
+    the screen, and stay in the stored row alone. ``accept`` without any option, or without any mark, is a value of its
+    own ("none of them", "nothing to mark"), never a missing one.
 
-    :param interface: ``textcat``, ``choice`` or ``ner``.
+    :param interface: how it was asked.
     :param answer: ``accept``, ``reject`` or ``ignore``.
     :param label: for ``textcat``, the label that was asked about.
     :param accepted: for ``choice``, the ids picked, sorted, numbers before strings.
-    :param spans: for ``ner``, (start, end, label) sorted; code points, the end exclusive.
+    :param spans: for ``ner``, ``spans`` and ``relations``, (start, end, label) sorted; code points, the end exclusive.
+        Those of ``ner`` do not overlap.
+    :param regions: for ``image``, (label, shape, points); see :func:`include.annotation.marks.regions_of`.
+    :param segments: for ``audio``, (start, end, label); see :func:`include.annotation.marks.segments_of`.
+    :param relations: for ``relations``, (start and end of the head, start and end of the child, label), sorted.
     """
 
     interface: Interface
     answer: str
     label: str | None = None
     accepted: tuple[str | int, ...] = ()
-    spans: tuple[tuple[int, int, str], ...] = ()
+    spans: tuple[Span, ...] = ()
+    regions: tuple[Region, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    relations: tuple[Relation, ...] = ()
 
     def canonical(self) -> dict[str, Any]:
         """Return the value as JSON without fractions: what is compared, counted and frozen."""
         value: dict[str, Any] = {"interface": str(self.interface), "answer": self.answer}
         if self.interface is Interface.TEXTCAT:
             value["label"] = self.label
-        elif self.answer == "accept" and self.interface is Interface.CHOICE:
-            value["accept"] = list(self.accepted)
-        elif self.answer == "accept" and self.interface is Interface.NER:
-            value["spans"] = [list(span) for span in self.spans]
+        elif self.answer == "accept":
+            value.update(self._marks())
         return value
+
+    def _marks(self) -> dict[str, list[Any]]:
+        if self.interface is Interface.CHOICE:
+            return {"accept": list(self.accepted)}
+        if self.interface is Interface.IMAGE:
+            return {
+                "regions": [[label, shape, [list(point) for point in points]] for label, shape, points in self.regions]
+            }
+        if self.interface is Interface.AUDIO:
+            return {"segments": [list(segment) for segment in self.segments]}
+        spans = [list(span) for span in self.spans]
+        if self.interface is Interface.RELATIONS:
+            return {"spans": spans, "relations": [list(relation) for relation in self.relations]}
+        return {"spans": spans}
 
 
 @dataclass(frozen=True)
@@ -78,7 +108,7 @@ class Answer:
     :param session: the session dataset it is linked to, or the one it names.
     :param time: when it was given, UTC, where the row says so.
     :param guideline: digest of the guideline release on the screen, None without a stamp.
-    :param shown: what the annotator was shown.
+    :param shown: what the annotator was shown; for an image also its ``width`` and ``height``, where the row has them.
     :param flagged: the annotator flagged it.
     :param stamped: the row carried our own task id, and it matched.
     """
@@ -120,7 +150,7 @@ def read_answer(row: Row, project: Project, *, dataset: str | None = None) -> An
         link_id=row.link_id,
         example_id=row.example_id,
         row_digest=row_digest(row.raw),
-        task_id=_checked_task_id(content, labelops, project, where),
+        task_id=_checked_task_id(seen, labelops, project, where),
         value=_value(content, project, where),
         account=_account(content, row.session, dataset, where),
         session=row.session or _text(content, "_session_id", where),
@@ -129,7 +159,7 @@ def read_answer(row: Row, project: Project, *, dataset: str | None = None) -> An
         guideline_number=served.guideline_number,
         round=served.round,
         view_id=_text(content, "_view_id", where),
-        shown=seen,
+        shown=_with_size(seen, content, project, where),
         labels_digest=served.labels_digest,
         flagged=content.get("flagged") is True,
         stamped="task_id" in labelops,
@@ -200,8 +230,8 @@ def _located(where: str, read: Any, value: Any) -> Any:
         raise InvalidInput(f"{where}: {error}") from error
 
 
-def _checked_task_id(content: Mapping[str, Any], labelops: Mapping[str, Any], project: Project, where: str) -> str:
-    computed = _located(where, lambda task: task_id(project.name, task), content)
+def _checked_task_id(seen: Mapping[str, Any], labelops: Mapping[str, Any], project: Project, where: str) -> str:
+    computed = _located(where, lambda content: name_of(project.name, content), seen)
     stamped = labelops.get("task_id")
     if stamped is None:
         return computed
@@ -244,20 +274,35 @@ def _value(content: Mapping[str, Any], project: Project, where: str) -> AnswerVa
     answer = content.get("answer")
     if answer not in DECISIONS:
         raise InvalidInput(f"{where}: answer: found {answer!r:.60}; allowed: {', '.join(DECISIONS)}")
-    interface = project.annotation.interface
+    annotation = project.annotation
+    interface = annotation.interface
     if interface is Interface.TEXTCAT:
-        return AnswerValue(interface, answer, label=_label(content.get("label"), f"{where}: label"))
+        return AnswerValue(interface, answer, label=label_of(content.get("label"), f"{where}: label"))
     if interface is Interface.CHOICE:
         accepted = _accepted(content, project, where)
         return AnswerValue(interface, answer, accepted=accepted if answer == "accept" else ())
-    spans = _spans(content, where)
-    return AnswerValue(interface, answer, spans=spans if answer == "accept" else ())
+    if interface is Interface.NER:
+        spans = spans_of(content, where)
+        return AnswerValue(interface, answer, spans=spans if answer == "accept" else ())
+    if answer != "accept":
+        return AnswerValue(interface, answer)
+    labels = annotation.labels
+    if interface is Interface.IMAGE:
+        return AnswerValue(interface, answer, regions=regions_of(content, where, labels=labels))
+    if interface is Interface.AUDIO:
+        return AnswerValue(interface, answer, segments=segments_of(content, where, labels=labels))
+    spans = spans_of(content, where, overlap=True, labels=labels)
+    if interface is Interface.SPANS:
+        return AnswerValue(interface, answer, spans=spans)
+    relations = relations_of(content, spans, where, labels=annotation.relation_labels)
+    return AnswerValue(interface, answer, spans=spans, relations=relations)
 
 
-def _label(found: Any, field: str) -> str:
-    if not isinstance(found, str) or not found:
-        raise InvalidInput(f"{field}: found {found!r:.60}; allowed: a string that is not empty")
-    return found
+def _with_size(seen: dict[str, Any], content: Mapping[str, Any], project: Project, where: str) -> dict[str, Any]:
+    if project.annotation.interface is not Interface.IMAGE:
+        return seen
+    size = image_size(content, where)
+    return seen if size is None else {**seen, "width": size[0], "height": size[1]}
 
 
 def _accepted(content: Mapping[str, Any], project: Project, where: str) -> tuple[str | int, ...]:
@@ -288,62 +333,6 @@ def _option_id(found: Any, field: str) -> str | int:
     if isinstance(found, bool) or not isinstance(found, (str, int)):
         raise InvalidInput(f"{field}: found {found!r:.60}; allowed: a string or a whole number")
     return found
-
-
-def _spans(content: Mapping[str, Any], where: str) -> tuple[tuple[int, int, str], ...]:
-    text = content.get("text")
-    if not isinstance(text, str):
-        raise InvalidInput(f"{where}: text: found {type(text).__name__}; allowed: the string that the spans count in")
-    found = content.get("spans")
-    if found is None:
-        return ()
-    if not isinstance(found, list):
-        raise InvalidInput(f"{where}: spans: found {type(found).__name__}; allowed: a list of spans")
-    spans = sorted({_span(span, len(text), f"{where}: spans[{place}]") for place, span in enumerate(found)})
-    for before, after in pairwise(spans):
-        if after[0] < before[1]:
-            raise InvalidInput(
-                f"{where}: spans: {before[0]}-{before[1]} and {after[0]}-{after[1]} overlap; "
-                "allowed: spans side by side"
-            )
-    _check_tokens(content, spans, where)
-    return tuple(spans)
-
-
-def _span(found: Any, length: int, field: str) -> tuple[int, int, str]:
-    if not isinstance(found, Mapping):
-        raise InvalidInput(f"{field}: found {type(found).__name__}; allowed: an object with start, end and label")
-    start = _whole(found.get("start"), f"{field}.start")
-    end = _whole(found.get("end"), f"{field}.end")
-    if not 0 <= start < end <= length:
-        raise InvalidInput(f"{field}: found {start}-{end}; allowed: within 0-{length}, the end after the start")
-    for name in ("token_start", "token_end"):
-        if found.get(name) is not None:
-            _whole(found[name], f"{field}.{name}")
-    return start, end, _label(found.get("label"), f"{field}.label")
-
-
-def _whole(found: Any, field: str) -> int:
-    if isinstance(found, bool) or not isinstance(found, int):
-        raise InvalidInput(f"{field}: found {found!r:.60}; allowed: a whole number")
-    return found
-
-
-def _check_tokens(content: Mapping[str, Any], spans: list[tuple[int, int, str]], where: str) -> None:
-    """Refuse spans that cut a token: the interface cannot make them, so the offsets count something else."""
-    tokens = content.get("tokens")
-    if not tokens or not spans:
-        return
-    try:
-        starts = {token["start"] for token in tokens}
-        ends = {token["end"] for token in tokens}
-    except (TypeError, KeyError) as error:
-        raise InvalidInput(f"{where}: tokens: allowed: a list of objects with start and end") from error
-    for start, end, _ in spans:
-        if start not in starts or end not in ends:
-            raise InvalidInput(
-                f"{where}: spans: {start}-{end} cuts a token; allowed: from a token's start to a token's end"
-            )
 
 
 def _object(content: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any] | None:

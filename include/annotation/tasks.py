@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
 from include.annotation.hashes import set_hashes
 from include.annotation.tokens import tokenize
-from include.base.canonical import digest_of
+from include.base.canonical import digest_of, sha256_hex
 from include.base.errors import InvalidInput
 from include.projects.model import Interface, Project
 
-__all__ = ["CONTENT_KEYS", "build_task", "shown", "task_id"]
+__all__ = ["CONTENT_KEYS", "MEDIA_KEYS", "build_task", "name_of", "shown", "task_id"]
 
 CONTENT_KEYS = ("text", "image", "audio", "video", "html", "input")
 """The keys whose value the annotator sees as the thing to label."""
+
+MEDIA_KEYS = ("image", "audio", "video")
+"""Those of them that hold a reference to a file, or the file itself as a ``data:`` address."""
+
+_TOKENISED = (Interface.NER, Interface.SPANS, Interface.RELATIONS)
+
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 _OPTION_KEYS = ("id", "text", "html", "image")
 
@@ -33,6 +43,14 @@ _SIGNED = frozenset(
 )
 """Query parameters (lower case) of addresses that stop working after a while."""
 
+_BESIDE_SIGNED = frozenset(
+    (
+        *("awsaccesskeyid", "googleaccessid", "key-pair-id", "policy"),
+        *("se", "ske", "skoid", "sks", "skt", "sktid", "skv", "sp", "spr", "sr", "st", "sv", "sip"),
+    )
+)
+"""What else stands in such addresses, beside the signature, in those of Amazon, Google and Azure."""
+
 
 def shown(task: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the annotator is shown and asked: the content, ``label``, and ``options`` in their order.
@@ -41,16 +59,73 @@ def shown(task: Mapping[str, Any]) -> dict[str, Any]:
     out, so a task and its answer show the same. Text is kept code point by code point: two texts that differ only
     in Unicode normalisation, case or white space are two tasks.
 
-    :raises InvalidInput: when there is no content, or ``options`` has a shape that Prodigy cannot show.
+    A file comes with the SHA-256 of its bytes as ``image_sha256``, ``audio_sha256`` or ``video_sha256``, where the task
+    has it. One that the task holds as a ``data:`` address is not repeated: it is shown as ``sha256:<digest>``. What
+    signs an address, and makes it expire, is left out: foreign rows may hold such, :func:`build_task` refuses it.
+
+    :raises InvalidInput: when there is no content, or ``options`` has a shape that Prodigy cannot show, or a file's
+        digest is none, or is not that of the bytes.
     """
     found: dict[str, Any] = {key: task[key] for key in CONTENT_KEYS if task.get(key) is not None}
     if not found:
         raise InvalidInput(f"a task shows nothing: it has none of {', '.join(CONTENT_KEYS)}")
+    if len(found) > 1 or "text" not in found:
+        for key in MEDIA_KEYS:
+            if key in found:
+                found.update(_shown_media(key, found[key], task.get(f"{key}_sha256")))
     if task.get("label") is not None:
         found["label"] = task["label"]
     if task.get("options") is not None:
         found["options"] = _shown_options(task["options"])
     return found
+
+
+def _shown_media(key: str, reference: Any, digest: Any) -> dict[str, Any]:
+    name = f"{key}_sha256"
+    if digest is not None and not (isinstance(digest, str) and _DIGEST.match(digest)):
+        raise InvalidInput(f"{name}: found {digest!r:.80}; allowed: a SHA-256 in hex")
+    if not isinstance(reference, str) or not reference.startswith("data:"):
+        kept = _unsigned(reference) if isinstance(reference, str) and "?" in reference else reference
+        return {key: kept} if digest is None else {key: kept, name: digest}
+    found = sha256_hex(_data_bytes(key, reference))
+    if digest is not None and digest != found:
+        raise InvalidInput(f"{name}: found {digest}, but the bytes in {key} have the SHA-256 {found}")
+    return {key: f"sha256:{found}", name: found}
+
+
+def _unsigned(reference: str) -> str:
+    """Return an address without the parameters that sign it; one that is not signed as it is."""
+    try:
+        if not _signing(reference):
+            return reference
+        parts = urlsplit(reference)
+    except ValueError:
+        return reference
+    kept = [
+        piece
+        for piece in parts.query.split("&")
+        if not (name := piece.partition("=")[0].lower()).startswith(("x-amz-", "x-goog-"))
+        and name not in _SIGNED
+        and name not in _BESIDE_SIGNED
+    ]
+    return parts._replace(query="&".join(kept)).geturl()
+
+
+def _signing(reference: str) -> list[str]:
+    """Return the parameters of an address that say that it is signed or expires."""
+    parameters = parse_qsl(urlsplit(reference).query, keep_blank_values=True)
+    return sorted({found.lower() for found, _ in parameters} & _SIGNED)
+
+
+def _data_bytes(key: str, address: str) -> bytes:
+    """Return the bytes that a ``data:`` address (RFC 2397) holds."""
+    kind, comma, body = address.partition(",")
+    try:
+        if not comma:
+            raise ValueError("no comma")
+        return base64.b64decode(body, validate=True) if kind.endswith(";base64") else unquote_to_bytes(body)
+    except (ValueError, binascii.Error) as error:
+        raise InvalidInput(f"{key}: not a usable data: address ({error})") from None
 
 
 def _shown_options(options: Any) -> list[dict[str, Any]]:
@@ -68,7 +143,11 @@ def task_id(project_name: str, task: Mapping[str, Any]) -> str:
     :raises InvalidInput: when nothing is shown, or the content holds what has no canonical bytes: a fraction,
         or half of a surrogate pair.
     """
-    content = shown(task)
+    return name_of(project_name, shown(task))
+
+
+def name_of(project_name: str, content: Mapping[str, Any]) -> str:
+    """Return the name of the task of a project that shows ``content``; see :func:`task_id`."""
     try:
         return digest_of([project_name, content])
     except (TypeError, UnicodeEncodeError) as error:
@@ -89,8 +168,9 @@ def build_task(
     its label or options alone, before ``meta``, tokens and ``labelops`` are added: so a changed provenance never
     makes an answered task look new.
 
-    :param content: ``{"text": …}``, or ``{"image": reference}``, ``{"audio": reference}``; a media reference must
-        keep working for as long as the answers are kept, and should name the bytes by their digest.
+    :param content: ``{"text": …}``, or ``{"image": reference, "image_sha256": digest}``, the same with ``audio`` and
+        ``video``. A reference must keep working for as long as the answers are kept; a project of the interface
+        ``image`` or ``audio`` needs the digest of the file's bytes too, which of a ``data:`` address is worked out.
     :param meta: what Prodigy shows beside the task, such as the source.
     :param sources: the records the task was made from: ``{"file", "record", "sha256"}`` each.
     :param priority: higher is served first; left out when None.
@@ -98,9 +178,12 @@ def build_task(
     """
     _check_content(project, content)
     asked = {**content, **_question(project)}
-    hashed = set_hashes(asked, overwrite=True)
+    seen = _located(project.name, asked)
+    # The digest of a data: address, which was not given.
+    asked.update((key, value) for key, value in seen.items() if key not in asked)
+    hashed = set_hashes(seen, overwrite=True)
     labelops: dict[str, Any] = {
-        "task_id": task_id(project.name, asked),
+        "task_id": name_of(project.name, seen),
         "project": project.name,
         "sources": [_source(project, source) for source in sources],
     }
@@ -109,7 +192,7 @@ def build_task(
             raise InvalidInput(f"{project.name}: priority: found {priority!r}; allowed: a whole number")
         labelops["priority"] = priority
     task = dict(asked)
-    if project.annotation.interface is Interface.NER:
+    if project.annotation.interface in _TOKENISED:
         task["tokens"] = tokenize(content["text"])
     task["meta"] = dict(meta)
     task["_input_hash"] = hashed["_input_hash"]
@@ -128,9 +211,17 @@ def _question(project: Project) -> dict[str, Any]:
     return {}
 
 
+def _located(name: str, task: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return shown(task)
+    except InvalidInput as error:
+        raise InvalidInput(f"{name}: content.{error}") from error
+
+
 def _check_content(project: Project, content: Mapping[str, Any]) -> None:
     name = project.name
-    foreign = sorted(str(key) for key in content if key not in CONTENT_KEYS)
+    digests = {f"{key}_sha256" for key in MEDIA_KEYS if key in content}
+    foreign = sorted(str(key) for key in content if key not in CONTENT_KEYS and key not in digests)
     if foreign:
         raise InvalidInput(f"{name}: content: found {', '.join(foreign)}; allowed: {', '.join(CONTENT_KEYS)}")
     for key, value in content.items():
@@ -139,21 +230,46 @@ def _check_content(project: Project, content: Mapping[str, Any]) -> None:
             raise InvalidInput(f"{name}: content.{key}: found {kind}; allowed: a string that is not blank")
     if not content:
         raise InvalidInput(f"{name}: content: found nothing; allowed: {', '.join(CONTENT_KEYS)}")
-    if project.annotation.interface is Interface.NER and "text" not in content:
-        raise InvalidInput(f"{name}: content: found {', '.join(content)}; allowed for named entities: text")
-    for key in ("image", "audio", "video"):
+    _check_fits(project, content)
+    for key in MEDIA_KEYS:
         if key in content:
             _refuse_expiring(name, key, content[key])
+
+
+_NEEDED: dict[Interface, tuple[str, tuple[str, ...]]] = {
+    Interface.NER: ("named entities", ("text",)),
+    Interface.SPANS: ("spans", ("text",)),
+    Interface.RELATIONS: ("relations", ("text",)),
+    Interface.IMAGE: ("regions of an image", ("image",)),
+    Interface.AUDIO: ("segments of a recording", ("audio", "video")),
+}
+
+
+def _check_fits(project: Project, content: Mapping[str, Any]) -> None:
+    needed = _NEEDED.get(project.annotation.interface)
+    if needed is None:
+        return
+    what, keys = needed
+    there = [key for key in keys if key in content]
+    if len(there) != 1:
+        raise InvalidInput(
+            f"{project.name}: content: found {', '.join(content)}; allowed for {what}: {' or '.join(keys)}"
+        )
+    for key in there:
+        if key in MEDIA_KEYS and f"{key}_sha256" not in content and not content[key].startswith("data:"):
+            raise InvalidInput(
+                f"{project.name}: content.{key}_sha256: found nothing; allowed: the SHA-256 of the file's bytes, "
+                "by which a file that was exchanged behind its address is noticed"
+            )
 
 
 def _refuse_expiring(name: str, key: str, reference: str) -> None:
     if reference.startswith("data:"):
         return
     try:
-        parameters = parse_qsl(urlsplit(reference).query, keep_blank_values=True)
+        signed = _signing(reference)
     except ValueError as error:
         raise InvalidInput(f"{name}: content.{key}: not a usable reference ({error})") from error
-    signed = sorted({found.lower() for found, _ in parameters} & _SIGNED)
     if signed:
         raise InvalidInput(
             f"{name}: content.{key}: the address is signed and will expire (it carries {', '.join(signed)}); "

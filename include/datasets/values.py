@@ -24,11 +24,15 @@ def choice_of(value: Mapping[str, Any]) -> str | None:
 
 
 def labels_of(value: Mapping[str, Any], shown: Mapping[str, Any]) -> list[str]:
-    """Return the labels that an accepted answer gives, one entry for each option, span, or accepted label."""
+    """Return the labels that an accepted answer gives, one entry for each option, mark, relation, or accepted label."""
     if value.get("answer") != "accept":
         return []
     if "spans" in value:
-        return [str(label) for _, _, label in value["spans"]]
+        return [str(mark[-1]) for mark in (*value["spans"], *value.get("relations", ()))]
+    if "segments" in value:
+        return [str(label) for _, _, label in value["segments"]]
+    if "regions" in value:
+        return [str(label) for label, _, _ in value["regions"]]
     if "accept" in value:
         return [str(option) for option in value["accept"]]
     label = value.get("label", shown.get("label"))

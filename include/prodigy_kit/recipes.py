@@ -30,10 +30,19 @@ from prodigy.components.db import connect
 
 __all__ = ["Desk", "Leases", "PublicationError", "Release", "Status", "open_release", "serve"]
 
-INTERFACES = {"textcat": "classification", "choice": "choice", "ner": "ner_manual"}
+INTERFACES = {
+    "textcat": "classification",
+    "choice": "choice",
+    "ner": "ner_manual",
+    "spans": "spans_manual",
+    "image": "image_manual",
+    "audio": "audio_manual",
+    "relations": "relations",
+}
 """Our name of an interface to Prodigy's ``view_id``."""
 
-CONTENT_KEYS = ("text", "image", "audio", "html", "label", "options")
+MEDIA_DIGESTS = ("image_sha256", "audio_sha256", "video_sha256")
+CONTENT_KEYS = ("text", "image", "audio", "video", "html", "label", "options", *MEDIA_DIGESTS)
 """What an annotator is shown and cannot change: an answer must bring it back as it was served."""
 
 DIGEST_SHORT = 12
@@ -303,7 +312,7 @@ class _Waiting:
 @dataclass(frozen=True)
 class Job:
     """What ``labelops.serve`` was asked to do. ``expected`` are the accounts that the installation allows, if it lists
-    any: work is kept for them before they open the page.
+    any: work is kept for them before they open the page. ``relation_labels`` are for the interface ``relations``.
     """
 
     project: str
@@ -313,6 +322,11 @@ class Job:
     round_number: int
     refresh_seconds: float
     expected: tuple[str, ...] = ()
+    relation_labels: tuple[str, ...] = ()
+
+    def stamp_of(self, labels: Iterable[str]) -> str:
+        """Return the digest of all labels on the page, when ``labels`` are those of the marks."""
+        return labels_digest((*labels, *self.relation_labels))
 
 
 class Desk:
@@ -536,7 +550,7 @@ class Desk:
         served["labelops"]["served"] = {
             "guideline": self.release.digest,
             "guideline_number": self.release.number,
-            "labels_digest": labels_digest(self.job.labels),
+            "labels_digest": self.job.stamp_of(self.job.labels),
             "round": self.job.round_number,
         }
         return served
@@ -655,7 +669,7 @@ class Desk:
             return self.job.labels
         release = self._release_of(served)
         for labels in (self.job.labels, release.labels if release else None):
-            if labels is not None and labels_digest(labels) == served.get("labels_digest"):
+            if labels is not None and self.job.stamp_of(labels) == served.get("labels_digest"):
                 return labels
         return None
 
@@ -665,10 +679,19 @@ class Desk:
         if labels is None:
             return ["stamp: labels_digest fits no label list known here"]
         used, reasons = _labels_used(answer, self.job.view_id)
-        foreign = sorted({str(label) for label in used if label not in labels})
-        if foreign:
-            reasons.append(f"labels not in the list: {', '.join(foreign)} (allowed: {', '.join(labels)})")
+        reasons += _foreign("labels", used, labels)
+        if self.job.view_id == "relations":
+            relations = answer.get("relations") or []
+            reasons += _relation_problems(answer, relations)
+            if not reasons:
+                joined = [relation.get("label") for relation in relations]
+                reasons += _foreign("relation labels", joined, self.job.relation_labels)
         return reasons
+
+
+def _foreign(what: str, used: list[Any], allowed: tuple[str, ...]) -> list[str]:
+    foreign = sorted({str(label) for label in used if label not in allowed})
+    return [f"{what} not in the list: {', '.join(foreign)} (allowed: {', '.join(allowed)})"] if foreign else []
 
 
 def _labels_used(answer: Task, view_id: str) -> tuple[list[Any], list[str]]:
@@ -682,16 +705,65 @@ def _labels_used(answer: Task, view_id: str) -> tuple[list[Any], list[str]]:
         offered = [option.get("id") for option in answer.get("options") or [] if isinstance(option, dict)]
         reasons = [f"picked {pick!r}, which was not offered" for pick in accept if pick not in offered]
         return list(accept), reasons
-    spans = answer.get("spans") or []
-    if not isinstance(spans, list) or not all(isinstance(span, dict) for span in spans):
-        return [], ["spans is malformed; expected a list of objects"]
+    key = "audio_spans" if view_id == "audio_manual" else "spans"
+    marks = answer.get(key) or []
+    if not isinstance(marks, list) or not all(isinstance(mark, dict) for mark in marks):
+        return [], [f"{key} is malformed; expected a list of objects"]
+    find = {"image_manual": _region_problems, "audio_manual": _segment_problems}.get(view_id, _span_problems)
+    return [mark.get("label") for mark in marks], [reason for mark in marks for reason in find(answer, mark)]
+
+
+def _span_problems(answer: Task, span: dict[str, Any]) -> list[str]:
     length = len(answer.get("text") or "")
-    reasons = [
-        f"span {span.get('start')!r}:{span.get('end')!r} is outside the text of {length} characters"
-        for span in spans
-        if not _span_fits(span, length)
+    if _span_fits(span, length):
+        return []
+    return [f"span {span.get('start')!r}:{span.get('end')!r} is outside the text of {length} characters"]
+
+
+def _segment_problems(answer: Task, segment: dict[str, Any]) -> list[str]:
+    start: Any = segment.get("start")
+    end: Any = segment.get("end")
+    if _is_number(start) and _is_number(end) and 0 <= start < end:
+        return []
+    return [f"segment {start!r}:{end!r} does not end after it starts"]
+
+
+def _region_problems(answer: Task, region: dict[str, Any]) -> list[str]:
+    """Return what is wrong with a region; one pixel beside the image is the page's rounding."""
+    points = region.get("points")
+    if points is None and region.get("type", "rect") == "rect":
+        sides: list[Any] = [region.get(name) for name in ("x", "y", "width", "height")]
+        if not all(map(_is_number, sides)):
+            return ["a rectangle has neither points nor x, y, width and height"]
+        points = [sides[:2], [sides[0] + sides[2], sides[1] + sides[3]]]
+    if not isinstance(points, list) or not all(
+        isinstance(point, list) and len(point) == 2 and all(map(_is_number, point)) for point in points
+    ):
+        return ["a region's points are malformed; expected a list of [x, y]"]
+    if len({tuple(point) for point in points}) < (2 if region.get("type", "rect") == "rect" else 3):
+        return [f"a region has {len(points)} point(s), which enclose nothing"]
+    width: Any = answer.get("width")
+    height: Any = answer.get("height")
+    if not (_is_number(width) and _is_number(height)):
+        return []
+    outside = [point for point in points if not (-1 <= point[0] <= width + 1 and -1 <= point[1] <= height + 1)]
+    return [f"a region's point {outside[0]} is outside the image of {width} x {height} pixels"] if outside else []
+
+
+def _relation_problems(answer: Task, relations: Any) -> list[str]:
+    if not isinstance(relations, list) or not all(isinstance(relation, dict) for relation in relations):
+        return ["relations is malformed; expected a list of objects"]
+    tokens = {token.get("id") for token in answer.get("tokens") or [] if isinstance(token, dict)}
+    return [
+        f"a relation's {side} {relation.get(side)!r} is no token of the text"
+        for relation in relations
+        for side in ("head", "child")
+        if relation.get(side) not in tokens
     ]
-    return [span.get("label") for span in spans], reasons
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _span_fits(span: dict[str, Any], length: int) -> bool:
@@ -739,11 +811,12 @@ def _say(message: str) -> None:
     project=("Project, and the dataset that answers are saved to", "positional", None, str),
     publication=("Folder with the guideline's current.json", "option", "p", str),
     labels=("Labels with commas; a release's labels.txt goes before them", "option", "l", str),
-    interface=("textcat, choice or ner", "option", "i", str),
+    interface=("textcat, choice, ner, spans, image, audio or relations", "option", "i", str),
     answers_per_task=("Distinct persons that answer each task", "option", "n", int),
     round=("Round of labelling, from 1", "option", "r", int),
     multiple=("choice: more than one option may be picked", "flag", "m", bool),
     refresh_seconds=("Seconds between two looks at the inbox", "option", "s", float),
+    relation_labels=("relations: labels between spans, with commas", "option", "e", str),
     lease_minutes=("Minutes for which an unsaved task is kept for its person over a restart", "option", "k", float),
 )
 def serve(
@@ -755,6 +828,7 @@ def serve(
     round: int = 1,
     multiple: bool = False,
     refresh_seconds: float = 2.0,
+    relation_labels: str = "",
     lease_minutes: float = 480.0,
 ) -> dict[str, Any]:
     """Serve a project's inbox under the guideline release that is current now, until it is restarted.
@@ -766,6 +840,9 @@ def serve(
         raise ValueError(f"--interface {interface!r}: expected one of {', '.join(INTERFACES)}")
     if answers_per_task < 1 or round < 1:
         raise ValueError(f"--answers-per-task {answers_per_task}, --round {round}: both count from 1")
+    joining = _split_names(relation_labels)
+    if bool(joining) != (interface == "relations"):
+        raise ValueError(f"--relation-labels {relation_labels!r}: needed for --interface relations, and for no other")
     folder = Path(publication or ".").resolve()
     release = open_release(folder)
     used = release.labels or _split_names(labels)
@@ -775,7 +852,7 @@ def serve(
     status = Status(Path(activity) if activity else None)
     leases = Leases(Path(activity).with_name("leases.jsonl") if activity else None, lease_minutes * 60)
     expected = _split_names(os.environ.get("PRODIGY_ALLOWED_SESSIONS"))
-    job = Job(project, INTERFACES[interface], used, answers_per_task, round, refresh_seconds, expected)
+    job = Job(project, INTERFACES[interface], used, answers_per_task, round, refresh_seconds, expected, joining)
     desk = Desk(job, release, connect, status=status, leases=leases, log=_say)
     desk.refresh(force=True)
     record_activation(folder, release)
@@ -805,4 +882,10 @@ def _config(job: Job, release: Release, multiple: bool) -> dict[str, Any]:
         config["custom_theme"] = release.theme
     if job.view_id == "choice":
         config["choice_style"] = "multiple" if multiple else "single"
+    if job.view_id == "relations":
+        # Prodigy's page takes the labels of relations as `labels`, and those of the spans apart.
+        config["labels"] = list(job.relation_labels)
+        config["relations_span_labels"] = list(job.labels)
+    if job.view_id == "image_manual":
+        config["image_manual_modes"] = ["rect", "polygon", "freehand"]
     return config

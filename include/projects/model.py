@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from include.base.canonical import digest_of
 
 __all__ = [
+    "VIEW_IDS",
     "Annotation",
     "Approval",
     "ApprovalMark",
@@ -44,7 +45,27 @@ class Interface(StrEnum):
     CHOICE = "choice"
     """Options to pick from (Prodigy ``choice``)."""
     NER = "ner"
-    """Spans over tokens (Prodigy ``ner_manual``)."""
+    """Spans over tokens that do not overlap (Prodigy ``ner_manual``)."""
+    SPANS = "spans"
+    """Spans over tokens that may overlap (Prodigy ``spans_manual``)."""
+    IMAGE = "image"
+    """Rectangles, polygons and freehand shapes on an image (Prodigy ``image_manual``)."""
+    AUDIO = "audio"
+    """Segments of a recording (Prodigy ``audio_manual``)."""
+    RELATIONS = "relations"
+    """Spans over tokens and relations between them (Prodigy ``relations``)."""
+
+
+VIEW_IDS = {
+    Interface.TEXTCAT: "classification",
+    Interface.CHOICE: "choice",
+    Interface.NER: "ner_manual",
+    Interface.SPANS: "spans_manual",
+    Interface.IMAGE: "image_manual",
+    Interface.AUDIO: "audio_manual",
+    Interface.RELATIONS: "relations",
+}
+"""What Prodigy calls each interface."""
 
 
 class Rule(StrEnum):
@@ -121,7 +142,8 @@ class Annotation(_Strict):
     """How tasks are labelled."""
 
     interface: Interface
-    labels: tuple[str, ...] = Field(min_length=1)
+    labels: tuple[str, ...] = Field(min_length=1, description="for `relations`: the labels of the spans")
+    relation_labels: tuple[str, ...] = Field(default=(), description="for `relations` alone: the labels between spans")
     multiple: bool = Field(default=False, description="for `choice`: more than one option may be picked")
     answers_per_task: int = Field(default=1, ge=1, le=50)
     rule: Rule = Rule.SINGLE
@@ -130,7 +152,7 @@ class Annotation(_Strict):
     )
     batch_size: int = Field(default=500, ge=1, le=100_000, description="tasks in one batch")
 
-    @field_validator("labels")
+    @field_validator("labels", "relation_labels")
     @classmethod
     def _labels_are_distinct(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
         for label in labels:
@@ -148,6 +170,28 @@ class Annotation(_Strict):
         if self.interface is Interface.TEXTCAT and len(self.labels) != 1:
             raise ValueError("interface `textcat` asks about one label; say `choice` for several")
         return self
+
+    @model_validator(mode="after")
+    def _relations_have_labels(self) -> Annotation:
+        if self.interface is not Interface.RELATIONS:
+            if self.relation_labels:
+                raise ValueError(f"relation_labels: found some with interface `{self.interface}`; allowed: `relations`")
+            return self
+        if not self.relation_labels:
+            raise ValueError(
+                "interface `relations` needs relation_labels, for what joins two spans, beside labels, for the spans"
+            )
+        both = sorted(set(self.labels) & set(self.relation_labels))
+        if both:
+            raise ValueError(
+                f"label both of spans and of relations: {', '.join(both)}; counts could not tell them apart"
+            )
+        return self
+
+    @property
+    def all_labels(self) -> tuple[str, ...]:
+        """Return every label that an answer may give: of spans and, for `relations`, between them."""
+        return self.labels + self.relation_labels
 
 
 class Approval(_Strict):
@@ -267,8 +311,4 @@ class Project(_Strict):
     @property
     def view_id(self) -> str:
         """Return Prodigy's interface for the project's tasks."""
-        return {
-            Interface.TEXTCAT: "classification",
-            Interface.CHOICE: "choice",
-            Interface.NER: "ner_manual",
-        }[self.annotation.interface]
+        return VIEW_IDS[self.annotation.interface]

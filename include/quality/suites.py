@@ -133,6 +133,19 @@ def _guideline_pages(project: Project | None, limits: Mapping[str, Any]) -> Suit
     )  # fmt: skip
 
 
+_TOKENS = (("tokens", "tokens"),)
+_NEEDED: dict[Interface, tuple[tuple[str, str], ...]] = {
+    Interface.TEXTCAT: (("label", "label"),),
+    Interface.CHOICE: (("options", "options"),),
+    Interface.NER: _TOKENS,
+    Interface.SPANS: _TOKENS,
+    Interface.RELATIONS: _TOKENS,
+    Interface.IMAGE: (("image", "image"), ("image_sha256", "digest")),
+    Interface.AUDIO: (("audio|video", "recording"), ("audio_sha256|video_sha256", "digest")),
+}
+"""The columns that a task of each interface must have, and what is in them."""
+
+
 def _raw_tasks(project: Project | None, limits: Mapping[str, Any]) -> Suite:
     name = "labelops.task_id"
     checks = [
@@ -160,9 +173,10 @@ def _raw_tasks(project: Project | None, limits: Mapping[str, Any]) -> Suite:
             Check("not_null", "_view_id", "every task names its interface"),
             Check("in_set", "_view_id", "tasks are for the project's interface", {"value_set": (project.view_id,)}),
         ]
-        needed = {Interface.TEXTCAT: "label", Interface.CHOICE: "options", Interface.NER: "tokens"}
-        shape = needed[annotation.interface]
-        checks.append(Check("not_null", shape, f"every task has its {shape}"))
+        for column, what in _NEEDED[annotation.interface]:
+            checks.append(Check("not_null", column, f"every task has its {what}"))
+            if what == "digest":
+                checks.append(Check("matches", column, "a file's digest is a SHA-256", {"regex": DIGEST}))
         if annotation.interface is Interface.TEXTCAT:
             checks.append(Check("in_set", "label", "the label is the project's", {"value_set": annotation.labels}))
     return Suite("raw_tasks", tuple(checks), id_column=name)

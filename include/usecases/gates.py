@@ -18,7 +18,7 @@ __all__ = ["require_gate", "stage_version"]
 
 def stage_version(desk: Desk, project: Project, digest: str) -> str:
     """Stage a version's rows for its gate, flat and without content, and return the path."""
-    labels = set(project.annotation.labels)
+    labels = set(project.annotation.all_labels)
     place = desk.staged("rows.jsonl")
     with place.open("wb") as out:
         for row in freezing.rows(desk.store, project, digest):

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.util
+import json
 import sys
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +15,14 @@ import pytest
 from sqlalchemy import make_url
 
 from include.annotation.answers import read_answer
+from include.annotation.served import labels_digest
 from include.annotation.tasks import build_task
 from include.projects.load import load_project
 from include.projects.model import Interface
 from include.sandbox.people.annotators import Annotator, product_names, ticket_topics
 from include.settings import ROOT
 from include.systems.prodigy import Row
+from tests.annotation import make
 from tests.prodigy_kit.conftest import FAKE, RECIPES, Shop, healthy, wait_for
 
 DEFINITIONS = ROOT / "include" / "projects" / "definitions"
@@ -30,10 +37,11 @@ def task_of(project: Any, text: str) -> dict[str, Any]:
     return build_task(project, content={"text": text}, meta={"source": "sample.jsonl"}, sources=[source])
 
 
-def serve(shop: Shop, project: Any, interface: str, labels: tuple[str, ...]) -> None:
+def serve(shop: Shop, project: Any, interface: str, labels: tuple[str, ...], *more: str) -> None:
     command = [
         *(sys.executable, "-m", "prodigy", "labelops.serve", project.name, "--publication", str(shop.publication)),
         *("--labels", ",".join(labels), "--interface", interface, "-F", str(RECIPES)),
+        *more,
     ]
     process = shop.spawn(command, "serve.log")
     wait_for(lambda: healthy(shop.url) or process.poll() is not None, what="server")
@@ -104,6 +112,80 @@ def test_one_label_accept_or_reject(shop: Shop) -> None:
         ("urgent", "accept"),
         ("urgent", "reject"),
     ]
+
+
+@pytest.fixture
+def recipes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """The kit's file as Prodigy loads it, over the fake."""
+    monkeypatch.syspath_prepend(str(FAKE))
+    monkeypatch.setenv("PRODIGY_HOME", str(tmp_path))
+    spec = importlib.util.spec_from_file_location("labelops_recipes", RECIPES)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "labelops_recipes", module)
+    spec.loader.exec_module(module)
+    yield module
+    for name in [name for name in sys.modules if name == "prodigy" or name.startswith("prodigy.")]:
+        del sys.modules[name]
+
+
+JOINING = {"relations": ("--relation-labels", "MADE_BY")}
+
+
+@pytest.mark.parametrize("kind", sorted(make.PROJECTS))
+@pytest.mark.proves("every interface is served, saved and read back")
+def test_marks_from_inbox_to_answer(shop: Shop, kind: str) -> None:
+    project, labels = make.PROJECTS[kind], make.PROJECTS[kind].annotation.labels
+    shop.publish("Marks", labels=labels)
+    shop.add(project.inbox, [make.task(kind)])
+    serve(shop, project, kind, labels, *JOINING.get(kind, ()))
+    with urllib.request.urlopen(shop.url + "/project", timeout=10) as reply:
+        served = json.loads(reply.read())
+    assert served["view_id"] == project.view_id
+    assert served["config"]["labels"] == list(project.annotation.relation_labels or labels)
+    assert served["config"].get("relations_span_labels") == (list(labels) if kind == "relations" else None)
+    Annotator("anna", shop.url, lambda task: {"answer": "accept", **make.MARKS[kind]}).label_batch()
+    assert "invalid" not in shop.rows(project.name)[0]["labelops"]
+    (answer,) = answers(shop, project)
+    assert answer.value.canonical() == {"interface": kind, "answer": "accept", **make.VALUES[kind]}
+    assert answer.labels_digest == labels_digest(project.annotation.all_labels)
+    assert (answer.account, answer.stamped) == ("anna", True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "marks", "words"),
+    [
+        ("spans", {"spans": [{**make.MAKER, "end": 900}]}, ["0:900 is outside the text of 18"]),
+        ("spans", {"spans": [{**make.MAKER, "label": "COLOUR"}]}, ["labels not in the list: COLOUR"]),
+        ("image", {"spans": [{**make.RECT, "label": "CAT"}]}, ["labels not in the list: CAT"]),
+        ("image", {"spans": [make.RECT], "width": 20, "height": 90}, ["outside the image of 20 x 90"]),
+        ("image", {"spans": [{"label": "CAR", "type": "rect", "x": 1}]}, ["neither points nor"]),
+        ("image", {"spans": [{"label": "CAR", "type": "polygon", "points": [[1, 1]]}]}, ["1 point(s)"]),
+        ("image", {"spans": [{"label": "CAR", "type": "polygon", "points": [[1]]}]}, ["points are malformed"]),
+        ("audio", {"audio_spans": [{**make.SPEECH, "end": 0.1}]}, ["segment 0.5:0.1 does not end after"]),
+        ("audio", {"audio_spans": ["x"]}, ["audio_spans is malformed"]),
+        ("relations", {"relations": [{**make.MADE, "head": 44}]}, ["relation's head 44 is no token"]),
+        ("relations", {"relations": [{**make.MADE, "label": "OWNS"}]}, ["relation labels not in the list: OWNS"]),
+        ("relations", {"relations": 3}, ["relations is malformed"]),
+    ],
+)
+def test_a_mark_that_cannot_be_is_flagged(recipes: Any, kind: str, marks: dict[str, Any], words: list[str]) -> None:
+    annotation = make.PROJECTS[kind].annotation
+    job = recipes.Job("product_names", make.PROJECTS[kind].view_id, annotation.labels, 1, 1, 1.0)
+    job = dataclasses.replace(job, relation_labels=annotation.relation_labels)
+    desk = object.__new__(recipes.Desk)
+    desk.job = job
+    good = {**make.answered(kind), "answer": "accept"}
+    assert desk._value_problems(good, annotation.labels) == []
+    found = desk._value_problems({**good, **marks}, annotation.labels)
+    assert [word for word in words if not any(word in reason for reason in found)] == []
+
+
+def test_relation_labels_go_with_relations_alone(recipes: Any, tmp_path: Path) -> None:
+    for interface, joining in (("relations", ""), ("ner", "OF")):
+        with pytest.raises(ValueError, match=r"--relation-labels .*: needed for --interface relations, and for no"):
+            recipes.serve("p", str(tmp_path), "A", interface=interface, relation_labels=joining)
 
 
 @pytest.mark.server

@@ -53,7 +53,20 @@ def test_the_sample_projects_are_good(folder: Path) -> None:
         ({"annotation__labels": ["a", "a"]}, r"annotation\.labels: .*named twice: a"),
         ({"annotation__labels": []}, r"annotation\.labels"),
         ({"annotation__rule": "single"}, r"rule `single` goes with answers_per_task 1"),
-        ({"annotation__interface": "video"}, r"annotation\.interface: .*'textcat', 'choice' or 'ner'.*found 'video'"),
+        (
+            {"annotation__interface": "video"},
+            r"annotation\.interface: .*'textcat', 'choice', .* or 'relations'.*found 'video'",
+        ),
+        ({"annotation__interface": "relations"}, r"interface `relations` needs relation_labels"),
+        ({"annotation__relation_labels": ["of"]}, r"relation_labels: found some with interface `choice`"),
+        (
+            {"annotation__interface": "relations", "annotation__relation_labels": ["of", "other"]},
+            r"label both of spans and of relations: other",
+        ),
+        (
+            {"annotation__interface": "relations", "annotation__relation_labels": ["of", "of"]},
+            r"annotation\.relation_labels: .*named twice: of",
+        ),
         ({"annotation__colour": "red"}, r"annotation\.colour: Extra inputs are not permitted.*found 'red'"),
         ({"policy__approvals": []}, r"policy\.approvals"),
         ({"policy__reminder_hours": 100}, r"reminder_hours 100\.0 is after due_hours 72"),

@@ -109,9 +109,8 @@ def _body(request: Request) -> dict[str, Any]:
 def _project(controller: Controller, name: str | None) -> dict[str, Any]:
     """Return what the page needs to know, opening the session as a page load does."""
     session = controller.reload(name)
-    shown = {
-        key: controller.config[key] for key in ("labels", "choice_style", "batch_size") if key in controller.config
-    }
+    keys = ("labels", "relations_span_labels", "choice_style", "batch_size")
+    shown = {key: controller.config[key] for key in keys if key in controller.config}
     instructions = controller.config.get("instructions")
     return {
         "dataset": controller.dataset,
