@@ -85,6 +85,26 @@ def _known(*formats: Format) -> Mapping[str, Format]:
 FORMATS: Mapping[str, Format] = _known(
     Format("jsonl", "jsonl", "JSON Lines, as Prodigy's db-in takes them"),
     Format("parquet", "parquet", "Parquet with typed columns", libraries=("pyarrow",)),
+    Format(
+        "spacy",
+        "docbin",
+        "spaCy DocBin with label files and configuration, as Prodigy's data-to-spacy makes them",
+        {"image": "a spaCy document is a text", "audio": "a spaCy document is a text"},
+        libraries=("spacy",),
+    ),
+    Format(
+        "conll",
+        "conll",
+        "CoNLL-2003 with IOB2 tags",
+        {
+            "textcat": "it tags tokens, and has no place for a label of the whole text",
+            "choice": "it tags tokens, and has no place for labels of the whole text",
+            "spans": "a token has one tag, and spans of this interface may overlap",
+            "image": "it tags the tokens of a text",
+            "audio": "it tags the tokens of a text",
+            "relations": "it has no place for relations between spans",
+        },
+    ),
 )
 """The formats by name."""
 

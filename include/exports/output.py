@@ -11,14 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from include.base.canonical import canonical_json
 from include.base.errors import InvalidInput
 from include.base.store import StorePath, atomic_file
 from include.projects.model import Project
 
-__all__ = ["REPORT", "SPLITS", "Assignment", "ExportedFile", "Job", "Media", "Output", "dump", "place"]
+__all__ = ["REPORT", "SPLITS", "Assignment", "ExportedFile", "Job", "LeftOut", "Media", "Output", "dump", "place"]
 
 SPLITS = ("train", "dev", "test")
 """The parts of a split version, in the order in which they are listed."""
@@ -28,6 +28,8 @@ REPORT = "skipped.jsonl"
 
 Media = Callable[[str], bytes | None]
 """Returns the first bytes of the media that a reference names (64 KB are enough), None where they are not kept."""
+
+Made = TypeVar("Made")
 
 _BLOCK = 1024 * 1024
 
@@ -53,6 +55,18 @@ class ExportedFile:
     sha256: str
     bytes: int
     rows: int
+
+
+class LeftOut(Exception):
+    """A row that a format cannot hold; caught and reported by :meth:`Job.made`.
+
+    :param detail: more about it, without content of the row.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail
 
 
 class Output:
@@ -155,6 +169,14 @@ class Job:
                 )
             else:
                 yield part, row
+
+    def made(self, make: Callable[[dict[str, Any]], Made], row: dict[str, Any]) -> Made | None:
+        """Return what ``make`` makes of a row, None where it is left out, which is reported."""
+        try:
+            return make(row)
+        except LeftOut as left_out:
+            self.out.skip(row["task_id"], left_out.reason, left_out.detail)
+            return None
 
     def took(self, part: str, rows: int) -> None:
         """Count the rows that a part holds."""
