@@ -1,6 +1,7 @@
 """The ledger on the command line, for auditors and for whoever runs the installation.
 
-Exit codes: 0 all is well, 1 the ledger is not what was written, 2 it could not be looked at.
+Exit codes: 0 all is well, 1 the ledger is not what was written (``ask without``: something was released that should not
+have been), 2 it could not be looked at.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from include.base.signing import make_key
 from include.base.store import Store
 from include.governance import checkpoint
 from include.governance.ledger import Ledger
+from include.governance.questions import commands as questions
 from include.governance.records import Event, time_text
 from include.governance.verify import Verification
 from include.settings import settings
@@ -84,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     recover.add_argument("--store", metavar="DIR", help="the store's folder")
     recover.add_argument("--actor", required=True, help="the person who takes responsibility")
     recover.add_argument("--reason", required=True, help="what was lost, and why it cannot be restored")
+    ask = commands.add_parser("ask", help="answer an auditor's question", description="Answer an auditor's question.")
+    questions.add_questions(ask, _printable)
+    questions.add_use(add("used", questions.use, "record that a model was trained on a dataset version"))
     return parser
 
 

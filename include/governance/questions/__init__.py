@@ -1,0 +1,31 @@
+"""An auditor's questions, one function each, answered from the ledger and the store. Nothing here writes.
+
+Every answer is a frozen dataclass whose ``basis`` names the events and the files it rests on, so that each sentence can
+be looked up. :func:`as_json` turns one into JSON, :func:`lines` into text. Answers hold identifiers, digests, counts
+and reasons, never label content.
+"""
+
+from include.governance.questions.changes import changed
+from include.governance.questions.labels import in_force, trace, trace_source
+from include.governance.questions.people import person_record, void_decisions, who
+from include.governance.questions.releases import models_of, pending, released_without, versions_of_model
+from include.governance.questions.shared import Records, as_json, find_version
+from include.governance.questions.text import lines
+
+__all__ = [
+    "Records",
+    "as_json",
+    "changed",
+    "find_version",
+    "in_force",
+    "lines",
+    "models_of",
+    "pending",
+    "person_record",
+    "released_without",
+    "trace",
+    "trace_source",
+    "versions_of_model",
+    "void_decisions",
+    "who",
+]

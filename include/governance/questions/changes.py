@@ -1,0 +1,166 @@
+"""What changed between two versions of a project, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from include.base.canonical import SHORT
+from include.base.errors import InvalidInput
+from include.datasets import freeze as freezing
+from include.datasets.manifest import Manifest
+from include.governance.questions.shared import Basis, Records, Sight, VersionRef, version_ref
+from include.governance.records import Event, VersionRecord
+
+__all__ = ["Cause", "ChangedAnswer", "LabelChange", "changed"]
+
+BETWEEN = {
+    "guideline.published": "guideline",
+    "policy.in_force": "policy",
+    "register.in_force": "register",
+    "batch.closed": "closing",
+    "batch.assigned": "batch",
+    "approval.rework": "rework",
+    "approval.rejected": "rejected",
+    "approval.resubmitted": "resubmitted",
+    "finding": "finding",
+}
+"""Events between two versions that may be why they differ, and the kind of cause they are."""
+
+
+@dataclass(frozen=True)
+class LabelChange:
+    """How many rows carry a label, before and after."""
+
+    label: str
+    old: int
+    new: int
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Something that differs between two versions, or that happened between them, and explains why their rows do.
+
+    :param kind: rule, policy, guideline, register, batch, closing, rounds, persons, rework, …
+    :param event: number of the event that says so, None where the manifests do.
+    """
+
+    kind: str
+    sentence: str
+    event: int | None
+
+
+@dataclass(frozen=True)
+class ChangedAnswer:
+    """What changed between two versions, and why.
+
+    :param labels: labels whose number of rows differs.
+    :param rows: the record-level diff's counts: added, removed, relabelled, …
+    """
+
+    old: VersionRef
+    new: VersionRef
+    labels: tuple[LabelChange, ...]
+    rows: dict[str, int]
+    causes: tuple[Cause, ...]
+    basis: Basis
+
+
+def changed(records: Records, old: VersionRecord, new: VersionRecord) -> ChangedAnswer:
+    """Answer what changed between two versions of a project, and why.
+
+    :raises InvalidInput: when they are of two projects.
+    """
+    if old.project != new.project:
+        raise InvalidInput(f"{version_ref(old)} and {version_ref(new)}: two versions of one project are compared")
+    sight = Sight()
+    manifests = []
+    for version in (old, new):
+        sight.file("versions", version.project, version.digest, "manifest.json")
+        manifests.append(freezing.read_manifest(records.store, version.project, version.digest))
+    before, after = manifests
+    names = sorted({*before.labels, *after.labels})
+    return ChangedAnswer(
+        old=version_ref(old),
+        new=version_ref(new),
+        labels=tuple(
+            LabelChange(name, before.labels.get(name, 0), after.labels.get(name, 0))
+            for name in names
+            if before.labels.get(name, 0) != after.labels.get(name, 0)
+        ),
+        rows={},
+        causes=(*_of_manifests(before, after), *_of_events(records, old, new, sight)),
+        basis=sight.basis(),
+    )
+
+
+def _of_manifests(before: Manifest, after: Manifest) -> Iterator[Cause]:
+    if before.batch != after.batch:
+        yield Cause("batch", f"another batch: {before.batch[:SHORT]}, then {after.batch[:SHORT]}", None)
+    if before.rule != after.rule:
+        yield Cause("rule", f"another rule: {_rule(before)}, then {_rule(after)}", None)
+    for name in sorted({*before.policy, *after.policy}):
+        old, new = before.policy.get(name), after.policy.get(name)
+        if old != new:
+            yield Cause("policy", f"the pinned policy's {name}: {_shown(old)}, then {_shown(new)}", None)
+    if before.register_digest != after.register_digest:
+        old, new = before.register_digest[:SHORT], after.register_digest[:SHORT]
+        yield Cause("register", f"another register: {old}, then {new}", None)
+    yield from _guidelines(before, after)
+    for manifest, when in ((before, "the old version's"), (after, "the new version's")):
+        if manifest.closed_by is not None:
+            closed = manifest.closed_by
+            yield Cause("closing", f"{when} batch was closed unfinished by {closed.person}: {closed.reason}", None)
+    if before.labels.keys() != after.labels.keys():
+        yield Cause("taxonomy", f"other labels: {', '.join(before.labels)}, then {', '.join(after.labels)}", None)
+    gone = {one.id for one in before.persons} ^ {one.id for one in after.persons}
+    if gone:
+        yield Cause("persons", f"persons who answered for one of them only: {', '.join(sorted(gone))}", None)
+    if before.counts.decided != after.counts.decided:
+        old_count, new_count = before.counts.decided, after.counts.decided
+        yield Cause("decisions", f"rows that a review or a decision gave: {old_count}, then {new_count}", None)
+
+
+def _guidelines(before: Manifest, after: Manifest) -> Iterator[Cause]:
+    old, new = ({one.digest: one for one in each.guidelines if one.counted} for each in (before, after))
+    for digest in sorted(new.keys() - old.keys()):
+        number = f"release {new[digest].number} " if new[digest].number else ""
+        yield Cause("guideline", f"{new[digest].counted} answers under guideline {number}({digest[:SHORT]}), new", None)
+    for digest in sorted(old.keys() - new.keys()):
+        number = f"release {old[digest].number} " if old[digest].number else ""
+        yield Cause("guideline", f"no answers any more under guideline {number}({digest[:SHORT]})", None)
+
+
+def _of_events(records: Records, old: VersionRecord, new: VersionRecord, sight: Sight) -> Iterator[Cause]:
+    first, last = sorted((_frozen(records, old), _frozen(records, new)), key=lambda one: one.seq)
+    sight.event(first)
+    sight.event(last)
+    subjects = {f"version:{old.digest}", f"batch:{old.batch}", f"batch:{new.batch}"}
+    for event in records.ledger.events(actions=list(BETWEEN), after=first.seq):
+        if event.seq > last.seq:
+            return
+        if event.project not in ("", new.project):
+            continue
+        if event.subject.startswith(("version:", "batch:")) and event.subject not in subjects:
+            continue
+        yield Cause(BETWEEN[event.action], _happened(event), sight.event(event))
+
+
+def _frozen(records: Records, version: VersionRecord) -> Event:
+    return next(iter(records.ledger.events(subject=f"version:{version.digest}", actions=["version.frozen"])))
+
+
+def _happened(event: Event) -> str:
+    said = f": {event.reason}" if event.reason else ""
+    change = f" {(event.digest_before or 'none')[:SHORT]} > {event.digest_after[:SHORT]}" if event.digest_after else ""
+    by = f" by {event.actor}" if event.actor != "labelops" else ""
+    return f"{event.action} of {event.subject.partition(':')[0]}{change}{by}{said}"
+
+
+def _rule(manifest: Manifest) -> str:
+    return f"{manifest.rule.name} of {manifest.rule.answers_per_task}"
+
+
+def _shown(value: Any) -> str:
+    return "absent" if value is None else str(value)
