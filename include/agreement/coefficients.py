@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from include.agreement.patterns import MISSING, Codes, Patterns, check_codes, codes_from_counts, gather
-from include.agreement.statistics import Name, Statistic, Weights, make, pairable, totals
+from include.agreement.patterns import MISSING, Codes, Patterns, check_codes, codes_from_counts, gather, ratings_of
+from include.agreement.statistics import Name, Statistic, Weights, make, pairable, sums_of
 
 __all__ = [
     "Agreement",
@@ -91,15 +91,18 @@ def agreement(
 def evaluate(name: Name, statistic: Statistic, codes: Codes, size: int, weights: Weights) -> Agreement:
     """Work a coefficient out on checked codes."""
     patterns = gather(codes, size, ordered=statistic.ordered, least=statistic.least)
-    sums = totals(statistic, patterns, patterns.times[None, :].astype(np.float64))
-    raters = int((codes[(codes != MISSING).sum(axis=1) >= statistic.least] != MISSING).any(axis=0).sum())
-    return conclude(name, statistic, sums, patterns, size=size, raters=raters, weights=weights)
+    return conclude(name, statistic, patterns, size=size, raters=raters_of(codes, statistic), weights=weights)
+
+
+def raters_of(codes: Codes, statistic: Statistic) -> int:
+    """Return how many columns have a rating in a unit that enters."""
+    return int((codes[ratings_of(codes) >= statistic.least] != MISSING).any(axis=0).sum())
 
 
 def conclude(
-    name: Name, statistic: Statistic, sums: np.ndarray, patterns: Patterns, *, size: int, raters: int, weights: Weights
+    name: Name, statistic: Statistic, patterns: Patterns, *, size: int, raters: int, weights: Weights
 ) -> Agreement:
-    """Turn one row of totals into a result."""
+    """Work a coefficient out on gathered units."""
     usable = pairable(patterns)
     observed: float | None = None
     expected: float | None = None
@@ -107,7 +110,7 @@ def conclude(
     reason: str | None = NO_PAIRS
     if usable:
         with np.errstate(divide="ignore", invalid="ignore"):
-            seen, chance = (float(one[0]) for one in statistic.disagreement(sums))
+            seen, chance = (float(one[0]) for one in statistic.disagreement(sums_of(statistic, patterns).once()))
         observed = 1.0 - seen if np.isfinite(seen) else None
         expected = 1.0 - chance if np.isfinite(chance) else None
         reason = None if chance > 0 else NO_VARIATION
@@ -119,7 +122,7 @@ def conclude(
         value=value,
         observed=observed,
         expected=None if name == "percent_agreement" else expected,
-        units=int(patterns.times[(patterns.rows != MISSING).sum(axis=1) >= 2].sum()),
+        units=int(patterns.times[ratings_of(patterns.rows) >= 2].sum()),
         pairable=usable,
         raters=raters,
         categories=size,

@@ -7,7 +7,8 @@ functions of differently weighted sums.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -22,11 +23,11 @@ __all__ = [
     "PAIR_ONLY",
     "Name",
     "Statistic",
+    "Sums",
     "Weights",
-    "coefficient_values",
     "make",
     "pairable",
-    "totals",
+    "sums_of",
 ]
 
 Name = Literal[
@@ -255,17 +256,47 @@ class _OrdinalAlpha:
 # ---- sums ----------------------------------------------------------------------------------------------------------
 
 
-def totals(statistic: Statistic, patterns: Patterns, times: Matrix) -> Matrix:
-    """Sum the parts of the patterns.
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What is needed to weigh units anew: their parts, and the function of the totals that is asked for.
 
-    :param times: draws × patterns: how often each pattern counts.
-    :returns: draws × width.
+    :param times: how many units have each pattern.
+    :param parts: the parts of the patterns from one number up to another: matrix of ``width`` columns.
+    :param value: the result for each row of totals, NaN where it is undefined.
     """
-    found = np.zeros((len(times), statistic.width))
-    step = max(1, CELLS // max(statistic.width, 1))
-    for start in range(0, len(patterns.rows), step):
-        found += times[:, start : start + step] @ statistic.parts(patterns.rows[start : start + step])
-    return found
+
+    times: NDArray[np.int64]
+    width: int
+    parts: Callable[[int, int], Matrix]
+    value: Callable[[Matrix], Matrix]
+
+    def blocks(self) -> Iterator[tuple[slice, Matrix]]:
+        """Yield the parts, so many patterns at a time that memory stays bounded."""
+        step = max(1, CELLS // max(self.width, 1))
+        for start in range(0, len(self.times), step):
+            stop = min(start + step, len(self.times))
+            yield slice(start, stop), self.parts(start, stop)
+
+    def totals(self, times: Matrix) -> Matrix:
+        """Return the totals, draws × width, for how often each pattern counts: draws × patterns."""
+        found = np.zeros((len(times), self.width))
+        for where, parts in self.blocks():
+            found += times[:, where] @ parts
+        return found
+
+    def once(self) -> Matrix:
+        """Return the totals of the units as they are: 1 × width."""
+        return self.totals(self.times[None, :].astype(np.float64))
+
+
+def sums_of(statistic: Statistic, patterns: Patterns) -> Sums:
+    """Return the sums of a coefficient over patterns."""
+    return Sums(
+        times=patterns.times,
+        width=statistic.width,
+        parts=lambda start, stop: statistic.parts(patterns.rows[start:stop]),
+        value=lambda sums: coefficient_values(statistic, sums),
+    )
 
 
 def coefficient_values(statistic: Statistic, sums: Matrix) -> Matrix:
