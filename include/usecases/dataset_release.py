@@ -389,7 +389,7 @@ def _write(
         created=made,
         detail=f"version {version.number}",
     )
-    desk.ledger.write_checkpoint(desk.store)
+    desk.ledger.write_checkpoint(desk.store, desk.signer)
     sentence = (
         f"Version {version.number} ({short(version.digest)}) is released: {version.row_count} rows, dataset {dataset}"
     )
