@@ -18,6 +18,7 @@ __all__ = [
     "Approval",
     "ApprovalMark",
     "Confluence",
+    "ExportFormat",
     "Exposure",
     "Guideline",
     "Interface",
@@ -258,6 +259,10 @@ class Policy(_Strict):
         return timedelta(hours=self.due_hours)
 
 
+ExportFormat = Literal["jsonl", "parquet", "spacy", "conll", "coco", "tfrecord", "pytorch"]
+"""A training format; ``include.exports.FORMATS`` writes them."""
+
+
 class ReleaseSettings(_Strict):
     """How an approved version is handed over."""
 
@@ -265,6 +270,33 @@ class ReleaseSettings(_Strict):
     webhook_conn_id: str | None = Field(default=None, description="HTTP connection called after a release")
     licence: str = "other"
     language: str = "en"
+    formats: tuple[ExportFormat, ...] = Field(
+        default=("jsonl", "parquet"), min_length=1, description="training formats that a release holds"
+    )
+    splits: dict[Literal["train", "dev", "test"], int] | None = Field(
+        default=None, description="percent of the inputs in each part; without it a release is not split"
+    )
+
+    @field_validator("formats")
+    @classmethod
+    def _formats_are_distinct(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({name for name in formats if formats.count(name) > 1})
+        if twice:
+            raise ValueError(f"named twice: {', '.join(twice)}")
+        return formats
+
+    @field_validator("splits")
+    @classmethod
+    def _shares_make_a_whole(cls, splits: dict[str, int] | None) -> dict[str, int] | None:
+        if splits is None:
+            return None
+        bad = [f"{name}: {share}" for name, share in splits.items() if not 0 < share < 100]
+        if bad or sum(splits.values()) != 100 or "train" not in splits:
+            raise ValueError(
+                f"found {', '.join(f'{name}: {share}' for name, share in splits.items()) or 'nothing'}; allowed: train "
+                "and dev, test or both, whole percents above 0 that add up to 100"
+            )
+        return splits
 
 
 class Project(_Strict):

@@ -8,11 +8,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import ValidationError
 
 from include.base.errors import InvalidInput, Unsupported
 from include.exports import FORMATS, INTERFACES, Assignment, supports
+from include.projects.model import ExportFormat, ReleaseSettings
 from include.settings import ROOT
 from tests.exports.make import project, rows_of, write
 
@@ -110,3 +113,29 @@ def test_libraries_that_decide_about_bytes_are_named(tmp_path: Path) -> None:
     assert set(write(rows_of("ner"), project("ner"), "parquet", tmp_path / "a").libraries) == {"pyarrow"}
     assert set(write(rows_of("ner"), project("ner"), "spacy", tmp_path / "b").libraries) == {"spacy"}
     assert write(rows_of("ner"), project("ner"), "conll", tmp_path / "c").libraries == {}
+
+
+def test_a_project_may_name_every_format_and_no_other() -> None:
+    assert get_args(ExportFormat) == tuple(FORMATS)
+    assert ReleaseSettings().formats == ("jsonl", "parquet")
+    for bad in (["csv"], [], ["jsonl", "jsonl"]):
+        with pytest.raises(ValidationError):
+            ReleaseSettings(formats=bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "splits",
+    [
+        {},
+        {"train": 100},
+        {"train": 80, "dev": 10},
+        {"dev": 50, "test": 50},
+        {"train": 90, "holdout": 10},
+        {"train": 90, "dev": 10, "test": 0},
+        {"train": 99.5, "dev": 0.5},
+    ],
+)
+def test_shares_of_a_split_make_a_whole(splits: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        ReleaseSettings(splits=splits)  # type: ignore[arg-type]
+    assert ReleaseSettings(splits={"train": 80, "test": 20}).splits == {"train": 80, "test": 20}
