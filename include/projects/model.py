@@ -25,6 +25,7 @@ __all__ = [
     "Policy",
     "Project",
     "ReleaseSettings",
+    "Repeated",
     "Rule",
     "Source",
     "SourceRoute",
@@ -78,6 +79,17 @@ class Rule(StrEnum):
     """More than half of the persons gave the same value."""
     UNANIMOUS = "unanimous"
     """Every person gave the same value."""
+
+
+class Repeated(StrEnum):
+    """What counts where one person answered a task more than once in a round."""
+
+    LATEST = "latest"
+    """Their last answer."""
+    FIRST = "first"
+    """Their first answer."""
+    REFUSE = "refuse"
+    """None: the task is disputed."""
 
 
 class Exposure(StrEnum):
@@ -148,6 +160,9 @@ class Annotation(_Strict):
     multiple: bool = Field(default=False, description="for `choice`: more than one option may be picked")
     answers_per_task: int = Field(default=1, ge=1, le=50)
     rule: Rule = Rule.SINGLE
+    repeated: Repeated = Field(
+        default=Repeated.LATEST, description="which of one person's several answers to a task in a round counts"
+    )
     quiet_minutes: float = Field(
         default=10, ge=0, description="minutes without a new answer before a batch can be finished"
     )
