@@ -168,12 +168,12 @@ def _freeze(desk: Desk, project: Project, digest: str, prodigy: ProdigyGateway) 
     effect = desk.claim(USE_CASE, project.name, subject, digest, batch.times_frozen + 1)
     members = set(task_ids(desk, digest))
     watermark = prodigy.watermark(project.answers)
-    answers = [
+    answers = (
         answer
         for answer in _answers(desk, project, prodigy)
         # What is saved from now on is late: it goes into the next batch.
         if answer.task_id in members and answer.link_id <= watermark.last_link
-    ]
+    )
     effect.check()
     frozen = freezing.freeze(
         desk.store,
@@ -208,7 +208,11 @@ def _freeze(desk: Desk, project: Project, digest: str, prodigy: ProdigyGateway) 
                 project.name,
                 subject,
                 after=frozen.digest,
-                body={"answers": len(answers), "last_link": watermark.last_link, "version": record.number},
+                body={
+                    "answers": frozen.manifest.counts.answers,
+                    "last_link": watermark.last_link,
+                    "version": record.number,
+                },
             ),
             key=event_key("batch.frozen", project.name, subject, ["frozen", batch.times_frozen]),
         )
@@ -229,7 +233,7 @@ def _freeze(desk: Desk, project: Project, digest: str, prodigy: ProdigyGateway) 
         effect.done_in(transaction, f"version:{frozen.digest}", created=1, updated=0, detail=f"version {record.number}")
     desk.log.info(
         "Froze batch %s of %s into version %d: %d answers, %d rows, digest %s.",
-        short(digest), project.name, record.number, len(answers), frozen.row_count, frozen.digest,
+        short(digest), project.name, record.number, frozen.manifest.counts.answers, frozen.row_count, frozen.digest,
     )  # fmt: skip
     return {
         "digest": frozen.digest,
