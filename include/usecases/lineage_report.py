@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import Any
@@ -24,6 +24,8 @@ from include.usecases.dataset_release import source_drift
 from include.usecases.desk import Desk, ItemResult, WorkItem, short
 from include.usecases.gates import require_gate
 from include.usecases.labeling_approval import approval_states
+from include.usecases.measured import changes_since, quality_of
+from include.usecases.releases import standing_releases
 
 __all__ = ["build", "comment", "facts", "pending", "publish"]
 
@@ -41,14 +43,18 @@ def pending(desk: Desk, project: Project) -> Iterator[WorkItem]:
 def facts(desk: Desk, project: Project) -> lineage.LineageFacts:
     """Gather from the ledger and the manifests what the report says."""
     events = list(desk.ledger.events(project=project.name))
-    released = {event.subject: event for event in events if event.action == "release.done"}
+    standing = standing_releases(desk, project)
+    recalled = {event.subject: event for event in events if event.action == "release.recalled"}
     processes = {event.subject: event.body["process_id"] for event in events if event.action == "approval.requested"}
     states = approval_states(desk, project)
     versions, decisions, days = [], [], Counter[date]()
+    before: str | None = None
+    origins = {event.subject: event.body["kind"] for event in events if event.action == "batch.assigned"}
     for record in desk.ledger.versions(project.name):
         manifest = freezing.read_manifest(desk.store, project.name, record.digest)
         state = states[record.digest].state
         subject = f"version:{record.digest}"
+        quality = quality_of(desk.store, project, record.digest)
         versions.append(
             lineage.VersionFacts(
                 number=record.number or 0,
@@ -62,11 +68,15 @@ def facts(desk: Desk, project: Project) -> lineage.LineageFacts:
                 disputed=manifest.counts.disputed,
                 missing=manifest.counts.missing,
                 policy_digest=record.policy_digest,
-                state="released" if subject in released else {"requested": "in approval"}.get(state, state),
+                state=_state(state, subject, standing, recalled),
+                origin=origins.get(f"batch:{record.batch}", "inbox"),
+                quality=quality,
+                changes=None if before is None else changes_since(desk.store, project, before, record.digest),
             )
         )
-        for row in freezing.rows(desk.store, project.name, record.digest):
-            days.update(datetime.fromisoformat(one["at"]).date() for one in row["answers"] if one["at"])
+        before = record.digest
+        if quality is not None:
+            days.update({date.fromisoformat(day): count for day, count in quality.answers_by_day.items()})
         decisions += [
             lineage.DecisionFacts(
                 version=record.digest,
@@ -102,8 +112,9 @@ def facts(desk: Desk, project: Project) -> lineage.LineageFacts:
                 released_at=event.time,
                 path=event.body["path"],
                 dataset=event.body["dataset"],
+                recalled_at=None if event.subject in standing else recalled[event.subject].time,
             )
-            for event in released.values()
+            for event in {event.subject: event for event in events if event.action == "release.done"}.values()
         ],
         findings=[
             lineage.FindingFacts(event.body["kind"], event.subject, event.reason, event.time)
@@ -111,11 +122,21 @@ def facts(desk: Desk, project: Project) -> lineage.LineageFacts:
             if event.action == "finding"
         ],
         answers_by_day=dict(days),
-        names={
-            one.person: person.name for one in decisions if (person := desk.register.person(one.person)) is not None
-        },
+        names=_names(desk, {one.person for one in decisions} | {one for each in versions for one in each.persons}),
         ledger_head=lineage.LedgerHead(told[-1].seq, told[-1].hash) if told else None,
     )
+
+
+def _names(desk: Desk, persons: Iterable[str]) -> dict[str, str]:
+    return {one: person.name for one in persons if (person := desk.register.person(one)) is not None}
+
+
+def _state(state: str, subject: str, standing: Collection[str], recalled: Collection[str]) -> str:
+    if state == "withdrawn":
+        return "recalled" if subject in recalled and subject not in standing else state
+    if subject in standing:
+        return "released"
+    return {"requested": "in approval"}.get(state, state)
 
 
 def build(desk: Desk, project: Project, prodigy: ProdigyGateway) -> dict[str, Any]:
