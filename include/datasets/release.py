@@ -23,6 +23,7 @@ from include.datasets.manifest import Manifest
 from include.datasets.values import utc_text
 from include.exports import export, training_row
 from include.governance.approval import is_unknown
+from include.governance.records import signed_enough
 from include.projects.model import Interface, Policy, Project
 
 __all__ = [
@@ -90,6 +91,10 @@ class DecisionLike(Protocol):
     @property
     def grade(self) -> str:
         """Return its grade of evidence."""
+
+    @property
+    def signature(self) -> str:
+        """Return its signature level."""
 
 
 def completeness(manifest: Manifest) -> int:
@@ -219,9 +224,11 @@ def _problems_under(policy: Policy, manifest: Manifest, decisions: list[Decision
             for one in counting
             if one.role == demand.role and one.outcome == "approve" and one.person and one.meaning == demand.meaning
             if policy.evidence == "asserted" or one.grade == "attested"
+            if policy.signature == "recorded" or signed_enough(one.signature, policy.signature)
         }
         if len(persons) < demand.minimum:
             grade = "attested " if policy.evidence == "attested" else ""
+            grade += f"{policy.signature} " if policy.signature != "recorded" else ""
             problems.append(
                 f"Version {short} lacks {grade}{demand.meaning} by {demand.minimum} {demand.role}: "
                 f"{len(persons)} found for exactly this digest{remark}."

@@ -223,6 +223,9 @@ class Policy(_Strict):
 
     approvals: tuple[Approval, ...] = Field(min_length=1)
     evidence: Literal["attested", "asserted"] = "asserted"
+    signature: Literal["recorded", "authenticated", "signed"] = Field(
+        default="recorded", description="lowest signature level of a decision that counts"
+    )
     four_eyes: bool = True
     due_hours: float = Field(default=72, gt=0)
     reminder_hours: float = Field(default=48, gt=0)
@@ -256,6 +259,8 @@ class Policy(_Strict):
         for name in _HOURS:
             value[name.replace("_hours", "_seconds")] = round(getattr(self, name) * 3600)
             del value[name]
+        if value["signature"] == "recorded":
+            del value["signature"]  # the default: what was pinned before there was a choice keeps its digest
         return value
 
     @classmethod

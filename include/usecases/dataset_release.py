@@ -27,6 +27,7 @@ from include.usecases.labeling_approval import (
     evaluate,
     kept_decisions,
     snapshot,
+    statements_put,
 )
 from include.usecases.releases import editions, standing_releases, stands_released
 from include.usecases.twins import end_twins, taken_back
@@ -191,6 +192,8 @@ def ask_release(
     if known is not None and opentext.process(known.body["process_id"]) is not None:
         effect.check()
         opentext.terminate(known.body["process_id"], f"replaced by attempt {attempt}")
+    said = approval.statements(mapping, policy=project.policy, project=project.name, digest=version.digest)
+    statements = desk.store.put_object(said.encode("utf-8"))
     effect.check()
     process_id, created = opentext.start_process(
         mapping.process_key,
@@ -206,6 +209,7 @@ def ask_release(
             "checks_passed": not checked.problems,
             "check_problems": len(checked.problems),
             "evidence_hint": f"Comment with {short(version.digest)} before you complete: that attests your decision.",
+            approval.STATEMENTS: said,
         },
     )
 
@@ -227,6 +231,7 @@ def ask_release(
                     "attempt": attempt,
                     "approval_attempt": checked.where.attempt,
                     "passed": not checked.problems,
+                    "statements": statements,
                 },
             ),
             ["requested", attempt],
@@ -321,6 +326,7 @@ def release_decision(
         },
         role=ROLE,
         business_key=known.body["business_key"],
+        statements=statements_put(desk, known),
     )
 
 

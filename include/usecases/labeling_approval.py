@@ -46,6 +46,7 @@ __all__ = [
     "pending",
     "request",
     "snapshot",
+    "statements_put",
 ]
 
 USE_CASE = "labeling_approval"
@@ -284,6 +285,8 @@ def request(
             after=digest, body={"attempt": where.attempt, "requesters": [requester]},
         )  # fmt: skip
     policy = desk.store.put_object(canonical_json(project.policy.pinned()))
+    said = approval.statements(mapping, policy=project.policy, project=project.name, digest=digest)
+    statements = desk.store.put_object(said.encode("utf-8"))
     effect = desk.claim(USE_CASE, project.name, subject, digest, where.attempt)
     now = desk.now()
     effect.check()
@@ -302,6 +305,7 @@ def request(
             "attempt": where.attempt,
             "due_at": (now + project.policy.due).astimezone(UTC).isoformat(),
             "evidence_hint": f"Comment with {short(digest)} before you complete: that attests your decision.",
+            approval.STATEMENTS: said,
         },
     )
     with taken_back(desk, opentext, process_id, created, lambda: _process_of(approval_state(desk, digest).requested)):
@@ -312,7 +316,13 @@ def request(
                 project.name,
                 subject,
                 after=digest,
-                body={"process_id": process_id, "business_key": key, "attempt": where.attempt, "policy": policy},
+                body={
+                    "process_id": process_id,
+                    "business_key": key,
+                    "attempt": where.attempt,
+                    "policy": policy,
+                    "statements": statements,
+                },
             ),
             ["requested", where.attempt],
             process_id,
@@ -460,7 +470,14 @@ def evaluate(
         attempt=where.attempt,
         started_at=where.requested.time,
         now=desk.now(),
+        statements=statements_put(desk, where.requested),
     )
+
+
+def statements_put(desk: Desk, requested: Event) -> str | None:
+    """Return what a request put before its persons as their statements, None for one that was made before it did."""
+    kept = requested.body.get("statements")
+    return None if kept is None else desk.store.get_object(kept).decode("utf-8")
 
 
 def snapshot(
