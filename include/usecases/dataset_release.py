@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -353,7 +353,7 @@ def _write(
         version.digest,
         number,
         freezing.read_manifest(desk.store, project, version.digest),
-        [asdict(one) for one in desk.ledger.decisions(version.digest) if one.process_id in processes],
+        _approvals(desk, version.digest, processes),
         edition=edition,
     )
     effect.check()
@@ -401,6 +401,19 @@ def _write(
     )
     desk.log.info("%s, in %s.", sentence, written.path)
     return _result(project, version, "released", sentence, created + made, new, opentext, desk, str(written.path))
+
+
+def _approvals(desk: Desk, digest: str, processes: Collection[str]) -> list[dict[str, Any]]:
+    """Return the decisions that a release rests on, each with the source's time and ours."""
+    recorded = {
+        event.body["decision_id"]: event.time
+        for event in desk.ledger.events(subject=f"version:{digest}", actions=["decision.recorded"])
+    }
+    return [
+        {**asdict(one), "recorded_at": recorded[one.decision_id]}
+        for one in desk.ledger.decisions(digest)
+        if one.process_id in processes
+    ]
 
 
 def recall(

@@ -254,3 +254,4 @@ def test_the_statement_is_before_the_person_and_travels_with_the_release(asked: 
     listed = json.loads((asked.home / "store" / done.body["path"] / "approvals.json").read_bytes())["approvals"]
     assert {(one["signature"], one["statement_version"]) for one in listed} == {("authenticated", STATEMENT_VERSION)}
     assert {one["statement"] for one in listed} == {one.statement for one in decisions}
+    assert all(one["decided_at"] < one["recorded_at"] for one in listed)  # the source's time, and ours

@@ -154,6 +154,9 @@ def who(records: Records, version: VersionRecord) -> WhoAnswer:
     for event in events:
         if event.action == "version.frozen":
             sight.event(event)
+        if "statements" in event.body:  # a request, with what it put before the persons it asked
+            sight.event(event)
+            sight.file("objects", event.body["statements"][:2], event.body["statements"])
     return WhoAnswer(
         version=version_ref(version),
         labels=tuple(_labels(records, version, sight)),

@@ -23,7 +23,7 @@ from include.governance.questions.shared import (
     use_facts,
     version_ref,
 )
-from include.governance.records import Event, VersionRecord
+from include.governance.records import Event, VersionRecord, signed_enough
 from include.governance.register import Register
 from include.governance.usage import USED
 from include.projects.model import Policy
@@ -132,7 +132,7 @@ class PendingItem:
     """Something that waits for somebody.
 
     :param kind: ``request`` (not put before its approvers yet), ``approval``, ``release`` (approved, not handed over),
-        ``release decision`` (the release process waits).
+        ``release decision`` (the release process waits), ``recall`` (withdrawn, and still released).
     :param holders: who had a task of its process at the last look that saw a change, by task.
     :param since: from when it waits.
     :param due: None where nothing says by when.
@@ -244,6 +244,8 @@ def _pending(
         return _approval_item(records, version, course, course.requested, register, now, sight)
     if course.state == "frozen" and course.first is not None:
         return _item("request", version, course, course.first, (), sight)
+    if course.state == "withdrawn" and course.released is not None and course.decided is not None:
+        return _item("recall", version, course, course.decided, (), sight)
     if course.state != "approved" or course.released is not None or course.decided is None:
         return None
     waits = course.asked_release
@@ -368,6 +370,7 @@ class _Released:
     manifest: Manifest
     policy: Policy
     demanded: bool
+    withdrawn: bool
 
     @property
     def name(self) -> str:
@@ -438,6 +441,7 @@ def _releases(records: Records, project: str, demanded: bool, sight: Sight) -> I
             manifest=manifest,
             policy=Policy.from_pinned(manifest.policy),
             demanded=demanded,
+            withdrawn=any(one.action == "approval.withdrawn" and one.seq > release.seq for one in events),
         )
 
 
@@ -529,6 +533,26 @@ def _completeness(found: _Released) -> Iterator[str]:
         yield f"{found.name} was released {settled} % complete; {wanted} % are demanded"
 
 
+def _signature(found: _Released) -> Iterator[str]:
+    demanded = found.policy.signature
+    if found.demanded and demanded == "recorded":
+        demanded = "authenticated"
+    for one in found.decisions:
+        if one.counts and one.outcome == "approve" and not signed_enough(one.signature, demanded):
+            yield f"{found.name} was released on a decision of {one.who} that is {one.signature}, not {demanded}"
+
+
+def _statement(found: _Released) -> Iterator[str]:
+    for one in found.decisions if found.demanded else ():
+        if one.counts and one.statement_version is None:
+            yield f"{found.name} was released on a decision of {one.who} who is not known to have seen the statement"
+
+
+def _recall(found: _Released) -> Iterator[str]:
+    if found.withdrawn:
+        yield f"{found.name} is still released, though its approval was withdrawn"
+
+
 def _evidence(found: _Released) -> Iterator[str]:
     for one in found.decisions:
         if one.counts and not one.evidence:
@@ -542,12 +566,20 @@ CHECKS: Mapping[str, Callable[[_Released], Iterator[str]]] = {
     "gate": _gate,
     "four-eyes": _four_eyes,
     "grade": _grade,
+    "signature": _signature,
+    "statement": _statement,
+    "recall": _recall,
     "guideline": _guideline,
     "completeness": _completeness,
     "evidence": _evidence,
     "ledger": lambda _: iter(()),
 }
-"""What a release is held against, by the name of the check; ``ledger`` is about releases that no event tells of."""
+"""What a release is held against, by the name of the check.
+
+Named, ``signature`` demands at least ``authenticated``, and ``statement`` that every statement is known to have been
+shown; by default the policy says the former, and nothing demands the latter. ``ledger`` is about releases that no event
+tells of, and models that used what was not released.
+"""
 
 
 def _strangers(records: Records, project: str, sight: Sight) -> Iterator[Lack]:

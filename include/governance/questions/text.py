@@ -118,10 +118,18 @@ def _force(one: InForce) -> str:
 @_lines.register
 def _changed(answer: ChangedAnswer, name: Name) -> Iterator[str]:
     yield f"From {_version(answer.old)} ({answer.old.rows} rows) to {_version(answer.new)} ({answer.new.rows} rows)."
-    yield from _section("Rows", [f"{count} {what}" for what, count in answer.rows.items()])
+    yield f"Rows: {', '.join(f'{count} {what}' for what, count in answer.rows.items())}."
     yield from _section("Labels", [
-        f"{one.label}: {one.old} > {one.new} ({one.new - one.old:+d})" for one in answer.labels
-    ], "the same number of rows for every label")  # fmt: skip
+        f"{one.label}: {one.old} > {one.new} (gained {one.gained}, lost {one.lost})" for one in answer.labels
+    ], "each given as often as before")  # fmt: skip
+    yield from _section("From label to label", [
+        f"{one.old or '-'} > {one.new or '-'}: {one.count}" for one in answer.became
+    ])  # fmt: skip
+    yield from _section("Who gave the new labels", [
+        f"{name(one)}: {count} row(s)" for one, count in answer.relabelled_by.items()
+    ])  # fmt: skip
+    yield from _section("What the added rows were before", [f"{one}: {n}" for one, n in answer.came_from.items()])
+    yield from _section("What became of the removed rows", [f"{one}: {n}" for one, n in answer.went_to.items()])
     yield from _section("Why, as far as it is on record", [
         f"{one.kind}: {one.sentence}{f' [{one.event}]' if one.event else ''}" for one in answer.causes
     ], "nothing on record differs")  # fmt: skip
@@ -163,6 +171,7 @@ def _pending_item(one: PendingItem, name: Name) -> Iterator[str]:
         "approval": "waits for its approval",
         "release": "is approved and was not handed over yet",
         "release decision": "waits for the decision to release it",
+        "recall": "was withdrawn and has to be recalled",
     }[one.kind]
     late = "OVERDUE: " if one.overdue else ""
     yield f"{late}{_cap(_version(one.version))} {said} (attempt {one.attempt}), since {_time(one.since)} [{one.event}]"
