@@ -361,6 +361,10 @@ def capture(
         desk.log.info("Version %d of %s is %s: nothing is open.", version.number, project.name, where.state)
         return _result(project, version, where.state, "nothing is open", created, 0, False, opentext, where), None
     if where.ending is not None:
+        if where.ending.body["state"] == "withdrawn":
+            # A person's word ends it, whatever was decided so far: that stays on record beside it.
+            for decision in kept_decisions(desk, evaluate(desk, project, digest, where, opentext, mapping).decisions):
+                desk.ledger.record_decision(decision)
         return _end(desk, project, version, where, where.ending, created, opentext), None
     found = evaluate(desk, project, digest, where, opentext, mapping)
     for finding in found.findings:
