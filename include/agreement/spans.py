@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +39,7 @@ Mode = Literal["exact", "partial", "type", "iou"]
 """
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Mark:
+class Mark(NamedTuple):
     """Something marked; built by :func:`span` or :func:`rectangle`."""
 
     label: str
@@ -221,6 +220,10 @@ def _sums(counts: NDArray[np.int64]) -> Sums:
 
 def _score(first: Marks, second: Marks, mode: Mode, threshold: float) -> int:
     """Return twice the greatest sum of scores of a one-to-one matching."""
+    if not first or not second:
+        return 0
+    if first == second:
+        return 2 * len(first)
     if mode == "exact":
         return 2 * (Counter(first) & Counter(second)).total()
     if mode == "partial":
