@@ -245,14 +245,7 @@ def _without(marks: Marks, taken: Counter[Extent]) -> list[Mark]:
 
 def _most(first: list[Mark], second: list[Mark], least: float, *, labels: bool) -> int:
     """Return the size of the largest matching by augmenting paths (Kuhn 1955; Berge 1957)."""
-    fits = [
-        [
-            place
-            for place, other in enumerate(second)
-            if (not labels or mark.label == other.label) and _fits(mark.extent, other.extent, least)
-        ]
-        for mark in first
-    ]
+    fits = [_candidates(mark, second, least, labels=labels) for mark in first]
     holder: dict[int, int] = {}
 
     def placed(start: int) -> bool:
@@ -272,6 +265,20 @@ def _most(first: list[Mark], second: list[Mark], least: float, *, labels: bool) 
         return False
 
     return sum(placed(mark) for mark in range(len(first)))
+
+
+def _candidates(mark: Mark, others: list[Mark], least: float, *, labels: bool) -> list[int]:
+    """Return the places of the marks that fit; most are told apart by the first axis alone."""
+    label, extent = mark
+    low, high = extent[0]
+    return [
+        place
+        for place, (other_label, other) in enumerate(others)
+        if other[0][0] < high
+        and low < other[0][1]
+        and (not labels or label == other_label)
+        and _fits(extent, other, least)
+    ]
 
 
 def _shift(place: int, came: dict[int, int], holder: dict[int, int], start: int) -> None:
