@@ -44,7 +44,8 @@ from include.datasets.manifest import (
     RuleRef,
     TaskEntry,
     TaskList,
-    parse_manifest,
+    read_manifest,
+    version_path,
 )
 from include.datasets.resolve import (
     REPEATED_TEXT,
@@ -58,13 +59,16 @@ from include.datasets.resolve import (
 )
 from include.datasets.values import choice_of, labels_of, plain, utc_text
 from include.datasets.votes import VoteStore, pack
+from include.datasets.withdrawals import Withdrawal, refuse_withdrawn, withdrawal
 from include.governance.register import Register
 from include.projects.model import Project
 
 __all__ = [
     "FrozenVersion",
     "SourceDrift",
+    "VersionState",
     "annotators",
+    "check_version",
     "compare_sources",
     "freeze",
     "losing",
@@ -127,6 +131,7 @@ def freeze(
     :param from_round: answers of earlier rounds do not count, even on tasks without a later one.
     :raises InvalidInput: when the tasks are not the batch's, or the closing person is unknown or gives no reason.
     :raises Refused: when answers are missing and nobody closes the batch.
+    :raises VersionWithdrawn: when there was such a version, and its content was removed.
     """
     ids = sorted(task_ids)
     _check_batch(batch, ids)
@@ -163,47 +168,29 @@ def freeze(
                 f"batch {batch[:SHORT]} of {project.name} is not finished: {manifest.missing.count} of {len(ids)} "
                 "tasks lack answers; wait for them, or let a named person close it with a reason"
             )
+        refuse_withdrawn(store, project, manifest.digest)
         place = version_path(store, project, manifest.digest)
         created = draft.write(place, manifest)
     return FrozenVersion(manifest.digest, manifest, place, manifest.counts.rows, created)
 
 
-def version_path(store: Store, project: Project | str, digest: str) -> StorePath:
-    """Return the folder of a version."""
-    return store.at("versions", _name(project), digest)
-
-
-def read_manifest(store: Store, project: Project | str, digest: str) -> Manifest:
-    """Return a version's manifest.
-
-    :raises InvalidInput: when it is not there, its bytes do not match the digest, or a field is not what it must be.
-    """
-    place = version_path(store, project, digest) / "manifest.json"
-    if not place.exists():
-        raise InvalidInput(f"{place}: there is no such version of {_name(project)}")
-    content = bytes(place.read_bytes())
-    found = sha256_hex(content)
-    if found != digest:
-        raise InvalidInput(f"{place}: its SHA-256 is {found}, so it is not version {digest} any more")
-    manifest = parse_manifest(content, str(place))
-    if manifest.project != _name(project):
-        raise InvalidInput(f"{place}: project: found {manifest.project!r}; allowed: {_name(project)!r}")
-    return manifest
-
-
 def rows(store: Store, project: Project | str, digest: str) -> Iterator[dict[str, Any]]:
     """Stream a version's rows, sorted by task id.
 
+    :raises VersionWithdrawn: when its content was removed.
     :raises InvalidInput: naming file and line for a line that is not a JSON object.
     """
+    refuse_withdrawn(store, project, digest)
     yield from _lines(version_path(store, project, digest) / "rows.jsonl")
 
 
 def losing(store: Store, project: Project | str, digest: str) -> Iterator[dict[str, Any]]:
     """Stream the answers to the batch that do not count, with their reasons, sorted by task id.
 
+    :raises VersionWithdrawn: when its content was removed.
     :raises InvalidInput: naming file and line for a line that is not a JSON object.
     """
+    refuse_withdrawn(store, project, digest)
     yield from _lines(version_path(store, project, digest) / "losing.jsonl")
 
 
@@ -216,7 +203,11 @@ def annotators(manifest: Manifest) -> set[str]:
 
 
 def source_rows(store: Store, project: Project | str, digest: str) -> Iterator[tuple[int, str]]:
-    """Stream (example id, SHA-256 of the stored answer) for every answer that the version took into account."""
+    """Stream (example id, SHA-256 of the stored answer) for every answer that the version took into account.
+
+    :raises VersionWithdrawn: when its content was removed.
+    """
+    refuse_withdrawn(store, project, digest)
     for entry in _lines(version_path(store, project, digest) / "sources.jsonl"):
         yield int(entry["example_id"]), str(entry["row"])
 
@@ -238,18 +229,49 @@ def compare_sources(
     return drifts
 
 
-def verify_version(store: Store, project: Project | str, digest: str) -> list[str]:
-    """Return what is wrong with a version in the store, as sentences; an empty list when it is whole and unchanged."""
+@dataclass(frozen=True)
+class VersionState:
+    """How a version in the store is.
+
+    :param state: ``whole``; ``withdrawn``, its content removed in a person's name and its manifest unchanged; or
+        ``damaged``.
+    :param problems: what is wrong, as sentences; for a withdrawn version also what of its content is still there.
+    """
+
+    state: Literal["whole", "withdrawn", "damaged"]
+    problems: tuple[str, ...] = ()
+    withdrawal: Withdrawal | None = None
+
+
+def check_version(store: Store, project: Project | str, digest: str) -> VersionState:
+    """Check every byte of a version, and tell one that was withdrawn from one that is damaged."""
     try:
         manifest = read_manifest(store, project, digest)
+        withdrawn = withdrawal(store, project, digest)
     except InvalidInput as error:
-        return [str(error)]
+        return VersionState("damaged", (str(error),))
     folder = version_path(store, project, digest)
+    if withdrawn is not None:
+        left = [f"{folder / one.name}: is still there" for one in withdrawn.removed if (folder / one.name).exists()]
+        return VersionState("withdrawn", tuple(left), withdrawn)
+    problems = _problems(folder, manifest)
+    return VersionState("damaged" if problems else "whole", tuple(problems))
+
+
+def verify_version(store: Store, project: Project | str, digest: str) -> list[str]:
+    """Return why a version cannot be used, as sentences; an empty list when it is whole and unchanged.
+
+    See :func:`check_version`, which tells a withdrawn version from a damaged one.
+    """
+    found = check_version(store, project, digest)
+    if found.withdrawal is not None:
+        return [found.withdrawal.sentence, *found.problems]
+    return list(found.problems)
+
+
+def _problems(folder: StorePath, manifest: Manifest) -> list[str]:
     lists = {"ignored": manifest.ignored, "disputed": manifest.disputed, "missing": manifest.missing}
-    files = [manifest.rows, manifest.losing, *(each.file for each in lists.values() if each.file is not None)]
-    if manifest.repeats is not None and manifest.repeats.file is not None:
-        files.append(manifest.repeats.file)
-    problems = [problem for file in files for problem in _file_problems(folder, file)]
+    problems = [problem for file in manifest.files() for problem in _file_problems(folder, file)]
     problems += _count_problems(manifest, lists)
     if not problems:
         problems += _content_problems(folder, manifest)
@@ -570,10 +592,6 @@ def _closing(register: Register, closed_by: str | None, reason: str) -> ClosedBy
     if not reason.strip():
         raise InvalidInput(f"closing_reason: {closed_by} closes an unfinished batch and has to say why")
     return ClosedBy(person=closed_by, reason=reason.strip())
-
-
-def _name(project: Project | str) -> str:
-    return project if isinstance(project, str) else project.name
 
 
 def _lines(place: StorePath) -> Iterator[dict[str, Any]]:

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import InvalidInput
+from include.base.store import Store, StorePath
+from include.projects.model import Project
 
 __all__ = [
     "INLINE",
@@ -24,6 +26,8 @@ __all__ = [
     "TaskEntry",
     "TaskList",
     "parse_manifest",
+    "read_manifest",
+    "version_path",
 ]
 
 INLINE = 1000
@@ -189,6 +193,11 @@ class Manifest(_Strict):
             del value["repeats"], value["rule"]["repeated"]
         return canonical_json(value)
 
+    def files(self) -> list[FileRef]:
+        """Return the version's files that the digest covers, all but the manifest itself."""
+        lists = (self.ignored, self.disputed, self.missing, self.repeats)
+        return [self.rows, self.losing, *(one.file for one in lists if one is not None and one.file is not None)]
+
     @model_validator(mode="after")
     def _has_the_fields_of_its_format(self) -> Manifest:
         for name, found in (("repeats", self.repeats), ("rule.repeated", self.rule.repeated)):
@@ -200,6 +209,33 @@ class Manifest(_Strict):
     def digest(self) -> str:
         """Return the version's digest."""
         return sha256_hex(self.content())
+
+
+def version_path(store: Store, project: Project | str, digest: str) -> StorePath:
+    """Return the folder of a version."""
+    return store.at("versions", _name(project), digest)
+
+
+def read_manifest(store: Store, project: Project | str, digest: str) -> Manifest:
+    """Return a version's manifest, which stays when the version's content is withdrawn.
+
+    :raises InvalidInput: when it is not there, its bytes do not match the digest, or a field is not what it must be.
+    """
+    place = version_path(store, project, digest) / "manifest.json"
+    if not place.exists():
+        raise InvalidInput(f"{place}: there is no such version of {_name(project)}")
+    content = bytes(place.read_bytes())
+    found = sha256_hex(content)
+    if found != digest:
+        raise InvalidInput(f"{place}: its SHA-256 is {found}, so it is not version {digest} any more")
+    manifest = parse_manifest(content, str(place))
+    if manifest.project != _name(project):
+        raise InvalidInput(f"{place}: project: found {manifest.project!r}; allowed: {_name(project)!r}")
+    return manifest
+
+
+def _name(project: Project | str) -> str:
+    return project if isinstance(project, str) else project.name
 
 
 def parse_manifest(content: bytes, source: str) -> Manifest:
