@@ -15,7 +15,7 @@ from include.base.canonical import digest_of
 from include.base.errors import Conflict, InvalidInput
 from include.governance import questions
 from include.governance.__main__ import main
-from include.governance.questions.releases import CHECKS
+from include.governance.questions.lacking import CHECKS
 from include.governance.usage import record_use
 from include.settings import ROOT
 from tests.datasets.make import GUIDELINE, LABELS, REGISTER, START, answer, task
@@ -197,6 +197,21 @@ def test_a_label_that_was_given_anew_is_shown_with_who_gave_it_and_in_which_roun
     assert "1 row(s) were labelled again in a later round" in "\n".join(questions.lines(found))
 
 
+def test_where_rows_are_not_kept_any_more_the_rest_is_still_answered(life: Life) -> None:
+    old = life.frozen(FOUR, (1, 2, 3))
+    new = life.frozen([*FOUR, *both(4, "other")], (1, 2, 3, 4))
+    life.approved(old)
+    (life.store.at("versions", "ticket_topics", old.digest) / "rows.jsonl").unlink()
+    inside = questions.trace(life.records, task(1)).versions[0]
+    assert (inside.outcome, inside.answers, len(inside.approvals)) == ("not kept", (), 2)
+    assert questions.in_force(life.records, old, task(1)).outcome == "not kept"
+    assert [one.counted for one in questions.who(life.records, old).labels] == [2, 2]
+    found = questions.changed(life.records, old, new)
+    assert found.rows == {}
+    assert [(one.label, one.old, one.new, one.gained) for one in found.labels] == [("other", 0, 1, None)]
+    assert "not kept any more" in "\n".join(questions.lines(found))
+
+
 # ---- models --------------------------------------------------------------------------------------------------------
 
 
@@ -305,6 +320,7 @@ def test_a_release_in_order_lacks_nothing(life: Life) -> None:
     assert kinds(life, "role:lawyer") == {"role:lawyer"}
     assert kinds(life, "completeness") == {"completeness"}  # two of three, though its policy demands none
     assert kinds(life, "release-decision") == {"release-decision"}
+    assert kinds(life, "signature", "statement", "agreement", "grade") == {"signature", "statement", "agreement"}
     with pytest.raises(InvalidInput, match="check: found 'luck'"):
         questions.released_without(life.records, checks=["luck"])
 

@@ -12,7 +12,7 @@ from include.base.errors import InvalidInput
 from include.datasets import freeze as freezing
 from include.datasets.diff import KINDS, Change, diff
 from include.datasets.manifest import Manifest
-from include.governance.questions.shared import Basis, Records, Sight, VersionRef, version_ref
+from include.governance.questions.shared import Basis, Records, Sight, VersionRef, rows_kept, version_ref
 from include.governance.records import Event, VersionRecord
 
 __all__ = ["Became", "Cause", "ChangedAnswer", "LabelChange", "changed"]
@@ -35,13 +35,13 @@ BETWEEN = {
 
 @dataclass(frozen=True)
 class LabelChange:
-    """How often a label is given in each version, and how much of it came and went."""
+    """How often a label is given in each version, and how much of it came and went (None: the rows are not kept)."""
 
     label: str
     old: int
     new: int
-    gained: int
-    lost: int
+    gained: int | None
+    lost: int | None
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ class Cause:
 class ChangedAnswer:
     """What changed between two versions, and why.
 
-    :param rows: how many rows are unchanged, added, removed, relabelled, or rest on other evidence.
+    :param rows: how many rows are unchanged, added, removed, relabelled, or rest on other evidence; empty where the
+        rows of one version are not kept any more.
     :param labels: labels that are given more or less often, or came and went.
     :param became: which label became which, the most frequent first.
     :param relabelled_by: relabelled rows by who gave the new label.
@@ -92,6 +93,8 @@ class ChangedAnswer:
 def changed(records: Records, old: VersionRecord, new: VersionRecord) -> ChangedAnswer:
     """Answer what changed between two versions of a project, and why. The rows are compared while they stream.
 
+    Where the rows of one are not kept any more, the manifests and the events are compared.
+
     :raises InvalidInput: when they are of two projects, or one is not what its digest says.
     """
     if old.project != new.project:
@@ -102,6 +105,10 @@ def changed(records: Records, old: VersionRecord, new: VersionRecord) -> Changed
         sight.file("versions", version.project, version.digest, "manifest.json")
         manifests.append(freezing.read_manifest(records.store, version.project, version.digest))
     before, after = manifests
+    told = (*_of_manifests(before, after), *_of_events(records, old, new, sight))
+    if not (rows_kept(records, old) and rows_kept(records, new)):
+        labels = _counted(before, after)
+        return ChangedAnswer(version_ref(old), version_ref(new), {}, labels, (), {}, {}, {}, told, sight.basis())
     for version in (old, new):
         sight.file("versions", version.project, version.digest, "rows.jsonl")
     tally = _Tally()
@@ -119,9 +126,16 @@ def changed(records: Records, old: VersionRecord, new: VersionRecord) -> Changed
         relabelled_by=dict(found.persons),
         came_from=dict(found.came_from),
         went_to=dict(found.went_to),
-        causes=(*_of_manifests(before, after), *tally.causes(), *_of_events(records, old, new, sight)),
+        causes=(*told, *tally.causes()),
         basis=sight.basis(),
     )
+
+
+def _counted(before: Manifest, after: Manifest) -> tuple[LabelChange, ...]:
+    pairs = [
+        (name, before.labels.get(name, 0), after.labels.get(name, 0)) for name in {**before.labels, **after.labels}
+    ]
+    return tuple(LabelChange(name, old, new, None, None) for name, old, new in sorted(pairs) if old != new)
 
 
 @dataclass
