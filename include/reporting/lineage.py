@@ -289,6 +289,9 @@ def _how_to_verify(facts: LineageFacts) -> str:
         "<p>Run <code>python -m include.governance verify</code> where Labelops is installed: it recomputes the "
         f"chain of the ledger{escape(at)} and needs no secret. A version's digest is the SHA-256 that its "
         "<code>manifest.json</code> in the store repeats; a decision counts only for that digest.</p>"
+        "<p>Where the installation has a signing key, this page's content property <code>labelops_checkpoint</code> "
+        "holds a signed checkpoint of the ledger, in the field <code>note</code>. Saved as a file and given to "
+        "<code>verify --note</code>, it shows whether the ledger was cut back or written anew since.</p>"
         "<p>This page is written by Labelops. Do not edit it: Labelops overwrites nobody's text, so an "
         "edited page is not updated any more, and the run says so.</p>",
     )

@@ -13,6 +13,7 @@ from typing import Any
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import LabelopsError, NotFound, Refused, Unsupported
 from include.datasets import freeze as freezing
+from include.governance.checkpoint import last_note
 from include.governance.records import Event
 from include.guidelines import storage
 from include.projects.model import Project
@@ -32,6 +33,9 @@ __all__ = ["build", "comment", "facts", "pending", "publish"]
 USE_CASE = "lineage_report"
 PROPERTY = "labelops"
 """Key of the content property that says which pages are ours."""
+
+CHECKPOINT = "labelops_checkpoint"
+"""Key of the content property that holds the newest signed checkpoint of the ledger when the page was written."""
 
 
 def pending(desk: Desk, project: Project) -> Iterator[WorkItem]:
@@ -214,6 +218,8 @@ def publish(
     if page is None or not same or state.get("digest") != digest:
         effect = desk.claim(USE_CASE, project.name, subject, digest)
         effect.check()
+        # What the page tells is vouched for outside our reach before it is told.
+        desk.ledger.write_checkpoint(desk.store, desk.signer)
         if page is None:
             page, created = _create(project, report, confluence), 1
         elif not same:
@@ -223,6 +229,8 @@ def publish(
             attached, sent = confluence.upload(page.id, name, content, media_type)
             created += int(sent and attached.version == 1)
             updated += int(sent and attached.version > 1)
+        effect.check()
+        _vouch(desk, page, confluence)
         desk.finish(
             effect,
             desk.event(
@@ -325,6 +333,21 @@ def _update(page: Page, report: dict[str, Any], confluence: ConfluenceGateway) -
             "their own and restore ours from its history"
         )
     return confluence.update_page(page, body=report["body"], message="Labelops lineage report")
+
+
+def _vouch(desk: Desk, page: Page, confluence: ConfluenceGateway) -> None:
+    """Put the newest signed checkpoint on the page, in a property, where the ledger's keeper cannot quietly replace it.
+
+    Without a signing key there is none: an unsigned one would prove nothing.
+    """
+    note = last_note(desk.store)
+    if note is None:
+        desk.log.warning("No checkpoint of the ledger is signed, so the page %s carries none.", page.id)
+        return
+    before = confluence.property(page.id, CHECKPOINT)
+    if before is None or before.value != {"note": note}:
+        confluence.set_property(page.id, CHECKPOINT, {"note": note}, before)
+        desk.log.info("The page %s carries the signed checkpoint %s.", page.id, " ".join(note.splitlines()[:2]))
 
 
 def _require_ours(project: Project, page: Page, confluence: ConfluenceGateway) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 
 import pytest
 
@@ -81,6 +82,54 @@ def test_a_report_that_a_person_edited_is_never_overwritten(asked):
     with pytest.raises(Refused, match="somebody edited the page"):
         asked.report()
     assert "Olga's own words" in report_page(asked).body
+
+
+@pytest.mark.proves("a signed checkpoint stands outside the database, on the report page")
+def test_the_page_carries_a_signed_checkpoint_that_shows_a_shortened_ledger(approved):
+    from include.base.signing import read_signer
+    from include.governance.note import read_note
+    from include.governance.verify import verify_with
+
+    approved.report()
+    page = report_page(approved)
+    hook = approved.confluence_hook()
+    found = hook.property(page.id, "labelops_checkpoint")
+    told = found.value["note"]
+    note = read_note(told, "the report page")
+    assert note.text.splitlines()[0].startswith("labelops/ledger/")
+    published = approved.events("report.published")[-1]
+    size = int(note.text.splitlines()[1])
+    assert approved.events("gate.passed")[-1].seq <= size < published.seq
+    ledger = approved.ledger()
+    try:
+        key = read_signer(approved.signing_key).public
+        assert verify_with(ledger, None, trusted=[key], notes={"the report page": told}).ok
+        with approved.desk().open() as at:
+            at.ledger.write_checkpoint(at.store, at.signer)
+    finally:
+        ledger.close()
+    approved.report()
+    assert hook.property(page.id, "labelops_checkpoint") == found, "the page was not written, so its property was not"
+    with sqlite3.connect(approved.ledger_file) as conn:
+        for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            conn.execute(f"DROP TRIGGER {name}")
+        conn.execute("DELETE FROM event WHERE seq >= ?", (size,))
+    ledger = approved.ledger()
+    try:
+        outcome = verify_with(ledger, None, trusted=[key], notes={"the report page": told})
+    finally:
+        ledger.close()
+    assert not outcome.ok
+    assert "truncated" in {one.kind for one in outcome.findings}, outcome.findings
+
+
+def test_without_a_key_the_page_carries_no_checkpoint(approved, monkeypatch, caplog):
+    from include.usecases import lineage_report
+
+    monkeypatch.setattr(lineage_report, "last_note", lambda store: None)
+    approved.report()
+    assert approved.confluence_hook().property(report_page(approved).id, "labelops_checkpoint") is None
+    assert "No checkpoint of the ledger is signed" in caplog.text
 
 
 def test_a_report_says_once_on_the_process_what_was_released(approved):
