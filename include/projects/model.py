@@ -17,6 +17,7 @@ __all__ = [
     "Annotation",
     "Approval",
     "ApprovalMark",
+    "Card",
     "Confluence",
     "ExportFormat",
     "Exposure",
@@ -319,6 +320,33 @@ class ReleaseSettings(_Strict):
         return splits
 
 
+Statement = Annotated[str, Field(min_length=1, max_length=5000)]
+
+
+class Card(_Strict):
+    """What people state about the data; no record of ours could tell. It goes into each release as it stands here."""
+
+    description: Statement | None = None
+    use_cases: tuple[Statement, ...] = Field(default=(), description="what the data is fit for, and what it is not")
+    limitations: tuple[Statement, ...] = ()
+    biases: tuple[Statement, ...] = ()
+    sensitive_information: tuple[Statement, ...] = Field(default=(), description="personal or sensitive content")
+    demographics: tuple[Statement, ...] = Field(default=(), description="who the annotators are, as a group")
+    collection: Statement | None = Field(default=None, description="how the raw data came about")
+    source_datasets: tuple[Statement, ...] = Field(default=(), description="data sets that this one is derived from")
+    url: Statement | None = Field(default=None, description="the data set's web page")
+    citation: Statement | None = Field(default=None, description="how to cite it, BibTeX preferred")
+    maintenance: Statement | None = Field(default=None, description="who keeps it up to date, how, and until when")
+
+    @field_validator("*")
+    @classmethod
+    def _says_something(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        for one in (value,) if isinstance(value, str) else value or ():
+            if not one.strip():
+                raise ValueError("a statement of spaces says nothing: leave it out")
+        return value
+
+
 class Project(_Strict):
     """One labelling project."""
 
@@ -330,6 +358,7 @@ class Project(_Strict):
     annotation: Annotation
     policy: Policy
     release: ReleaseSettings = ReleaseSettings()
+    card: Card = Card()
     process_mapping: str = Field(
         default="default", description="name of the OpenText mapping under include/bpmn/mappings"
     )

@@ -11,6 +11,7 @@ from include.base.errors import InvalidInput, Refused
 from include.bpmn.mapping import ProcessMappings, start_variables
 from include.datasets import freeze as freezing
 from include.datasets import release as releasing
+from include.datasets.conditions import policy_problems
 from include.governance import approval
 from include.governance.records import Decision, Event, VersionRecord
 from include.projects.model import Project
@@ -29,6 +30,7 @@ from include.usecases.labeling_approval import (
     snapshot,
     statements_put,
 )
+from include.usecases.passport import release_context
 from include.usecases.releases import editions, recallable, standing_releases, stands_released
 from include.usecases.twins import end_twins, taken_back
 
@@ -112,7 +114,7 @@ def check(
     problems = [f"the frozen files: {one}" for one in freezing.verify_version(desk.store, project.name, digest)]
     if not problems:
         manifest = freezing.read_manifest(desk.store, project.name, digest)
-        problems += releasing.policy_problems(project, manifest, _standing(desk, digest, where))
+        problems += policy_problems(project, manifest, _standing(desk, digest, where))
         problems += _source_problems(desk, project, digest, prodigy)
     if where.state != "approved":
         problems.append(f"the ledger says of its approval: {where.state}, attempt {where.attempt}")
@@ -347,13 +349,16 @@ def _write(
     number = version.number or 0
     asked = _requested(desk, version.digest)
     processes = {event.body["process_id"] for event in (checked.where.requested, asked) if event is not None}
+    manifest = freezing.read_manifest(desk.store, project, version.digest)
     written = releasing.write_release(
         desk.store,
         project,
         version.digest,
         number,
-        freezing.read_manifest(desk.store, project, version.digest),
+        manifest,
         _approvals(desk, version.digest, processes),
+        release_context(desk, project, manifest, checked.where.requested, processes),
+        desk.signer,
         edition=edition,
     )
     effect.check()

@@ -19,11 +19,13 @@ from typing import Any
 
 from include.base.canonical import sha256_hex
 from include.base.errors import LabelopsError
+from include.base.signing import read_signer
 from include.base.store import Store
 from include.datasets import freeze as freezing
 from include.datasets import release as releasing
 from include.governance import checkpoint
 from include.guidelines import release as guidelines
+from include.passport.verify import verify
 from include.guidelines import storage
 from include.ingestion.pipeline import ingest
 from include.ingestion.scan import scan
@@ -342,7 +344,11 @@ def _releases_whole(state: _State) -> Iterator[str]:
         for name, entry in sums.items():
             if not (place / name).exists() or sha256((place / name).read_bytes()).hexdigest() != entry["sha256"]:
                 yield f"release {place.name}: {name} is not what checksums.json says"
-        extra = {one.name for one in place.iterdir()} - set(sums) - {"checksums.json"}
+        for problem in verify(place, read_signer(state.world.signing_key).public).problems:
+            if event.subject not in recalled or not problem.startswith("RECALLED.json"):
+                yield f"release {place.name}: {problem}"
+        extra = {one.relative_to(place).as_posix() for one in place.rglob("*") if one.is_file()}
+        extra -= {*sums, "checksums.json"}
         if extra != ({"RECALLED.json"} if event.subject in recalled else set()):
             yield f"release {place.name}: holds {sorted(extra)} beside its files"
         digest = str(event.digest_after)
