@@ -1,10 +1,11 @@
 """Handing an approved version over to training: the data files, and the passport that travels with them.
 
 ``releases/<project>/v<N>-<digest12>/`` holds the data in the project's formats (``data.jsonl``, which ``prodigy db-in``
-takes as it is, ``data.parquet``, and a folder for each other format), ``manifest.json``, ``approvals.json``, the passport (``README.md``, ``croissant.json``,
-``openlineage.json``, and ``attestation.json`` with ``signing-key.pem``, or ``statement.json`` where the installation
-has no key) and, last, ``checksums.json``. Then the pointer ``releases/<project>/current.json`` is moved. A folder with
-``checksums.json`` is whole and is never written again; one without it was interrupted and is completed.
+takes as it is, ``data.parquet``, and a folder for each other format), ``manifest.json``, ``approvals.json``, the
+passport (``README.md``, ``croissant.json``, ``openlineage.json``, and ``attestation.json`` with ``signing-key.pem``, or
+``statement.json`` where the installation has no key) and, last, ``checksums.json``. Then the pointer
+``releases/<project>/current.json`` is moved. A folder with ``checksums.json`` is whole and is never written again; one
+without it was interrupted and is completed.
 """
 
 from __future__ import annotations

@@ -25,10 +25,10 @@ from include.datasets import freeze as freezing
 from include.datasets import release as releasing
 from include.governance import checkpoint
 from include.guidelines import release as guidelines
-from include.passport.verify import verify
 from include.guidelines import storage
 from include.ingestion.pipeline import ingest
 from include.ingestion.scan import scan
+from include.passport.verify import verify
 from include.sandbox import world as sample
 from tests.integration.airflow_house import CLIENT, PROJECT
 
