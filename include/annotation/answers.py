@@ -34,7 +34,16 @@ from include.base.errors import InvalidInput
 from include.projects.model import Interface, Project
 from include.systems.prodigy import Row
 
-__all__ = ["Answer", "AnswerValue", "account_of", "parse_content", "read_answer", "row_digest", "stored_bytes"]
+__all__ = [
+    "Answer",
+    "AnswerValue",
+    "account_of",
+    "annotator_of",
+    "parse_content",
+    "read_answer",
+    "row_digest",
+    "stored_bytes",
+]
 
 DECISIONS = ("accept", "reject", "ignore")
 
@@ -248,8 +257,21 @@ def _checked_task_id(seen: Mapping[str, Any], labelops: Mapping[str, Any], proje
 def _account(content: Mapping[str, Any], linked: str | None, dataset: str, where: str) -> str | None:
     annotator = _text(content, "_annotator_id", where)
     named = _text(content, "_session_id", where)
-    if content.get("versions") is not None:
-        # A row of Prodigy's own review interface carries the ids of the version it started from, not the reviewer's.
+    return annotator_of(annotator, linked, named, dataset, review=content.get("versions") is not None)
+
+
+def annotator_of(
+    annotator: str | None, linked: str | None, named: str | None, dataset: str, *, review: bool
+) -> str | None:
+    """Return whose answer a row is: the account, or None where nobody can say.
+
+    :param annotator: the row's ``_annotator_id``.
+    :param linked: the session that the row is linked to.
+    :param named: the row's ``_session_id``.
+    :param review: the row is one of Prodigy's own review interface: it carries the ids of the version that it started
+        from, not the reviewer's.
+    """
+    if review:
         return None
     prefix = f"{dataset}-"
     if annotator and linked and annotator.startswith(prefix) and linked.startswith(prefix) and annotator != linked:

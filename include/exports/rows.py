@@ -14,7 +14,6 @@ from include.annotation.hashes import set_hashes
 from include.annotation.tasks import CONTENT_KEYS
 from include.annotation.tokens import tokenize
 from include.base.errors import InvalidInput
-from include.projects.model import VIEW_IDS, Interface
 
 __all__ = [
     "CONTENT_KEYS",
@@ -31,10 +30,17 @@ __all__ = [
     "training_row",
 ]
 
-_AFTERWARDS = ("width", "height", "tokens")
-"""What a task gets after it was hashed."""
+_VIEWS = {
+    "textcat": "classification",
+    "choice": "choice",
+    "ner": "ner_manual",
+    "spans": "spans_manual",
+    "image": "image_manual",
+    "audio": "audio_manual",
+    "relations": "relations",
+}
 
-INTERFACES = tuple(str(one) for one in Interface)
+INTERFACES = tuple(_VIEWS)
 """The interfaces that an answer can come from."""
 
 
@@ -44,7 +50,7 @@ def interface_of(row: Mapping[str, Any]) -> str:
     :raises InvalidInput: for one that is unknown.
     """
     found = str(row["value"].get("interface"))
-    if found not in INTERFACES:
+    if found not in _VIEWS:
         raise InvalidInput(f"task {row['task_id']}: value.interface: found {found!r}; allowed: {', '.join(INTERFACES)}")
     return found
 
@@ -135,8 +141,8 @@ def training_row(row: Mapping[str, Any], version: int) -> dict[str, Any]:
     :raises InvalidInput: naming the task whose answer is not of its interface's shape.
     """
     interface = interface_of(row)
-    task = {key: inner for key, inner in row["shown"].items() if not key.startswith("_")}
-    hashed = set_hashes({key: inner for key, inner in row["shown"].items() if key not in _AFTERWARDS})
+    hashed = set_hashes(dict(row["shown"]))
+    task = {key: inner for key, inner in hashed.items() if not key.startswith("_")}
     for key in ("width", "height"):
         if isinstance(task.get(key), str):
             task[key] = number(task[key])
@@ -150,7 +156,7 @@ def training_row(row: Mapping[str, Any], version: int) -> dict[str, Any]:
         "meta": {"task_id": row["task_id"], "version": version, "basis": row["basis"], "round": row["round"]},
         "_input_hash": hashed["_input_hash"],
         "_task_hash": hashed["_task_hash"],
-        "_view_id": VIEW_IDS[Interface(interface)],
+        "_view_id": _VIEWS[interface],
     }
 
 

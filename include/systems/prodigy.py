@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ __all__ = [
     "Counted",
     "Counts",
     "DatasetInfo",
+    "Piece",
     "ProdigyGateway",
     "Rights",
     "Row",
@@ -50,6 +51,19 @@ class Row:
     content: dict[str, Any]
     raw: bytes
     session: str | None = None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some linked examples as they are stored, in link order.
+
+    :param rows: (link id, content, example id, input hash, task hash) each. Content is bytes as a rule; on SQLite an
+        editor may have left text.
+    :param sessions: the session of an example, by example id, where it was asked for and there is one.
+    """
+
+    rows: Sequence[tuple[int, Any, int, int, int]]
+    sessions: Mapping[int, str]
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select
 
 from include.annotation.answers import parse_content, row_digest
-from include.base.errors import InvalidInput
-from include.systems.prodigy import Altered, DatasetInfo, Row, Watermark
+from include.base.errors import InvalidInput, NotFound
+from include.systems.prodigy import Altered, DatasetInfo, Piece, Row, Watermark
 from labelops.hooks.prodigy.database import Database
 from labelops.hooks.prodigy.engine import make_engine
+from labelops.hooks.prodigy.errors import SYSTEM
 from labelops.hooks.prodigy.statements import (
     BATCH,
     LOOKUP,
@@ -149,6 +150,79 @@ class Reading(Database):
         if found is not None:
             for row in self._linked(found.id, after, batch):
                 yield row if row.session == session else replace(row, session=session)
+
+    def pieces(
+        self,
+        dataset: str | None,
+        *,
+        session: str | None = None,
+        after: int = 0,
+        upto: int | None = None,
+        sessions: bool = False,
+    ) -> Iterator[Piece]:
+        """Stream stored rows, unread, in link order: of a dataset, of a session, or of a session within a dataset.
+
+        Each piece holds at most 5,000 rows and about 8 MB, and is read by a short statement of its own.
+
+        :param after, upto: only links with a higher id, and up to that one; with a session, of the session's.
+        :param sessions: also look up each row's session.
+        :raises NotFound: when there is no such dataset or session.
+        """
+        dataset_id, within = self._scope(dataset, session)
+        schema = self._tables()
+        example = schema.example
+        columns = (example.c.id, example.c.input_hash, example.c.task_hash)
+
+        def named(conn: Connection, first: int, last: int) -> dict[int, str]:
+            return sessions_of(conn, schema, dataset_id, first, last)
+
+        for rows, found in linked_pieces(
+            self._reading, schema, dataset_id, *columns,
+            after=after, upto=upto, within=within, beside=named if sessions else None,
+        ):  # fmt: skip
+            yield Piece(rows, found or {})
+
+    def newest(self, dataset: str | None, *, session: str | None = None) -> Watermark:
+        """Return count and highest id of the links that :meth:`pieces` would go through now.
+
+        With both a dataset and a session, the count is the session's.
+
+        :raises NotFound: when there is no such dataset or session.
+        """
+        link = self._tables().link
+        counted = select(func.count(link.c.id), func.max(link.c.id)).where(
+            link.c.dataset_id == self._scope(dataset, session)[0]
+        )
+        with self._reading() as conn:
+            count, last = conn.execute(counted).one()
+        return Watermark(int(count), int(last or 0))
+
+    def _scope(self, dataset: str | None, session: str | None) -> tuple[int, int | None]:
+        """Return whose links are gone through, and what their examples must be linked to as well."""
+        if dataset is None and session is None:
+            raise InvalidInput("found neither a dataset nor a session; allowed: one of them, or both")
+        dataset_id = self._known(dataset, sessions=False) if dataset is not None else None
+        if session is None:
+            assert dataset_id is not None
+            return dataset_id, None
+        # A session's links are fewer, and nearly all of them are the dataset's.
+        return self._known(session, sessions=True), dataset_id
+
+    def _known(self, name: str, *, sessions: bool) -> int:
+        if not sessions:
+            dataset_id = self._dataset_id(name)
+            if dataset_id is not None:
+                return dataset_id
+        there = self.datasets(sessions=sessions)
+        found = exact(there, name)
+        if found is None:
+            what = "session" if sessions else "dataset"
+            names = [one.name for one in there]
+            listed = ", ".join(names[-20:]) + (f" and {len(names) - 20} older ones" if len(names) > 20 else "")
+            raise NotFound(
+                f"{what} {name!r} is not in Prodigy's database; there are: {listed or 'none'}", system=SYSTEM
+            )
+        return int(found.id)
 
     def _linked(self, dataset_id: int, after: int = 0, batch: int = BATCH, upto: int | None = None) -> Iterator[Row]:
         schema = self._tables()

@@ -62,6 +62,7 @@ def linked_pieces(
     after: int = 0,
     upto: int | None = None,
     batch: int = BATCH,
+    within: int | None = None,
     beside: Callable[[Connection, int, int], Any] | None = None,
 ) -> Iterator[tuple[list[tuple[Any, ...]], Any]]:
     """Yield a dataset's rows in link order, in pieces of at most ``batch`` rows and about :data:`PIECE_BYTES`.
@@ -71,6 +72,7 @@ def linked_pieces(
 
     :param columns: of ``example``, beside the link id and the content, which come first and second in each row.
     :param after, upto: only links with a higher id, and up to that one.
+    :param within: only examples that are linked to this dataset or session too.
     :param beside: asked on the same connection for something about the links of a piece, first and last.
     :return: the rows, and what ``beside`` said.
     """
@@ -83,6 +85,11 @@ def linked_pieces(
     )
     if upto is not None:
         wanted = wanted.where(link.c.id <= upto)
+    if within is not None:
+        other = schema.link.alias("within")
+        # Adding nothing keeps SQLite from looking through all links of that dataset for each row.
+        there = select(other.c.id).where(other.c.example_id == link.c.example_id, other.c.dataset_id + 0 == within)
+        wanted = wanted.where(there.exists())
     sizes = wanted.with_only_columns(link.c.id, func.length(example.c.content))
     while True:
         with connected() as conn:
