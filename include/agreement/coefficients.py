@@ -96,7 +96,8 @@ def evaluate(name: Name, statistic: Statistic, codes: Codes, size: int, weights:
 
 def raters_of(codes: Codes, statistic: Statistic) -> int:
     """Return how many columns have a rating in a unit that enters."""
-    return int((codes[ratings_of(codes) >= statistic.least] != MISSING).any(axis=0).sum())
+    enters = ratings_of(codes) >= statistic.least
+    return sum(bool(((column != MISSING) & enters).any()) for column in codes.T)
 
 
 def conclude(

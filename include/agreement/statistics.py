@@ -88,9 +88,9 @@ def make(name: Name, values: Sequence[Any], raters: int, weights: Weights) -> St
         raise InvalidInput(f"{name} compares two annotators: found {raters} columns of codes, allowed are 2")
     if name == "krippendorff_alpha":
         return _alpha(values, "nominal" if weights is None else weights)
-    weights = "identity" if weights is None else weights
-    plain = isinstance(weights, str) and weights == "identity"
-    return _Pairwise(name, raters, distances(weights, values), plain)
+    if weights is None or (isinstance(weights, str) and weights == "identity"):
+        return _Pairwise(name, raters, len(values), None)
+    return _Pairwise(name, raters, len(values), distances(weights, values))
 
 
 # ---- two ratings of a unit, compared -------------------------------------------------------------------------------
@@ -103,9 +103,12 @@ def _counts(rows: Codes, size: int) -> Matrix:
     return flat.reshape(len(rows), size).astype(np.float64)
 
 
-def _unlike(counts: Matrix, distance: Matrix, plain: bool) -> Matrix:
-    """Return, for each row of counts, the sum of the distances over all ordered pairs of its members."""
-    if plain:
+def _unlike(counts: Matrix, distance: Matrix | None) -> Matrix:
+    """Return, for each row of counts, the sum of the distances over all ordered pairs of its members.
+
+    :param distance: None where any two categories are as far apart as any others: thousands then need no matrix.
+    """
+    if distance is None:
         return counts.sum(axis=1) ** 2 - (counts**2).sum(axis=1)
     return ((counts @ distance) * counts).sum(axis=1)
 
@@ -118,12 +121,11 @@ class _Pairwise:
     they expect by chance.
     """
 
-    def __init__(self, name: Name, raters: int, distance: Matrix, plain: bool) -> None:
+    def __init__(self, name: Name, raters: int, size: int, distance: Matrix | None) -> None:
         self.name = name
         self.raters = raters
         self.distance = distance
-        self.plain = plain
-        self.size = len(distance)
+        self.size = size
         self.by_rater = name in {"cohen_kappa", "conger_kappa"}
         self.ordered = self.by_rater
         self.least = 1 if name in {"fleiss_kappa", "conger_kappa", "gwet_ac"} else 2
@@ -134,7 +136,7 @@ class _Pairwise:
         counts = _counts(rows, self.size)
         ratings = counts.sum(axis=1)
         paired = ratings >= 2
-        unlike = _unlike(counts, self.distance, self.plain) / np.where(paired, ratings * (ratings - 1), 1.0)
+        unlike = _unlike(counts, self.distance) / np.where(paired, ratings * (ratings - 1), 1.0)
         found = [np.where(paired, unlike, 0.0)[:, None], paired[:, None].astype(np.float64)]
         enters = (ratings >= self.least)[:, None]
         if self.by_rater:
@@ -150,20 +152,24 @@ class _Pairwise:
         if self.name == "percent_agreement":
             return np.ones(len(margins))
         if self.name == "brennan_prediger":
-            return np.full(len(margins), self.distance.mean() if self.size else np.nan)
+            return np.full(len(margins), self._spread() / self.size**2 if self.size else np.nan)
         if self.by_rater:
             return self._by_rater(margins.reshape(-1, self.raters, self.size))
         shares = margins / margins.sum(axis=1, keepdims=True)
         if self.name == "gwet_ac":
             return self._gwet(shares)
-        return _unlike(shares, self.distance, self.plain)
+        return _unlike(shares, self.distance)
+
+    def _spread(self) -> float:
+        """Return the sum of the distances of all ordered pairs of categories."""
+        return float(self.size * (self.size - 1) if self.distance is None else self.distance.sum())
 
     def _by_rater(self, counts: Matrix) -> Matrix:
         """Return the mean over pairs of annotators of the disagreement of two independent draws (Conger 1980)."""
         number = counts.sum(axis=2, keepdims=True)
         shares = counts / np.where(number == 0, 1.0, number)
         active = (number[:, :, 0] > 0).sum(axis=1).astype(np.float64)
-        away = shares @ self.distance
+        away = shares.sum(axis=2, keepdims=True) - shares if self.distance is None else shares @ self.distance
         all_pairs = (away.sum(axis=1) * shares.sum(axis=1)).sum(axis=1)
         own = (away * shares).sum(axis=(1, 2))
         return (all_pairs - own) / (active * (active - 1))
@@ -171,7 +177,7 @@ class _Pairwise:
     def _gwet(self, shares: Matrix) -> Matrix:
         if self.size < 2:
             return np.full(len(shares), np.nan)
-        weight = (1.0 - self.distance).sum() / (self.size * (self.size - 1))
+        weight = (self.size**2 - self._spread()) / (self.size * (self.size - 1))
         return 1.0 - weight * (shares * (1.0 - shares)).sum(axis=1)
 
 
@@ -180,14 +186,15 @@ class _Pairwise:
 
 def _alpha(values: Sequence[Any], metric: str | Matrix) -> Statistic:
     if not isinstance(metric, str):
-        return _Alpha(distances(metric, values), plain=False)
+        return _Alpha(len(values), distances(metric, values))
     if metric not in METRICS:
         raise InvalidInput(f"metric: found {metric!r}, allowed are {', '.join(METRICS)} or a matrix")
     if metric == "ordinal":
         check_ranked(values)
         return _OrdinalAlpha(len(values))
-    weights = {"nominal": "identity", "interval": "quadratic", "ratio": "ratio"}[metric]
-    return _Alpha(distances(weights, values), plain=metric == "nominal")
+    if metric == "nominal":
+        return _Alpha(len(values), None)
+    return _Alpha(len(values), distances("quadratic" if metric == "interval" else "ratio", values))
 
 
 class _Alpha:
@@ -200,22 +207,22 @@ class _Alpha:
     ordered = False
     least = 2
 
-    def __init__(self, distance: Matrix, *, plain: bool) -> None:
+    def __init__(self, size: int, distance: Matrix | None) -> None:
+        self.size = size
         self.distance = distance
-        self.plain = plain
-        self.width = 1 + len(distance)
+        self.width = 1 + size
 
     def parts(self, rows: Codes) -> Matrix:
-        counts = _counts(rows, len(self.distance))
+        counts = _counts(rows, self.size)
         ratings = counts.sum(axis=1)
         counts[ratings < 2] = 0.0
-        within = _unlike(counts, self.distance, self.plain) / np.maximum(ratings - 1, 1.0)
+        within = _unlike(counts, self.distance) / np.maximum(ratings - 1, 1.0)
         return np.hstack([within[:, None], counts])
 
     def disagreement(self, sums: Matrix) -> tuple[Matrix, Matrix]:
         counts = sums[:, 1:]
         number = counts.sum(axis=1)
-        return sums[:, 0] / number, _unlike(counts, self.distance, self.plain) / (number * (number - 1))
+        return sums[:, 0] / number, _unlike(counts, self.distance) / (number * (number - 1))
 
 
 class _OrdinalAlpha:

@@ -26,6 +26,7 @@ MAPPINGS = Path(__file__).resolve().parent / "mappings"
 
 Verdict = Literal["approve", "reject", "rework"]
 EndResult = Literal["approved", "rejected", "rework", "released", "refused"]
+Signature = Literal["recorded", "authenticated", "signed"]
 
 
 class _Strict(BaseModel):
@@ -55,6 +56,10 @@ class TaskMapping(_Strict):
     required_variable: str | None = Field(
         default=None, description="boolean start variable that says whether this task is asked for"
     )
+    signature_variable: str | None = Field(
+        default=None,
+        description="variable into which the model's signing step puts the account that proved anew who they are",
+    )
 
 
 class ProcessMapping(_Strict):
@@ -74,6 +79,10 @@ class ProcessMapping(_Strict):
     groups: dict[str, str] = Field(
         default_factory=dict,
         description="role to candidate group in OpenText; the connection's extra `groups` goes first",
+    )
+    signature: Signature = Field(
+        default="authenticated",
+        description="highest signature level that a decision made in this process may be given, whatever its evidence",
     )
 
     @field_validator("outcomes", mode="before")
@@ -110,7 +119,22 @@ class ProcessMapping(_Strict):
         both = sorted(set(self.ends) & set(self.other_ends))
         if both:
             raise ValueError(f"both in ends and in other_ends: {', '.join(both)}")
+        self._signatures_are_told()
         return self
+
+    def _signatures_are_told(self) -> None:
+        """Refuse a claim of signatures that nothing in the model could show, and a sign of one that is not claimed."""
+        variables = [task.signature_variable for task in self.tasks if task.signature_variable]
+        if self.signature == "signed" and not variables:
+            raise ValueError(
+                "signature `signed` needs a task with a signature_variable: nothing else says that somebody signed"
+            )
+        if self.signature != "signed" and variables:
+            raise ValueError(f"signature_variable {variables[0]} goes with signature `signed`, not `{self.signature}`")
+        taken = variables + [task.outcome_variable for task in self.tasks]
+        twice = sorted({name for name in variables if taken.count(name) > 1})
+        if twice:
+            raise ValueError(f"signature_variable used by two tasks, or for an outcome too: {', '.join(twice)}")
 
     def _told(self, task: TaskMapping) -> bool:
         """Tell whether a task can be told from others of its name by its key."""

@@ -25,8 +25,8 @@ import orjson
 from include.base.canonical import SHORT, canonical_json, canonical_text
 from include.base.errors import InvalidInput
 from include.base.store import Store, StorePath
-from include.datasets.freeze import read_manifest, version_path
-from include.datasets.manifest import Manifest, TaskList
+from include.datasets.manifest import Manifest, TaskList, read_manifest, version_path
+from include.datasets.withdrawals import refuse_withdrawn
 from include.projects.model import Project
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "Side",
     "VersionDiff",
     "changes",
+    "compare",
     "diff",
     "marks",
 ]
@@ -223,11 +224,25 @@ def diff(
     :param samples: how many changes of each kind the result holds.
     :param full: put what the annotators saw into the changes; without it they hold ids and labels only.
     :param sink: called with every change, in order of task id, while the files are read.
+    :raises VersionWithdrawn: when the content of one was removed.
     :raises InvalidInput: when a version is not there, or is not what its digest says.
     """
-    old, new = read_manifest(store, project, old_digest), read_manifest(store, project, new_digest)
+    return compare(*_both(store, project, old_digest, new_digest), samples=samples, full=full, sink=sink)
+
+
+def compare(
+    old: Manifest,
+    old_folder: StorePath,
+    new: Manifest,
+    new_folder: StorePath,
+    *,
+    samples: int = 10,
+    full: bool = False,
+    sink: Callable[[Change], object] | None = None,
+) -> VersionDiff:
+    """Compare two versions wherever they are (see :func:`diff`)."""
     tally = _Tally(samples)
-    walk = _Walk(version_path(store, project, old_digest), old, version_path(store, project, new_digest), new, full)
+    walk = _Walk(old_folder, old, new_folder, new, full)
     for change in walk.changes():
         tally.add(change)
         if sink is not None:
@@ -235,8 +250,8 @@ def diff(
     names = sorted({*old.labels, *new.labels})
     return VersionDiff(
         project=old.project,
-        old=old_digest,
-        new=new_digest,
+        old=old.digest,
+        new=new.digest,
         old_rows=old.counts.rows,
         new_rows=new.counts.rows,
         unchanged=walk.unchanged,
@@ -259,9 +274,21 @@ def changes(
     store: Store, project: Project | str, old_digest: str, new_digest: str, *, full: bool = False
 ) -> Iterator[Change]:
     """Stream every change between two versions, in order of task id (see :func:`diff`)."""
-    old, new = read_manifest(store, project, old_digest), read_manifest(store, project, new_digest)
-    folders = version_path(store, project, old_digest), version_path(store, project, new_digest)
-    yield from _Walk(folders[0], old, folders[1], new, full).changes()
+    old, old_folder, new, new_folder = _both(store, project, old_digest, new_digest)
+    yield from _Walk(old_folder, old, new_folder, new, full).changes()
+
+
+def _both(
+    store: Store, project: Project | str, old_digest: str, new_digest: str
+) -> tuple[Manifest, StorePath, Manifest, StorePath]:
+    for digest in (old_digest, new_digest):
+        refuse_withdrawn(store, project, digest)
+    return (
+        read_manifest(store, project, old_digest),
+        version_path(store, project, old_digest),
+        read_manifest(store, project, new_digest),
+        version_path(store, project, new_digest),
+    )
 
 
 def _most(counts: Mapping[Any, int]) -> dict[Any, int]:

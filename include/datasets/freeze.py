@@ -5,6 +5,7 @@
 * ``rows.jsonl``: the labels that count, one canonical JSON object a line, sorted by task id;
 * ``losing.jsonl``: every other answer to the batch's tasks, with the reason why it does not count;
 * ``ignored.jsonl``, ``disputed.jsonl``, ``missing.jsonl``: tasks left out, where a list is too long for the manifest;
+* ``repeats.jsonl``: who answered a task more than once and which answers lost by it, where too long for the manifest;
 * ``sources.jsonl``: where each answer is in Prodigy's database. Row ids belong to one database and may be used again
   by it, so this file is outside the digest: the rows themselves carry the SHA-256 of the stored answer;
 * ``manifest.json``: written last. The version's digest is the SHA-256 of this file.
@@ -12,6 +13,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 import json
 import shutil
 import tempfile
@@ -19,8 +22,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime
-from typing import IO, Any, Literal
+from itertools import groupby
+from operator import attrgetter, itemgetter
+from typing import Any, Literal
 
 from include.annotation.answers import Answer
 from include.base.canonical import SHORT, canonical_json, sha256_hex
@@ -35,20 +39,36 @@ from include.datasets.manifest import (
     GuidelineShare,
     Manifest,
     PersonShare,
+    RepeatEntry,
+    RepeatList,
     RuleRef,
     TaskEntry,
     TaskList,
-    parse_manifest,
+    read_manifest,
+    version_path,
 )
-from include.datasets.resolve import RULE_TEXT, FinalDecision, Resolution, Vote, final_decisions, resolve_task
-from include.datasets.values import choice_of, labels_of, person_of, plain, utc_text
+from include.datasets.resolve import (
+    REPEATED_TEXT,
+    RULE_TEXT,
+    FinalDecision,
+    Repeat,
+    Resolution,
+    Vote,
+    final_decisions,
+    resolve_task,
+)
+from include.datasets.values import choice_of, labels_of, plain, utc_text
+from include.datasets.votes import VoteStore, pack
+from include.datasets.withdrawals import Withdrawal, refuse_withdrawn, withdrawal
 from include.governance.register import Register
 from include.projects.model import Project
 
 __all__ = [
     "FrozenVersion",
     "SourceDrift",
+    "VersionState",
     "annotators",
+    "check_version",
     "compare_sources",
     "freeze",
     "losing",
@@ -60,6 +80,7 @@ __all__ = [
 ]
 
 _BLOCK = 1024 * 1024
+_SOURCE = attrgetter("row_digest", "example_id", "link_id")
 
 
 @dataclass(frozen=True)
@@ -100,8 +121,9 @@ def freeze(
     """Resolve and freeze the answers to a batch.
 
     The same answers give the same digest, in whatever order and from whatever database they come, for nothing of the
-    clock, the version's number or the database's row ids goes into it. Answers to other tasks are passed over. Content
-    is spooled to a temporary file, so memory grows with the number of the batch's answers, not with their size.
+    clock, the version's number or the database's row ids goes into it. Answers to other tasks are passed over. Answers
+    wait in a temporary file, a part of which is held at a time: memory grows with the number of the batch's tasks (some
+    hundred bytes each), not with the answers.
 
     :param closed_by: id of the person who closes the batch although answers are missing, with ``closing_reason``.
     :param gate: reference to the quality check that the answers passed: identifiers, counts and digests.
@@ -109,75 +131,66 @@ def freeze(
     :param from_round: answers of earlier rounds do not count, even on tasks without a later one.
     :raises InvalidInput: when the tasks are not the batch's, or the closing person is unknown or gives no reason.
     :raises Refused: when answers are missing and nobody closes the batch.
+    :raises VersionWithdrawn: when there was such a version, and its content was removed.
     """
     ids = sorted(task_ids)
     _check_batch(batch, ids)
     closing = _closing(register, closed_by, closing_reason)
     with ExitStack() as stack:
-        spool = stack.enter_context(tempfile.TemporaryFile(prefix="labelops-freeze-"))
-        known = set(ids)
-        votes, sources = _collect(project, register, known, answers, spool)
+        known = dict.fromkeys(ids, True)
+        votes = stack.enter_context(VoteStore())
+        votes.add_all(pack(project.name, register, known, answers))
         standing = final_decisions(decision for decision in decisions if decision.task_id in known)
+        del known
         draft = _Draft(project, stack)
+        answered = votes.by_task()
+        task_votes = next(answered, None)
         for task in ids:
+            given: list[Vote] = []
+            if task_votes is not None and task_votes[0] == task:
+                given = task_votes[1]
+                task_votes = next(answered, None)
             decision = standing.get(task)
             resolution = resolve_task(
                 task,
-                votes.get(task, ()),
+                given,
                 rule=project.annotation.rule,
                 needed=project.annotation.answers_per_task,
+                repeated=project.annotation.repeated,
                 decision=decision,
                 decided_choice=choice_of(plain(decision.value)) if decision else None,
                 from_round=from_round,
             )
-            draft.add(resolution, spool)
+            draft.add(resolution, given)
         manifest = draft.manifest(batch, register, closing, gate)
         if manifest.missing.count and closing is None:
             raise Refused(
                 f"batch {batch[:SHORT]} of {project.name} is not finished: {manifest.missing.count} of {len(ids)} "
                 "tasks lack answers; wait for them, or let a named person close it with a reason"
             )
+        refuse_withdrawn(store, project, manifest.digest)
         place = version_path(store, project, manifest.digest)
-        created = draft.write(place, manifest, _source_lines(sources))
+        created = draft.write(place, manifest)
     return FrozenVersion(manifest.digest, manifest, place, manifest.counts.rows, created)
-
-
-def version_path(store: Store, project: Project | str, digest: str) -> StorePath:
-    """Return the folder of a version."""
-    return store.at("versions", _name(project), digest)
-
-
-def read_manifest(store: Store, project: Project | str, digest: str) -> Manifest:
-    """Return a version's manifest.
-
-    :raises InvalidInput: when it is not there, its bytes do not match the digest, or a field is not what it must be.
-    """
-    place = version_path(store, project, digest) / "manifest.json"
-    if not place.exists():
-        raise InvalidInput(f"{place}: there is no such version of {_name(project)}")
-    content = bytes(place.read_bytes())
-    found = sha256_hex(content)
-    if found != digest:
-        raise InvalidInput(f"{place}: its SHA-256 is {found}, so it is not version {digest} any more")
-    manifest = parse_manifest(content, str(place))
-    if manifest.project != _name(project):
-        raise InvalidInput(f"{place}: project: found {manifest.project!r}; allowed: {_name(project)!r}")
-    return manifest
 
 
 def rows(store: Store, project: Project | str, digest: str) -> Iterator[dict[str, Any]]:
     """Stream a version's rows, sorted by task id.
 
+    :raises VersionWithdrawn: when its content was removed.
     :raises InvalidInput: naming file and line for a line that is not a JSON object.
     """
+    refuse_withdrawn(store, project, digest)
     yield from _lines(version_path(store, project, digest) / "rows.jsonl")
 
 
 def losing(store: Store, project: Project | str, digest: str) -> Iterator[dict[str, Any]]:
     """Stream the answers to the batch that do not count, with their reasons, sorted by task id.
 
+    :raises VersionWithdrawn: when its content was removed.
     :raises InvalidInput: naming file and line for a line that is not a JSON object.
     """
+    refuse_withdrawn(store, project, digest)
     yield from _lines(version_path(store, project, digest) / "losing.jsonl")
 
 
@@ -190,7 +203,11 @@ def annotators(manifest: Manifest) -> set[str]:
 
 
 def source_rows(store: Store, project: Project | str, digest: str) -> Iterator[tuple[int, str]]:
-    """Stream (example id, SHA-256 of the stored answer) for every answer that the version took into account."""
+    """Stream (example id, SHA-256 of the stored answer) for every answer that the version took into account.
+
+    :raises VersionWithdrawn: when its content was removed.
+    """
+    refuse_withdrawn(store, project, digest)
     for entry in _lines(version_path(store, project, digest) / "sources.jsonl"):
         yield int(entry["example_id"]), str(entry["row"])
 
@@ -212,16 +229,49 @@ def compare_sources(
     return drifts
 
 
-def verify_version(store: Store, project: Project | str, digest: str) -> list[str]:
-    """Return what is wrong with a version in the store, as sentences; an empty list when it is whole and unchanged."""
+@dataclass(frozen=True)
+class VersionState:
+    """How a version in the store is.
+
+    :param state: ``whole``; ``withdrawn``, its content removed in a person's name and its manifest unchanged; or
+        ``damaged``.
+    :param problems: what is wrong, as sentences; for a withdrawn version also what of its content is still there.
+    """
+
+    state: Literal["whole", "withdrawn", "damaged"]
+    problems: tuple[str, ...] = ()
+    withdrawal: Withdrawal | None = None
+
+
+def check_version(store: Store, project: Project | str, digest: str) -> VersionState:
+    """Check every byte of a version, and tell one that was withdrawn from one that is damaged."""
     try:
         manifest = read_manifest(store, project, digest)
+        withdrawn = withdrawal(store, project, digest)
     except InvalidInput as error:
-        return [str(error)]
+        return VersionState("damaged", (str(error),))
     folder = version_path(store, project, digest)
+    if withdrawn is not None:
+        left = [f"{folder / one.name}: is still there" for one in withdrawn.removed if (folder / one.name).exists()]
+        return VersionState("withdrawn", tuple(left), withdrawn)
+    problems = _problems(folder, manifest)
+    return VersionState("damaged" if problems else "whole", tuple(problems))
+
+
+def verify_version(store: Store, project: Project | str, digest: str) -> list[str]:
+    """Return why a version cannot be used, as sentences; an empty list when it is whole and unchanged.
+
+    See :func:`check_version`, which tells a withdrawn version from a damaged one.
+    """
+    found = check_version(store, project, digest)
+    if found.withdrawal is not None:
+        return [found.withdrawal.sentence, *found.problems]
+    return list(found.problems)
+
+
+def _problems(folder: StorePath, manifest: Manifest) -> list[str]:
     lists = {"ignored": manifest.ignored, "disputed": manifest.disputed, "missing": manifest.missing}
-    files = [manifest.rows, manifest.losing, *(each.file for each in lists.values() if each.file is not None)]
-    problems = [problem for file in files for problem in _file_problems(folder, file)]
+    problems = [problem for file in manifest.files() for problem in _file_problems(folder, file)]
     problems += _count_problems(manifest, lists)
     if not problems:
         problems += _content_problems(folder, manifest)
@@ -235,62 +285,83 @@ class _Draft:
         self._project = project
         self._files = {
             name: stack.enter_context(_Spool(f"{name}.jsonl"))
-            for name in ("rows", "losing", "ignored", "disputed", "missing")
+            for name in ("rows", "losing", "ignored", "disputed", "missing", "repeats", "sources")
         }
         self._tasks = 0
         self._lists: dict[str, list[TaskEntry]] = {"ignored": [], "disputed": [], "missing": []}
+        self._repeats: list[RepeatEntry] = []
+        self._repeated_answers = 0
         self._labels: Counter[str] = Counter(dict.fromkeys(project.annotation.labels, 0))
         self._answers: Counter[str] = Counter(accept=0, reject=0, none=0)
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter(rows=0, decided=0, unanimous=0, split=0)
         self._reasons: Counter[str] = Counter()
-        self._persons: dict[str, Counter[str]] = defaultdict(Counter)
-        self._guidelines: dict[tuple[str, int | None], Counter[str]] = defaultdict(Counter)
+        self._shares: dict[str, Counter[tuple[str, str, int | None]]] = {"counted": Counter(), "losing": Counter()}
         self._adjudicators: set[str] = set()
-        self._times: list[datetime] = []
+        self._first: str | None = None
+        self._last: str | None = None
+        self._given: dict[bytes, tuple[str, list[str]]] = {}
 
-    def add(self, resolution: Resolution, spool: IO[bytes]) -> None:
-        """Take one task in, or list it as left out."""
+    def add(self, resolution: Resolution, votes: Iterable[Vote]) -> None:
+        """Take one task in, or list it as left out.
+
+        :param votes: every answer to the task.
+        """
         self._tasks += 1
-        counted = [(vote, _read(spool, vote.place)) for vote in resolution.counted]
-        losing = [(vote, _read(spool, vote.place), reason) for vote, reason in resolution.losing]
         if resolution.decision is not None:
             self._adjudicators.add(resolution.decision.person)
-        outcome = resolution.outcome
-        if outcome == "counted":
-            shown = _shown(resolution, [answer for _, answer in counted] or [answer for _, answer, _ in losing])
-            self._add_row(resolution, shown, [answer for _, answer in counted])
+        if resolution.outcome == "counted":
+            self._add_row(resolution, _shown(resolution, votes))
         else:
-            self._list(outcome, resolution)
-        for vote, answer in counted:
-            self._count("counted", vote, answer)
-        for vote, answer, reason in losing:
-            self._count("losing", vote, answer)
+            self._list(resolution)
+        for repeat in resolution.repeats:
+            self._list_repeat(resolution, repeat)
+        counted = self._shares["counted"]
+        for vote in resolution.counted:
+            counted[vote.person, vote.guideline, vote.guideline_number] += 1
+        losing = self._shares["losing"]
+        for vote, reason in resolution.losing:
+            losing[vote.person, vote.guideline, vote.guideline_number] += 1
             self._reasons[reason] += 1
-            kept = {key: value for key, value in answer.items() if key != "shown"}
-            self._files["losing"].write({**kept, "reason": reason})
+            self._files["losing"].write(_losing_line(vote, reason))
+        sources = self._files["sources"]
+        for vote in sorted(votes, key=_SOURCE):
+            sources.write(
+                b'{"example_id":%d,"link_id":%d,"row":"%b","task_id":"%b"}\n'
+                % (vote.example_id, vote.link_id, vote.row_digest.encode("ascii"), vote.task_id.encode("ascii"))
+            )
+            time = vote.time
+            if time is not None:
+                if self._first is None or time < self._first:
+                    self._first = time
+                if self._last is None or time > self._last:
+                    self._last = time
 
     def manifest(
         self, batch: str, register: Register, closing: ClosedBy | None, gate: Mapping[str, Any] | None
     ) -> Manifest:
         """Return the manifest of everything added."""
-        rule = self._project.annotation.rule
+        annotation = self._project.annotation
         totals = self._counts
+        counted, losing = (self._shares[part].total() for part in ("counted", "losing"))
         return Manifest(
             project=self._project.name,
-            interface=str(self._project.annotation.interface),
+            interface=str(annotation.interface),
             batch=batch,
             rule=RuleRef(
-                name=rule.value, answers_per_task=self._project.annotation.answers_per_task, text=RULE_TEXT[rule]
+                name=annotation.rule.value,
+                answers_per_task=annotation.answers_per_task,
+                repeated=annotation.repeated.value,
+                text=f"{RULE_TEXT[annotation.rule]}; {REPEATED_TEXT[annotation.repeated]}",
             ),
             counts=Counts(
                 tasks=self._tasks,
                 rows=totals["rows"],
-                ignored=len(self._lists["ignored"]),
-                disputed=len(self._lists["disputed"]),
-                missing=len(self._lists["missing"]),
-                answers=totals["counted"] + totals["losing"],
-                counted=totals["counted"],
-                losing=totals["losing"],
+                ignored=self._files["ignored"].lines,
+                disputed=self._files["disputed"].lines,
+                missing=self._files["missing"].lines,
+                answers=counted + losing,
+                counted=counted,
+                losing=losing,
                 unanimous=totals["unanimous"],
                 split=totals["split"],
                 decided=totals["decided"],
@@ -298,24 +369,20 @@ class _Draft:
             labels=dict(sorted(self._labels.items())),
             answers=dict(sorted(self._answers.items())),
             losing_reasons=dict(sorted(self._reasons.items())),
-            persons=[
-                PersonShare(id=person, counted=counts["counted"], losing=counts["losing"])
-                for person, counts in sorted(self._persons.items())
-            ],
+            persons=[PersonShare(id=key[0], counted=some, losing=others) for key, some, others in self._parts(0, 1)],
             adjudicators=sorted(self._adjudicators),
             guidelines=[
-                GuidelineShare(digest=digest, number=number, counted=counts["counted"], losing=counts["losing"])
-                for (digest, number), counts in sorted(
-                    self._guidelines.items(), key=lambda entry: (entry[0][0], entry[0][1] or 0)
-                )
+                GuidelineShare(digest=key[0], number=key[1], counted=some, losing=others)
+                for key, some, others in self._parts(1, 3)
             ],
-            first_answer_at=utc_text(min(self._times, default=None)),
-            last_answer_at=utc_text(max(self._times, default=None)),
+            first_answer_at=self._first,
+            last_answer_at=self._last,
             rows=self._files["rows"].reference(),
             losing=self._files["losing"].reference(),
             ignored=self._task_list("ignored"),
             disputed=self._task_list("disputed"),
             missing=self._task_list("missing"),
+            repeats=self._repeat_list(),
             policy=self._project.policy.pinned(),
             policy_digest=self._project.policy.digest,
             register_digest=register.digest,
@@ -323,15 +390,16 @@ class _Draft:
             gate=plain(gate) if gate is not None else None,
         )
 
-    def write(self, folder: StorePath, manifest: Manifest, source_lines: Iterable[bytes]) -> bool:
+    def write(self, folder: StorePath, manifest: Manifest) -> bool:
         """Put the files into place, the manifest last; return False when the whole version was there already."""
         whole = (folder / "manifest.json").exists()
-        for name, file in self._files.items():
-            if name in ("rows", "losing") or len(self._lists[name]) > INLINE:
-                file.put(folder)
+        for name in ("rows", "losing"):
+            self._files[name].put(folder)
+        for name in ("ignored", "disputed", "missing", "repeats"):
+            if self._files[name].lines > INLINE:
+                self._files[name].put(folder)
         if not (folder / "sources.jsonl").exists():
-            with atomic_file(folder / "sources.jsonl") as out:
-                out.writelines(source_lines)
+            self._files["sources"].put(folder)
         if whole:
             if bytes((folder / "manifest.json").read_bytes()) != manifest.content():
                 raise InvalidInput(f"{folder / 'manifest.json'}: already holds other bytes")
@@ -339,60 +407,100 @@ class _Draft:
         atomic_write(folder / "manifest.json", manifest.content())
         return True
 
-    def _add_row(self, resolution: Resolution, shown: Any, answers: list[dict[str, Any]]) -> None:
+    def _add_row(self, resolution: Resolution, shown: bytes) -> None:
         decision = resolution.decision
-        value = plain(decision.value) if decision is not None else answers[0]["value"]
-        agreeing = len(answers)
-        self._counts["rows"] += 1
+        counted = resolution.counted
+        counts = self._counts
+        counts["rows"] += 1
         if decision is not None:
-            self._counts["decided"] += 1
-        elif agreeing == resolution.persons:
-            self._counts["unanimous"] += 1
-        if agreeing < resolution.persons:
-            self._counts["split"] += 1
-        labels = labels_of(value, shown)
-        self._labels.update(labels)
-        self._answers[str(value["answer"])] += 1
-        if value["answer"] == "accept" and not labels:
+            value = canonical_json(plain(decision.value))
+            decided = canonical_json(
+                {"id": decision.decision_id, "person": decision.person, "at": utc_text(decision.time)}
+            )
+            counts["decided"] += 1
+        else:
+            value, decided = counted[0].value, b"null"
+            if len(counted) == resolution.persons:
+                counts["unanimous"] += 1
+        if len(counted) < resolution.persons:
+            counts["split"] += 1
+        answer, labels = self._labels_of(value, shown)
+        for label in labels:
+            self._labels[label] += 1
+        self._answers[answer] += 1
+        if answer == "accept" and not labels:
             self._answers["none"] += 1
+        # The pieces are canonical JSON, and so is the line: its keys are in order.
         self._files["rows"].write(
-            {
-                "task_id": resolution.task_id,
-                "shown": shown,
-                "value": value,
-                "basis": resolution.basis,
-                "round": resolution.round,
-                "persons": resolution.persons,
-                "answers": sorted(
-                    (
-                        {key: answer[key] for key in ("person", "row", "at", "guideline", "guideline_number")}
-                        for answer in answers
-                    ),
-                    key=lambda answer: (answer["person"], answer["row"]),
-                ),
-                "decision": None
-                if decision is None
-                else {"id": decision.decision_id, "person": decision.person, "at": utc_text(decision.time)},
-            }
+            b'{"answers":[%b],"basis":"%b","decision":%b,"persons":%d,"round":%d,"shown":%b,"task_id":"%b","value":%b}\n'
+            % (
+                b",".join([b'%b,"row":"%b"}' % (vote.head, vote.row_digest.encode("ascii")) for vote in counted]),
+                resolution.basis.encode("ascii"),
+                decided,
+                resolution.persons,
+                resolution.round,
+                shown,
+                resolution.task_id.encode("ascii"),
+                value,
+            )
         )
 
-    def _list(self, outcome: str, resolution: Resolution) -> None:
+    def _labels_of(self, value: bytes, shown: bytes) -> tuple[str, list[str]]:
+        """Return what :func:`labels_of` says of a value, which is asked once for each value."""
+        found = self._given.get(value)
+        if found is None:
+            content = json.loads(value)
+            given = labels_of(content, {})
+            if not given and content["answer"] == "accept":
+                return content["answer"], labels_of(content, json.loads(shown))
+            found = str(content["answer"]), given
+            if len(self._given) >= INLINE:
+                self._given.clear()
+            self._given[value] = found
+        return found
+
+    def _list(self, resolution: Resolution) -> None:
         entry = TaskEntry(task_id=resolution.task_id, persons=resolution.persons, values=resolution.values)
-        self._lists[outcome].append(entry)
-        self._files[outcome].write(entry.model_dump(mode="json"))
+        entries = self._lists[resolution.outcome]
+        if len(entries) < INLINE:
+            entries.append(entry)
+        self._files[resolution.outcome].write(canonical_json(entry.model_dump(mode="json")) + b"\n")
 
     def _task_list(self, name: str) -> TaskList:
-        entries = self._lists[name]
-        if len(entries) > INLINE:
-            return TaskList(count=len(entries), file=self._files[name].reference())
-        return TaskList(count=len(entries), items=entries)
+        file = self._files[name]
+        if file.lines > INLINE:
+            return TaskList(count=file.lines, file=file.reference())
+        return TaskList(count=file.lines, items=self._lists[name])
 
-    def _count(self, part: str, vote: Vote, answer: Mapping[str, Any]) -> None:
-        self._counts[part] += 1
-        self._persons[vote.person][part] += 1
-        self._guidelines[answer["guideline"] or "unknown", answer["guideline_number"]][part] += 1
-        if vote.time is not None:
-            self._times = [min([vote.time, *self._times]), max([vote.time, *self._times])]
+    def _list_repeat(self, resolution: Resolution, repeat: Repeat) -> None:
+        entry = RepeatEntry(
+            task_id=resolution.task_id,
+            person=repeat.person,
+            round=resolution.round,
+            kept=repeat.kept,
+            lost=list(repeat.lost),
+        )
+        self._repeated_answers += len(repeat.lost)
+        if len(self._repeats) < INLINE:
+            self._repeats.append(entry)
+        self._files["repeats"].write(canonical_json(entry.model_dump(mode="json")) + b"\n")
+
+    def _repeat_list(self) -> RepeatList:
+        file = self._files["repeats"]
+        if file.lines > INLINE:
+            return RepeatList(count=file.lines, answers=self._repeated_answers, file=file.reference())
+        return RepeatList(count=file.lines, answers=self._repeated_answers, items=self._repeats)
+
+    def _parts(self, first: int, last: int) -> list[tuple[tuple[Any, ...], int, int]]:
+        """Return (key, counted, losing) by some of the fields that shares are counted under, in order."""
+        found: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
+        for part, shares in self._shares.items():
+            for key, count in shares.items():
+                found[key[first:last]][part] += count
+        return [
+            (key, counts["counted"], counts["losing"])
+            for key, counts in sorted(found.items(), key=lambda entry: [one or 0 for one in entry[0]])
+        ]
 
 
 class _Spool:
@@ -400,8 +508,11 @@ class _Spool:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.lines = 0
         self._file = tempfile.TemporaryFile(prefix="labelops-freeze-")  # noqa: SIM115 - closed by __exit__
-        self._lines = 0
+        self._waiting: list[bytes] = []
+        self._held = 0
+        self._digest = hashlib.sha256()
 
     def __enter__(self) -> _Spool:
         return self
@@ -409,93 +520,60 @@ class _Spool:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def write(self, value: Any) -> None:
-        self._file.write(canonical_json(value) + b"\n")
-        self._lines += 1
+    def write(self, line: bytes) -> None:
+        self._waiting.append(line)
+        self.lines += 1
+        self._held += len(line)
+        if self._held >= _BLOCK:
+            self._write_out()
 
     def reference(self) -> FileRef:
-        return FileRef(name=self.name, sha256=sha256_hex(self._blocks()), lines=self._lines)
+        self._write_out()
+        return FileRef(name=self.name, sha256=self._digest.hexdigest(), lines=self.lines)
 
     def put(self, folder: StorePath) -> None:
         """Place the file unless it is there with the same bytes."""
+        self._write_out()
         place = folder / self.name
         if place.exists():
             with place.open("rb") as existing:
-                if sha256_hex(iter(lambda: existing.read(_BLOCK), b"")) == sha256_hex(self._blocks()):
+                if sha256_hex(iter(lambda: existing.read(_BLOCK), b"")) == self._digest.hexdigest():
                     return
             raise InvalidInput(f"{place}: already holds other bytes; a version is never overwritten")
         self._file.seek(0)
         with atomic_file(place) as out:
             shutil.copyfileobj(self._file, out, _BLOCK)
 
-    def _blocks(self) -> Iterator[bytes]:
-        self._file.seek(0)
-        while block := self._file.read(_BLOCK):
-            yield block
+    def _write_out(self) -> None:
+        block = b"".join(self._waiting)
+        self._digest.update(block)
+        self._file.write(block)
+        self._waiting.clear()
+        self._held = 0
 
 
-def _collect(
-    project: Project, register: Register, known: set[str], answers: Iterable[Answer], spool: IO[bytes]
-) -> tuple[dict[str, list[Vote]], list[tuple[str, str, int, int]]]:
-    """Spool the content of the batch's answers; return their votes by task and where each row is."""
-    votes: dict[str, list[Vote]] = {}
-    sources: list[tuple[str, str, int, int]] = []
-    for answer in answers:
-        if answer.task_id not in known:
-            continue
-        value = plain(answer.value.canonical())
-        vote = Vote(
-            task_id=answer.task_id,
-            person=person_of(answer, project.name, register),
-            round=answer.round,
-            time=answer.time,
-            link_id=answer.link_id,
-            row_digest=answer.row_digest,
-            choice=choice_of(value),
-            place=spool.tell(),
-        )
-        spool.write(
-            canonical_json(
-                {
-                    "task_id": answer.task_id,
-                    "person": vote.person,
-                    "row": answer.row_digest,
-                    "round": answer.round,
-                    "at": utc_text(answer.time),
-                    "guideline": answer.guideline,
-                    "guideline_number": answer.guideline_number if answer.guideline else None,
-                    "value": value,
-                    "shown": plain(answer.shown),
-                }
-            )
-            + b"\n"
-        )
-        votes.setdefault(answer.task_id, []).append(vote)
-        sources.append((answer.task_id, answer.row_digest, answer.example_id, answer.link_id))
-    return votes, sorted(sources)
+def _losing_line(vote: Vote, reason: str) -> bytes:
+    return b'%b,"reason":"%b","round":%d,"row":"%b","task_id":"%b","value":%b}\n' % (
+        vote.head,
+        reason.encode("ascii"),
+        vote.round,
+        vote.row_digest.encode("ascii"),
+        vote.task_id.encode("ascii"),
+        vote.value,
+    )
 
 
-def _source_lines(sources: Iterable[tuple[str, str, int, int]]) -> Iterator[bytes]:
-    for task, row, example, link in sources:
-        yield canonical_json({"task_id": task, "row": row, "example_id": example, "link_id": link}) + b"\n"
-
-
-def _read(spool: IO[bytes], place: int) -> dict[str, Any]:
-    spool.seek(place)
-    answer: dict[str, Any] = json.loads(spool.readline())
-    return answer
-
-
-def _shown(resolution: Resolution, answers: list[dict[str, Any]]) -> Any:
-    """Return what the row shows: the same bytes whichever answer came first."""
-    if answers:
-        return min(answers, key=lambda answer: answer["row"])["shown"]
+def _shown(resolution: Resolution, votes: Iterable[Vote]) -> bytes:
+    """Return what the row shows."""
+    for vote in votes:
+        if vote.shown is not None:
+            return vote.shown
     decision = resolution.decision
     if decision is None or decision.shown is None:
         raise InvalidInput(
             f"task {resolution.task_id} was decided but never answered, and the decision does not hold what was shown"
         )
-    return plain(decision.shown)
+    return canonical_json(plain(decision.shown))
 
 
 def _check_batch(batch: str, ids: list[str]) -> None:
@@ -514,10 +592,6 @@ def _closing(register: Register, closed_by: str | None, reason: str) -> ClosedBy
     if not reason.strip():
         raise InvalidInput(f"closing_reason: {closed_by} closes an unfinished batch and has to say why")
     return ClosedBy(person=closed_by, reason=reason.strip())
-
-
-def _name(project: Project | str) -> str:
-    return project if isinstance(project, str) else project.name
 
 
 def _lines(place: StorePath) -> Iterator[dict[str, Any]]:
@@ -569,7 +643,10 @@ def _count_problems(manifest: Manifest, lists: Mapping[str, TaskList]) -> list[s
     ):
         if expected != found:
             problems.append(f"manifest: counts.{name} is {expected}, but {found} are listed")
-    for name, entries in lists.items():
+    named: dict[str, TaskList | RepeatList] = {**lists}
+    if manifest.repeats is not None:
+        named["repeats"] = manifest.repeats
+    for name, entries in named.items():
         if (entries.items is None) == (entries.file is None):
             problems.append(f"manifest: {name}: holds either its items or a file, not both and not neither")
         listed = entries.file.lines if entries.file is not None else len(entries.items or ())
@@ -581,27 +658,60 @@ def _count_problems(manifest: Manifest, lists: Mapping[str, TaskList]) -> list[s
 def _content_problems(folder: StorePath, manifest: Manifest) -> list[str]:
     """Return problems that digests alone do not show: order, repeated tasks, counts, answers without their source."""
     problems: list[str] = []
-    previous, answers, labels = "", Counter[str](), Counter[str]()
-    for row in _lines(folder / "rows.jsonl"):
-        if row["task_id"] <= previous:
-            problems.append(f"{folder / 'rows.jsonl'}: task {row['task_id']} is out of order or there twice")
-        previous = row["task_id"]
-        labels.update(labels_of(row["value"], row["shown"]))
-        answers.update(answer["row"] for answer in row["answers"])
-    if answers.total() != manifest.counts.counted:
-        problems.append(
-            f"manifest: counts.counted is {manifest.counts.counted}, the rows hold {answers.total()} answers"
-        )
-    if +Counter(manifest.labels) != labels:
-        problems.append("manifest: labels differ from what the rows hold")
-    answers.update(entry["row"] for entry in _lines(folder / "losing.jsonl"))
+    previous, answers, labels = "", 0, Counter[str]()
+    lost = strange = 0
+
+    def kept() -> Iterator[tuple[str, list[str]]]:
+        nonlocal previous, answers
+        for row in _lines(folder / "rows.jsonl"):
+            if row["task_id"] <= previous:
+                problems.append(f"{folder / 'rows.jsonl'}: task {row['task_id']} is out of order or there twice")
+            previous = row["task_id"]
+            labels.update(labels_of(row["value"], row["shown"]))
+            answers += len(row["answers"])
+            yield row["task_id"], [answer["row"] for answer in row["answers"]]
+
+    def listed(name: str) -> Iterator[tuple[str, list[str]]]:
+        for entry in _lines(folder / name):
+            yield str(entry.get("task_id")), [str(entry.get("row"))]
+
+    # All three are in order of their tasks: what one task has and lacks is known before the next is read.
+    version = _by_task(heapq.merge(kept(), listed("losing.jsonl"), key=itemgetter(0)))
     try:
-        sources = Counter(str(entry.get("row")) for entry in _lines(folder / "sources.jsonl"))
+        for held, found in _side_by_side(version, _by_task(listed("sources.jsonl"))):
+            lost += (held - found).total()
+            strange += (found - held).total()
     except InvalidInput as error:
         return [*problems, str(error)]
-    if sources != answers:
-        lost, strange = (answers - sources).total(), (sources - answers).total()
+    if answers != manifest.counts.counted:
+        problems.append(f"manifest: counts.counted is {manifest.counts.counted}, the rows hold {answers} answers")
+    if +Counter(manifest.labels) != labels:
+        problems.append("manifest: labels differ from what the rows hold")
+    if lost or strange:
         problems.append(
             f"{folder / 'sources.jsonl'}: {lost} answers of the version have no source, {strange} sources no answer"
         )
     return problems
+
+
+def _by_task(entries: Iterable[tuple[str, list[str]]]) -> Iterator[tuple[str, Counter[str]]]:
+    for task, some in groupby(entries, key=itemgetter(0)):
+        yield task, Counter(row for _, rows_ in some for row in rows_)
+
+
+def _side_by_side(
+    left: Iterator[tuple[str, Counter[str]]], right: Iterator[tuple[str, Counter[str]]]
+) -> Iterator[tuple[Counter[str], Counter[str]]]:
+    """Yield what both hold of each task, by task id; nothing where one has none of it."""
+    nothing: tuple[str, Counter[str]] = ("", Counter())
+    one, other = next(left, None), next(right, None)
+    while one is not None or other is not None:
+        if other is None or (one is not None and one[0] < other[0]):
+            yield (one or nothing)[1], nothing[1]
+            one = next(left, None)
+        elif one is None or other[0] < one[0]:
+            yield nothing[1], other[1]
+            other = next(right, None)
+        else:
+            yield one[1], other[1]
+            one, other = next(left, None), next(right, None)

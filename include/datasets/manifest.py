@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import InvalidInput
+from include.base.store import Store, StorePath
+from include.projects.model import Project
 
 __all__ = [
     "INLINE",
@@ -18,10 +20,14 @@ __all__ = [
     "GuidelineShare",
     "Manifest",
     "PersonShare",
+    "RepeatEntry",
+    "RepeatList",
     "RuleRef",
     "TaskEntry",
     "TaskList",
     "parse_manifest",
+    "read_manifest",
+    "version_path",
 ]
 
 INLINE = 1000
@@ -75,11 +81,43 @@ class GuidelineShare(_Strict):
     losing: int = Field(ge=0)
 
 
+class RepeatEntry(_Strict):
+    """Somebody who answered a task more than once in the round that counts.
+
+    :param kept: SHA-256 of the stored answer that is their vote; None where repeats are refused.
+    :param lost: those of their other answers, the earliest first.
+    """
+
+    task_id: str = Sha256
+    person: str
+    round: int = Field(ge=1)
+    kept: str | None
+    lost: list[str] = Field(min_length=1)
+
+
+class RepeatList(_Strict):
+    """Every repeat: in ``items``, or in ``file`` when there are more than :data:`INLINE`.
+
+    :param count: how often somebody answered a task more than once.
+    :param answers: how many answers lost by that.
+    """
+
+    count: int = Field(ge=0)
+    answers: int = Field(ge=0)
+    items: list[RepeatEntry] | None = None
+    file: FileRef | None = None
+
+
 class RuleRef(_Strict):
-    """By which rule the answers were resolved."""
+    """By which rule the answers were resolved.
+
+    :param repeated: what counted of one person's several answers in a round; None in manifests of format 1, where it
+        was the latest, by time and then by link id.
+    """
 
     name: Literal["single", "majority", "unanimous"]
     answers_per_task: int = Field(ge=1)
+    repeated: Literal["latest", "first", "refuse"] | None = None
     text: str
 
 
@@ -119,9 +157,10 @@ class Manifest(_Strict):
     :param labels: rows per label (spans or options each count); labels of the project that nobody gave stand at 0.
     :param answers: rows per ``accept`` and ``reject``, and accepted ones with no label (``none``).
     :param gate: reference to the data-quality check that the answers passed.
+    :param repeats: see :class:`RepeatList`; None in manifests of format 1, which had neither it nor ``rule.repeated``.
     """
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
     project: str
     interface: str
     batch: str = Sha256
@@ -140,6 +179,7 @@ class Manifest(_Strict):
     ignored: TaskList
     disputed: TaskList
     missing: TaskList
+    repeats: RepeatList | None = None
     policy: dict[str, Any]
     policy_digest: str = Sha256
     register_digest: str = Sha256
@@ -148,12 +188,54 @@ class Manifest(_Strict):
 
     def content(self) -> bytes:
         """Return the bytes of ``manifest.json``."""
-        return canonical_json(self.model_dump(mode="json"))
+        value = self.model_dump(mode="json")
+        if self.format == 1:
+            del value["repeats"], value["rule"]["repeated"]
+        return canonical_json(value)
+
+    def files(self) -> list[FileRef]:
+        """Return the version's files that the digest covers, all but the manifest itself."""
+        lists = (self.ignored, self.disputed, self.missing, self.repeats)
+        return [self.rows, self.losing, *(one.file for one in lists if one is not None and one.file is not None)]
+
+    @model_validator(mode="after")
+    def _has_the_fields_of_its_format(self) -> Manifest:
+        for name, found in (("repeats", self.repeats), ("rule.repeated", self.rule.repeated)):
+            if (found is None) != (self.format == 1):
+                raise ValueError(f"{name}: format {self.format} {'has no' if self.format == 1 else 'needs'} such field")
+        return self
 
     @property
     def digest(self) -> str:
         """Return the version's digest."""
         return sha256_hex(self.content())
+
+
+def version_path(store: Store, project: Project | str, digest: str) -> StorePath:
+    """Return the folder of a version."""
+    return store.at("versions", _name(project), digest)
+
+
+def read_manifest(store: Store, project: Project | str, digest: str) -> Manifest:
+    """Return a version's manifest, which stays when the version's content is withdrawn.
+
+    :raises InvalidInput: when it is not there, its bytes do not match the digest, or a field is not what it must be.
+    """
+    place = version_path(store, project, digest) / "manifest.json"
+    if not place.exists():
+        raise InvalidInput(f"{place}: there is no such version of {_name(project)}")
+    content = bytes(place.read_bytes())
+    found = sha256_hex(content)
+    if found != digest:
+        raise InvalidInput(f"{place}: its SHA-256 is {found}, so it is not version {digest} any more")
+    manifest = parse_manifest(content, str(place))
+    if manifest.project != _name(project):
+        raise InvalidInput(f"{place}: project: found {manifest.project!r}; allowed: {_name(project)!r}")
+    return manifest
+
+
+def _name(project: Project | str) -> str:
+    return project if isinstance(project, str) else project.name
 
 
 def parse_manifest(content: bytes, source: str) -> Manifest:

@@ -6,8 +6,18 @@ A final decision counts over a review, a review over the latest round, and in a 
 * ``majority``: a value that more than half of the persons gave.
 * ``unanimous``: a value that every person gave.
 
-Of one person's answers in a round the latest counts (by time, then by link id); the others lose as superseded. An
-``ignore`` is an answer but no vote: it counts among the persons, so it makes agreement harder and never decides a
+Somebody who answered a task more than once in a round has one vote all the same, as the project declares:
+
+* ``latest``: their last answer counts, the others lose as ``superseded``.
+* ``first``: their first answer counts, the others lose as ``repeated``.
+* ``refuse``: none of their answers counts (``repeated``), and the task is disputed.
+
+Last and first are by the time that the answer itself carries; of equal times (Prodigy writes whole seconds), and among
+answers without one, which come before all others, the SHA-256 of the stored answer decides. That is arbitrary, and on
+purpose: a row id would be nearer to the truth in one database, and another database, or the same rows imported in
+another order, would give another version. Every repeat is listed in the version.
+
+An ``ignore`` is an answer but no vote: it counts among the persons, so it makes agreement harder and never decides a
 label.
 A task that everybody ignored is ``ignored``; one with fewer persons than asked for is ``missing``; anything else that
 the rule does not settle is ``disputed``. Only settled tasks enter a version.
@@ -19,16 +29,19 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from operator import attrgetter
+from typing import Any, Literal, NamedTuple
 
 from include.annotation.answers import read_answer
 from include.base.errors import InvalidInput
-from include.projects.model import Project, Rule
+from include.projects.model import Project, Repeated, Rule
 from include.systems.prodigy import Row
 
 __all__ = [
+    "REPEATED_TEXT",
     "RULE_TEXT",
     "FinalDecision",
+    "Repeat",
     "Resolution",
     "Vote",
     "final_decisions",
@@ -42,34 +55,61 @@ RULE_TEXT = {
     Rule.UNANIMOUS: "the value of every person in the latest round, an ignore counting as a person",
 }
 
+REPEATED_TEXT = {
+    Repeated.LATEST: "of one person's answers in a round the last one counts",
+    Repeated.FIRST: "of one person's answers in a round the first one counts",
+    Repeated.REFUSE: "a task that one person answered more than once in a round is disputed",
+}
+
 _LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
 _RANK = {"review": 1, "decision": 2}
+_PLACE = attrgetter("person", "row_digest")
 
 Outcome = Literal["counted", "ignored", "disputed", "missing"]
-Reason = Literal["superseded", "earlier_round", "outvoted", "ignored", "disputed", "missing", "overruled"]
+Reason = Literal["superseded", "repeated", "earlier_round", "outvoted", "ignored", "disputed", "missing", "overruled"]
 
 
-@dataclass(frozen=True, slots=True)
-class Vote:
+class Vote(NamedTuple):
     """One answer, without its content.
 
+    :param time: ISO 8601, UTC, as :meth:`datetime.isoformat` writes it, so that the order of the texts is that of the
+        moments; None where the answer carries none.
     :param choice: digest of the value, None for an ``ignore``.
-    :param place: where the content is kept meanwhile.
+    :param head: the beginning of the answer's entry in the version, for whoever writes it.
+    :param value: its canonical value.
+    :param shown: what was shown, on one of the answers to a task.
     """
 
     task_id: str
     person: str
     round: int
-    time: datetime | None
-    link_id: int
+    time: str | None
     row_digest: str
     choice: str | None
-    place: int = 0
+    head: bytes = b""
+    value: bytes = b""
+    shown: bytes | None = None
+    guideline: str = "unknown"
+    guideline_number: int | None = None
+    example_id: int = 0
+    link_id: int = 0
 
     @property
-    def order(self) -> tuple[datetime, int]:
-        """Return what makes one answer later than another of the same person."""
-        return (self.time or _LONG_AGO, self.link_id)
+    def order(self) -> tuple[str, str]:
+        """Return what makes one answer later than another of the same person: nothing that a database gave out."""
+        return (self.time or "", self.row_digest)
+
+
+class Repeat(NamedTuple):
+    """Somebody who answered a task more than once in the round that counts.
+
+    :param kept: digest of the stored answer that is their vote, None where repeats are refused.
+    :param lost: those of the others, the earliest first.
+    """
+
+    person: str
+    kept: str | None
+    lost: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -91,14 +131,14 @@ class FinalDecision:
     shown: Mapping[str, Any] | None = field(default=None)
 
 
-@dataclass(frozen=True)
-class Resolution:
+class Resolution(NamedTuple):
     """What counts for one task.
 
     :param counted: the answers that carry the value; those with the same value as the decision, where one decided.
     :param losing: every other answer to the task, with the reason.
     :param persons: how many persons answered in the round that counts.
     :param values: how many different values they gave (an ``ignore`` is none).
+    :param repeats: who answered more than once in that round, by person.
     """
 
     task_id: str
@@ -110,6 +150,7 @@ class Resolution:
     counted: tuple[Vote, ...]
     losing: tuple[tuple[Vote, Reason], ...]
     decision: FinalDecision | None = None
+    repeats: tuple[Repeat, ...] = ()
 
 
 def read_final_decision(row: Row, project: Project) -> FinalDecision:
@@ -161,6 +202,7 @@ def resolve_task(
     *,
     rule: Rule,
     needed: int,
+    repeated: Repeated = Repeated.LATEST,
     decision: FinalDecision | None = None,
     decided_choice: str | None = None,
     from_round: int | None = None,
@@ -172,44 +214,87 @@ def resolve_task(
     :param from_round: answers of earlier rounds never count, even where the task has no later one.
     """
     in_round = max([vote.round for vote in votes] + [from_round or 1])
-    losing: list[tuple[Vote, Reason]] = [(vote, "earlier_round") for vote in votes if vote.round != in_round]
-    latest: dict[str, Vote] = {}
-    for vote in sorted((vote for vote in votes if vote.round == in_round), key=lambda vote: vote.order):
-        if vote.person in latest:
-            losing.append((latest[vote.person], "superseded"))
-        latest[vote.person] = vote
-    current = sorted(latest.values(), key=lambda vote: (vote.person, vote.row_digest))
-    given = Counter([vote.choice for vote in current if vote.choice is not None])
+    losing: list[tuple[Vote, Reason]] = []
+    voting = {vote.person: vote for vote in votes if vote.round == in_round}
+    persons = len(voting)
+    repeats: tuple[Repeat, ...] = ()
+    if persons < len(votes):
+        losing += [(vote, "earlier_round") for vote in votes if vote.round != in_round]
+        repeats = _one_each(voting, [vote for vote in votes if vote.round == in_round], repeated, losing)
+    current = sorted(voting.values(), key=_PLACE) if len(voting) > 1 else list(voting.values())
+    choices = [vote.choice for vote in current if vote.choice is not None]
+    given = set(choices)
 
     if decision is not None:
         outcome: Outcome = "ignored" if decided_choice is None else "counted"
         winner, loses = decided_choice, "overruled"
+    elif repeats and repeated is Repeated.REFUSE and persons >= needed:
+        outcome, winner, loses = "disputed", None, "disputed"
     else:
-        outcome, winner = _by_rule(rule, needed, len(current), given)
+        outcome, winner = _by_rule(rule, needed, persons, choices, given)
         loses = "outvoted" if outcome == "counted" else outcome
-    counted = tuple(vote for vote in current if outcome == "counted" and vote.choice == winner)
-    for vote in current:
-        if vote not in counted:
-            losing.append((vote, "ignored" if vote.choice is None else _reason(loses)))
+    counted = current
+    if outcome != "counted" or given != {winner} or len(choices) < len(current):
+        counted = [vote for vote in current if outcome == "counted" and vote.choice == winner]
+        losing += [
+            (vote, "ignored" if vote.choice is None else _reason(loses))
+            for vote in current
+            if outcome != "counted" or vote.choice != winner
+        ]
+    if losing:
+        losing.sort(key=lambda entry: (entry[0].person, entry[0].row_digest))
     return Resolution(
         task_id=task_id,
         outcome=outcome,
         basis=decision.kind if decision is not None else "answers",
         round=in_round,
-        persons=len(current),
+        persons=persons,
         values=len(given),
-        counted=counted,
-        losing=tuple(sorted(losing, key=lambda entry: (entry[0].person, entry[0].row_digest, entry[0].link_id))),
+        counted=tuple(counted),
+        losing=tuple(losing),
         decision=decision,
+        repeats=repeats,
     )
 
 
-def _by_rule(rule: Rule, needed: int, persons: int, given: Counter[str]) -> tuple[Outcome, str | None]:
+def _one_each(
+    voting: dict[str, Vote], votes: Sequence[Vote], repeated: Repeated, losing: list[tuple[Vote, Reason]]
+) -> tuple[Repeat, ...]:
+    """Leave each person the vote that the project's setting gives them, and return who answered more than once."""
+    given: dict[str, list[Vote]] = {}
+    for vote in votes:
+        given.setdefault(vote.person, []).append(vote)
+    repeats = []
+    for person in sorted(given):
+        several = sorted(given[person], key=lambda vote: vote.order)
+        if len(several) == 1:
+            continue
+        if repeated is Repeated.REFUSE:
+            del voting[person]
+            kept, lost = None, several
+        elif repeated is Repeated.FIRST:
+            kept, *lost = several
+        else:
+            *lost, kept = several
+        if kept is not None:
+            voting[person] = kept
+        reason: Reason = "superseded" if repeated is Repeated.LATEST else "repeated"
+        losing += [(vote, reason) for vote in lost]
+        repeats.append(Repeat(person, kept and kept.row_digest, tuple(vote.row_digest for vote in lost)))
+    return tuple(repeats)
+
+
+def _by_rule(
+    rule: Rule, needed: int, persons: int, choices: Sequence[str], given: set[str]
+) -> tuple[Outcome, str | None]:
     if persons < needed or persons == 0:
         return "missing", None
     if not given:
         return "ignored", None
-    (winner, votes), *_ = sorted(given.items(), key=lambda entry: (-entry[1], entry[0]))
+    if len(given) == 1:
+        winner, votes = choices[0], len(choices)
+    else:
+        (winner, votes), *_ = sorted(Counter(choices).items(), key=lambda entry: (-entry[1], entry[0]))
     if rule is Rule.SINGLE:
         settled = len(given) == 1
     elif rule is Rule.MAJORITY:

@@ -105,6 +105,16 @@ FORMATS: Mapping[str, Format] = _known(
             "relations": "it has no place for relations between spans",
         },
     ),
+    Format(
+        "coco",
+        "coco",
+        "COCO JSON for object detection, rectangles and polygons",
+        dict.fromkeys(
+            ("textcat", "choice", "ner", "spans", "audio", "relations"), "it lists regions of images and nothing else"
+        ),
+    ),
+    Format("tfrecord", "tfrecord", "TFRecord files of tf.train.Example messages"),
+    Format("pytorch", "arrays", "memory-mapped arrays for PyTorch's DataLoader"),
 )
 """The formats by name."""
 

@@ -266,7 +266,7 @@ def _write_labels(job: Job, component: str, labels: list[str]) -> None:
         found: set[str] = set()
         for row in job.rows():
             found.update(str(relation[4]) for relation in row["value"].get("relations", ()))
-        job.out.write_json("labels/relation_extractor.json", sorted(found))
+        job.out.write_json("labels/relation_extractor.json", job.relation_labels(found))
 
 
 def _entity_moves(labels: list[str]) -> dict[str, dict[str, int]]:

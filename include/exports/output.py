@@ -170,6 +170,11 @@ class Job:
             else:
                 yield part, row
 
+    def relation_labels(self, found: set[str]) -> list[str]:
+        """Return the project's labels of relations in their order, then those of ``found`` that it does not name."""
+        known = list(self.project.annotation.relation_labels)
+        return known + sorted(found.difference(known))
+
     def made(self, make: Callable[[dict[str, Any]], Made], row: dict[str, Any]) -> Made | None:
         """Return what ``make`` makes of a row, None where it is left out, which is reported."""
         try:

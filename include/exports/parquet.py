@@ -67,6 +67,7 @@ def schema(interface: str) -> Any:
         "ner": [("spans", spans)],
         "spans": [("spans", spans)],
         "image": [
+            ("image_sha256", words),
             ("width", whole),
             ("height", whole),
             (
@@ -74,7 +75,10 @@ def schema(interface: str) -> Any:
                 pa.list_(pa.struct([("label", words), ("type", words), ("points", pa.list_(pa.list_(real, 2)))])),
             ),
         ],
-        "audio": [("segments", pa.list_(pa.struct([("start", real), ("end", real), ("label", words)])))],
+        "audio": [
+            ("audio_sha256", words),
+            ("segments", pa.list_(pa.struct([("start", real), ("end", real), ("label", words)]))),
+        ],
         "relations": [
             ("spans", spans),
             (
@@ -111,6 +115,8 @@ def _record(row: Mapping[str, Any], version: int) -> dict[str, Any]:
     record: dict[str, Any] = {key: task.get(key) for key in _CONTENT}
     if record["input"] is not None and not isinstance(record["input"], str):
         record["input"] = json.dumps(record["input"], ensure_ascii=False, sort_keys=True)
+    for name in ("image_sha256", "audio_sha256"):
+        record[name] = task.get(name)
     if value["interface"] == "image":
         record["width"], record["height"] = size_of(row) or (None, None)
     return {

@@ -14,6 +14,7 @@ from include.annotation.hashes import set_hashes
 from include.annotation.tasks import CONTENT_KEYS
 from include.annotation.tokens import tokenize
 from include.base.errors import InvalidInput
+from include.projects.model import VIEW_IDS, Interface
 
 __all__ = [
     "CONTENT_KEYS",
@@ -30,17 +31,10 @@ __all__ = [
     "training_row",
 ]
 
-_VIEWS = {
-    "textcat": "classification",
-    "choice": "choice",
-    "ner": "ner_manual",
-    "spans": "spans_manual",
-    "image": "image_manual",
-    "audio": "audio_manual",
-    "relations": "relations",
-}
+_AFTERWARDS = ("width", "height", "tokens")
+"""What a task gets after it was hashed."""
 
-INTERFACES = tuple(_VIEWS)
+INTERFACES = tuple(str(one) for one in Interface)
 """The interfaces that an answer can come from."""
 
 
@@ -50,7 +44,7 @@ def interface_of(row: Mapping[str, Any]) -> str:
     :raises InvalidInput: for one that is unknown.
     """
     found = str(row["value"].get("interface"))
-    if found not in _VIEWS:
+    if found not in INTERFACES:
         raise InvalidInput(f"task {row['task_id']}: value.interface: found {found!r}; allowed: {', '.join(INTERFACES)}")
     return found
 
@@ -141,8 +135,8 @@ def training_row(row: Mapping[str, Any], version: int) -> dict[str, Any]:
     :raises InvalidInput: naming the task whose answer is not of its interface's shape.
     """
     interface = interface_of(row)
-    hashed = set_hashes(dict(row["shown"]))
-    task = {key: inner for key, inner in hashed.items() if not key.startswith("_")}
+    task = {key: inner for key, inner in row["shown"].items() if not key.startswith("_")}
+    hashed = set_hashes({key: inner for key, inner in row["shown"].items() if key not in _AFTERWARDS})
     for key in ("width", "height"):
         if isinstance(task.get(key), str):
             task[key] = number(task[key])
@@ -156,7 +150,7 @@ def training_row(row: Mapping[str, Any], version: int) -> dict[str, Any]:
         "meta": {"task_id": row["task_id"], "version": version, "basis": row["basis"], "round": row["round"]},
         "_input_hash": hashed["_input_hash"],
         "_task_hash": hashed["_task_hash"],
-        "_view_id": _VIEWS[interface],
+        "_view_id": VIEW_IDS[Interface(interface)],
     }
 
 

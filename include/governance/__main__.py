@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from include.base.canonical import SHORT
-from include.base.errors import LabelopsError, LedgerBehind
-from include.base.signing import make_key
+from include.base.errors import InvalidInput, LabelopsError, LedgerBehind
+from include.base.signing import PublicKey, Signer, make_key, read_public_key, read_signer
 from include.base.store import Store
-from include.governance import checkpoint
+from include.governance import checkpoint, tables
 from include.governance.ledger import Ledger
 from include.governance.questions import commands as questions
 from include.governance.records import Event, time_text
-from include.governance.verify import Verification
+from include.governance.verify import Verification, verify_with
 from include.settings import settings
 
 __all__ = ["main"]
@@ -69,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
         "--store", metavar="DIR", help="the store's folder (default: LABELOPS_STORE where it is a folder)"
     )
     check.add_argument("--json", action="store_true", help="print one JSON object")
+    public = "trust signatures of this key alone (PEM file); may be repeated"
+    check.add_argument("--public-key", type=Path, action="append", default=[], metavar="FILE", help=public)
+    kept = "compare with a signed checkpoint that was kept elsewhere, as on the report page; may be repeated"
+    check.add_argument("--note", type=Path, action="append", default=[], metavar="FILE", help=kept)
     key = add("keygen", _keygen, "make the key that signs checkpoints and releases")
     key.add_argument("file", type=Path, help="the new PEM file; LABELOPS_SIGNING_KEY names it to the installation")
     add("head", _head, "print how far the ledger has come, as JSON")
@@ -95,8 +99,6 @@ def _parser() -> argparse.ArgumentParser:
 def _store(options: argparse.Namespace) -> Store:
     place = options.store or settings().store
     if "://" in place:
-        from include.base.errors import InvalidInput
-
         raise InvalidInput(f"{place} is no folder: name a copy of the store with --store")
     return Store(Path(place))
 
@@ -120,57 +122,89 @@ def _head(ledger: Ledger, _options: argparse.Namespace) -> int:
 
 
 def _checkpoint(ledger: Ledger, options: argparse.Namespace) -> int:
-    written = ledger.write_checkpoint(_store(options))
+    written = ledger.write_checkpoint(_store(options), _signer())
     sys.stdout.write("The checkpoint is written.\n" if written else "Nothing was added since the last checkpoint.\n")
     return 0
 
 
 def _recover(ledger: Ledger, options: argparse.Namespace) -> int:
-    head = checkpoint.recover(ledger, _store(options), actor=options.actor, reason=options.reason)
+    head = checkpoint.recover(ledger, _store(options), actor=options.actor, reason=options.reason, signer=_signer())
     sys.stdout.write(f"The loss is recorded as event {head.size}; the ledger goes on in epoch {head.epoch}.\n")
     return 0
 
 
 def _verify(ledger: Ledger, options: argparse.Namespace) -> int:
-    checkpoints = []
-    if options.store or "://" not in settings().store:
-        store = _store(options)
-        last = checkpoint.last_checkpoint(store)
-        checkpoints = list(dict.fromkeys([*checkpoint.kept_checkpoints(store), *([last] if last else [])]))
-    outcome = ledger.verify(checkpoints)
+    store = _store(options) if options.store or "://" not in settings().store else None
+    notes = {str(path): _read_text(path) for path in options.note}
+    outcome = verify_with(ledger, store, trusted=_public_keys(options), notes=notes)
     if options.json:
-        sys.stdout.write(json.dumps(_as_json(outcome, len(checkpoints)), ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(_as_json(outcome), ensure_ascii=False) + "\n")
     else:
-        for line in _sentences(outcome, len(checkpoints)):
+        for line in _sentences(outcome):
             sys.stdout.write(_printable(line) + "\n")
     return 0 if outcome.ok else 1
 
 
-def _as_json(outcome: Verification, checkpoints: int) -> dict[str, Any]:
+def _public_keys(options: argparse.Namespace) -> list[PublicKey]:
+    return [read_public_key(_read_text(path).encode(), str(path)) for path in options.public_key]
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path}: cannot be read ({error})") from error
+
+
+def _signer() -> Signer | None:
+    file = settings().signing_key
+    return read_signer(file) if file else None
+
+
+def _as_json(outcome: Verification) -> dict[str, Any]:
     findings = [{**asdict(finding), "warning": finding.warning} for finding in outcome.findings]
     return {
         "ok": outcome.ok,
         "size": outcome.size,
         "head": asdict(outcome.head),
-        "checkpoints": checkpoints,
+        "checkpoints": outcome.checkpoints,
+        "signed": outcome.signed,
+        "signed_size": outcome.signed_size,
+        "keys": list(outcome.keys),
+        "pinned": outcome.pinned,
+        "not_covered": sorted(tables.KEPT),
         "findings": findings,
         "more": outcome.more,
     }
 
 
-def _sentences(outcome: Verification, checkpoints: int) -> list[str]:
+def _sentences(outcome: Verification) -> list[str]:
     lines = [f"{'Warning: ' if finding.warning else ''}{finding.sentence}" for finding in outcome.findings]
     if outcome.more:
         lines.append(f"{outcome.more} further findings are not shown.")
-    against = f"compared with {checkpoints} outside checkpoint{'' if checkpoints == 1 else 's'}"
-    if not checkpoints:
+    against = f"compared with {outcome.checkpoints} outside checkpoint{'' if outcome.checkpoints == 1 else 's'}"
+    if not outcome.checkpoints:
         against = "no outside checkpoint to compare with, so a cut-off end would not show"
     verdict = "is sound" if outcome.ok else "is NOT what was written"
     lines.append(
         f"The ledger {outcome.head.ledger_id} {verdict}: {outcome.size} events read, "
         f"head {outcome.head.hash[:SHORT]}; {against}."
     )
+    if outcome.checkpoints:
+        lines.append(_signed_words(outcome))
+    lines.append(f"Outside the chain, and not looked at: the tables {', '.join(sorted(tables.KEPT))}.")
     return lines
+
+
+def _signed_words(outcome: Verification) -> str:
+    if not outcome.signed:
+        return "No checkpoint is signed: whoever can write to the database and to the store could have made all of it."
+    keys = ", ".join(key[:SHORT] for key in outcome.keys)
+    whose = "as given" if outcome.pinned else "as published in the store; pin it with --public-key"
+    return (
+        f"{outcome.signed} signed, by key {keys} ({whose}): signatures vouch for the events up to "
+        f"{outcome.signed_size} of {outcome.size}."
+    )
 
 
 def _events(ledger: Ledger, options: argparse.Namespace) -> int:

@@ -12,18 +12,20 @@ decisions of the persons that the policy demands have to be there.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
 from include.base.canonical import SHORT, digest_of, effect_key
-from include.governance.records import Decision, Grade, Outcome
+from include.governance.records import Decision, Grade, Outcome, Signature, lower_signature, signed_enough
 from include.governance.register import Register, account_key
 from include.projects.model import Policy, Project
 from include.systems.opentext import HistoricProcess, HistoricTask, ProcessComment, UserTask
 
 __all__ = [
+    "STATEMENTS",
     "STATEMENT_VERSION",
     "UNKNOWN",
     "Evaluation",
@@ -41,6 +43,7 @@ __all__ = [
     "observe",
     "read_observed",
     "statement",
+    "statements",
     "unknown_person",
 ]
 
@@ -50,6 +53,11 @@ UNKNOWN = "unknown"
 
 STATEMENT_VERSION = 1
 """Raised whenever the wording of a statement changes, so that a kept statement says which wording it is."""
+
+STATEMENTS = "decision_statements"
+"""Process variable that tells each person what they state by deciding; see :func:`statements`."""
+
+_WORDING = re.compile(r"\[(\d{1,6})\] ")
 
 State = Literal["waiting", "approved", "rejected", "rework", "undecided", "void", "expired", "cancelled", "stale"]
 ReleaseState = Literal["waiting", "released", "refused", "cancelled", "stale", "void"]
@@ -96,6 +104,10 @@ class TaskMappingLike(Protocol):
     def outcome_variable(self) -> str:
         """Return the variable that holds the outcome."""
 
+    @property
+    def signature_variable(self) -> str | None:
+        """Return the variable that holds the account which signed, None where the model has no signing step."""
+
 
 class MappingLike(Protocol):
     """What is read of a process mapping (``include.bpmn.mapping.ProcessMapping``)."""
@@ -119,6 +131,10 @@ class MappingLike(Protocol):
     @property
     def ends(self) -> Mapping[str, str]:
         """Return what each end event means."""
+
+    @property
+    def signature(self) -> Signature:
+        """Return the highest signature level that a decision made in the process may be given."""
 
     def is_other(self, name: str, key: str | None = None) -> bool:
         """Tell whether a user task is declared to be nobody's decision."""
@@ -194,7 +210,9 @@ class ProcessDecision:
     :param counts: whether it can satisfy a demand of the policy; ``void_reason`` says why not.
     :param person: id in the register, or None when nobody is known behind ``account``.
     :param grade: ``attested`` or ``asserted``.
+    :param signature: recorded, authenticated or signed.
     :param statement: the sentence that the decision stands for.
+    :param statement_version: its wording as it was put before the person, None where it is not known to have been.
     :param comment: what the same account wrote on the task or the process while it held the task.
     :param raw: the replies that prove it (task, comments), to be kept by content.
     """
@@ -215,6 +233,8 @@ class ProcessDecision:
     statement: str
     process_id: str
     task_id: str
+    signature: Signature = "recorded"
+    statement_version: int | None = None
     comment: str = ""
     system: str = SYSTEM
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -250,6 +270,8 @@ class ProcessDecision:
             raw_digest=raw_digest,
             process_id=self.process_id,
             task_id=self.task_id,
+            signature=self.signature,
+            statement_version=self.statement_version,
         )
 
     @property
@@ -312,6 +334,7 @@ class _Case:
     annotators: frozenset[str]
     requesters: frozenset[str]
     business_key: str
+    statements: str | None
 
     @property
     def subject(self) -> str:
@@ -338,6 +361,35 @@ def statement(*, meaning: str, outcome: str, role: str, project: str, digest: st
     what = f"dataset version {digest} of project {project}"
     wording = _STATEMENTS.get((meaning, outcome), "I completed the task of {role} on {what} without a decision")
     return f"[{STATEMENT_VERSION}] {wording.format(what=what, role=role)}, under policy {policy_digest}."
+
+
+def statements(mapping: MappingLike, *, policy: Policy, project: str, digest: str) -> str:
+    """Return what is put before the persons of a process: for each task and outcome, what deciding so states.
+
+    One line each, ``<task>, <outcome>: <statement>``, so that what a person was shown can be found again.
+    """
+    listed = []
+    for task in mapping.tasks:
+        meaning = task.meaning or _meaning_in(policy, task.role)
+        for value, verdict in mapping.outcomes.items():
+            said = statement(
+                meaning=meaning,
+                outcome=verdict,
+                role=task.role,
+                project=project,
+                digest=digest,
+                policy_digest=policy.digest,
+            )
+            listed.append(f"{_line_of(task, value)}{said}")
+    return "\n".join(["By completing your task you state, in your name:", *listed])
+
+
+def _line_of(task: TaskMappingLike, value: str) -> str:
+    return f"{task.name}, {value}: "
+
+
+def _meaning_in(policy: Policy, role: str) -> str:
+    return next((demand.meaning for demand in policy.approvals if demand.role == role), "approval")
 
 
 def unknown_person(process_id: str, account: str) -> str:
@@ -413,6 +465,7 @@ def evaluate(
     started_at: datetime,
     now: datetime,
     business_key: str | None = None,
+    statements: str | None = None,
 ) -> Evaluation:
     """Judge a process that asks for the approval of one dataset version.
 
@@ -421,6 +474,7 @@ def evaluate(
     :param requesters: who asked for the approval (triggered the run, changed the policy), in the same form.
     :param started_at: when the process was started; due date, reminder and expiry are counted from it.
     :param business_key: the effect key it was started under; by default that of ``labeling_approval``.
+    :param statements: what was put before its persons when it was started (:func:`statements`), None where nothing was.
 
     The state is, in this order: ``stale`` (the process is about another digest), ``cancelled`` (terminated, or ended at
     an end event that the mapping lacks), ``expired``, and then what the decisions say. An end event alone approves
@@ -437,6 +491,7 @@ def evaluate(
         frozenset(manifest_persons),
         frozenset(requesters),
         business_key or effect_key("labeling_approval", project.name, f"version:{digest}", digest, attempt),
+        statements,
     )
     due = started_at + policy.due
     reminder_at = started_at + timedelta(hours=policy.reminder_hours)
@@ -480,6 +535,7 @@ def evaluate_release(
     requesters: Collection[str] = (),
     role: str = "release_manager",
     business_key: str | None = None,
+    statements: str | None = None,
 ) -> ReleaseDecision:
     """Judge a process that hands a version over to training.
 
@@ -498,6 +554,7 @@ def evaluate_release(
         frozenset(manifest_persons),
         frozenset(requesters),
         business_key or effect_key("dataset_release", project.name, f"version:{digest}", digest, attempt),
+        statements,
     )
     mismatches = _mismatches(case)
     judged = _judge(case, demanded=(role,), expires_at=None)
@@ -600,12 +657,14 @@ def _decision(
     comments = _comments_while_held(case, task, account)
     grade, doubts = _grade(case, task, comments)
     findings.extend(doubts)
-    meaning = mapped.meaning or _demanded_meaning(case, mapped.role) or "approval"
+    meaning = mapped.meaning or _meaning_in(case.policy, mapped.role)
+    sentence, wording = _statement_seen(case, task, mapped, meaning, outcome)
+    signature = _signature(case, task, mapped, account, grade, shown=wording is not None)
     person = case.register.resolve(SYSTEM, account, task.ended)
     void_reason = (
         problem.rstrip(".")
         if outcome == "undecided"
-        else _void_reason(case, task, mapped, account, person.id if person else None, grade, expires_at)
+        else _void_reason(case, task, mapped, account, person.id if person else None, grade, signature, expires_at)
     )
     return (
         ProcessDecision(
@@ -622,14 +681,9 @@ def _decision(
             decided_at=task.ended,
             meaning=meaning,
             grade=grade,
-            statement=statement(
-                meaning=meaning,
-                outcome=outcome,
-                role=mapped.role,
-                project=case.project.name,
-                digest=case.digest,
-                policy_digest=case.policy.digest,
-            ),
+            statement=sentence,
+            signature=signature,
+            statement_version=wording,
             process_id=task.process_id,
             task_id=task.id,
             comment="\n".join(comment.message for comment in comments),
@@ -642,6 +696,9 @@ def _decision(
                     case.mapping.digest_variable: case.snapshot.history.variables.get(case.mapping.digest_variable),
                     mapped.outcome_variable: case.snapshot.observed.outcomes.get(task.id)
                     or case.snapshot.variables_of(task.process_id).get(mapped.outcome_variable),
+                    **(
+                        {mapped.signature_variable: _signed_by(case, task, mapped)} if mapped.signature_variable else {}
+                    ),
                 },
             },
         ),
@@ -649,34 +706,66 @@ def _decision(
     )
 
 
-def _outcome(case: _Case, task: HistoricTask, mapped: TaskMappingLike) -> tuple[Outcome, str]:
-    """Return the outcome of a task, and what is wrong with it.
+def _statement_seen(
+    case: _Case, task: HistoricTask, mapped: TaskMappingLike, meaning: str, outcome: Outcome
+) -> tuple[str, int | None]:
+    """Return what a decision states, and its wording where exactly that was put before the person.
 
-    A task's own variable is its own. A process variable belongs to whoever wrote it last, so it is believed only when a
-    single completed task can have written it, or when a look saw it while this task was the last that had.
+    It was where the process still shows the statements that were put there when it was started, byte for byte, and they
+    hold one for this task and outcome.
     """
-    variable = mapped.outcome_variable
-    value = _own_value(task, variable)
+    if case.statements is not None and case.snapshot.history.variables.get(STATEMENTS) == case.statements:
+        value, _ = _outcome_value(case, task, mapped)
+        begins = _line_of(mapped, _text_of(value))
+        for line in case.statements.split("\n"):
+            found = _WORDING.match(line, len(begins)) if line.startswith(begins) else None
+            if found is not None and case.digest in line:
+                return line.removeprefix(begins), int(found[1])
+    said = statement(
+        meaning=meaning,
+        outcome=outcome,
+        role=mapped.role,
+        project=case.project.name,
+        digest=case.digest,
+        policy_digest=case.policy.digest,
+    )
+    return said, None
+
+
+def _signature(
+    case: _Case, task: HistoricTask, mapped: TaskMappingLike, account: str, grade: Grade, *, shown: bool
+) -> Signature:
+    """Return a decision's signature level, never higher than the mapping allows.
+
+    It is signed only where the model's signing step put the very account that decided into the task's signature
+    variable, the statement was put before the person (21 CFR 11.50), and the evidence is attested.
+    """
+    if grade != "attested":
+        return "recorded"
+    signed = shown and _same_account(_signed_by(case, task, mapped), account)
+    return lower_signature("signed" if signed else "authenticated", case.mapping.signature)
+
+
+def _signed_by(case: _Case, task: HistoricTask, mapped: TaskMappingLike) -> str | None:
+    """Return the account that signed a task; a process variable is believed only when one task can have written it."""
+    if mapped.signature_variable is None:
+        return None
+    value = _own_value(task, mapped.signature_variable)
     if value is None:
-        writers = [
-            other
-            for other in case.snapshot.tasks
-            if other.process_id == task.process_id
-            and other.ended is not None
-            and not _was_deleted(other)
-            and _own_value(other, variable) is None
-            and (known := mapped_task(case.mapping, other)) is not None
-            and known.outcome_variable == variable
+        same = [
+            one for one in case.snapshot.tasks if one.ended is not None and mapped_task(case.mapping, one) is mapped
         ]
-        value = case.snapshot.variables_of(task.process_id).get(variable)
-        if len(writers) > 1:
-            value = case.snapshot.observed.outcomes.get(task.id)
-        if len(writers) > 1 and value is None:
-            return "undecided", (
-                f"Task {task.name!r} ({task.id}): {len(writers)} tasks wrote the process variable {variable}, "
-                "so whose outcome it holds cannot be told; give each task an outcome variable of its own."
-            )
+        value = case.snapshot.variables_of(task.process_id).get(mapped.signature_variable) if len(same) == 1 else None
+    return None if value is None else str(value)
+
+
+def _outcome(case: _Case, task: HistoricTask, mapped: TaskMappingLike) -> tuple[Outcome, str]:
+    """Return the outcome of a task, and what is wrong with it."""
+    value, problem = _outcome_value(case, task, mapped)
+    if problem:
+        return "undecided", problem
     if value is None:
+        variable = mapped.outcome_variable
         return "undecided", f"Task {task.name!r} ({task.id}): completed, but the variable {variable} holds no outcome."
     outcome = _VERDICTS.get(case.mapping.outcomes.get(_text_of(value), ""))
     if outcome is None:
@@ -686,6 +775,37 @@ def _outcome(case: _Case, task: HistoricTask, mapped: TaskMappingLike) -> tuple[
             f"it knows {known_outcomes}."
         )
     return outcome, ""
+
+
+def _outcome_value(case: _Case, task: HistoricTask, mapped: TaskMappingLike) -> tuple[Any, str]:
+    """Return the outcome as the model spells it, and why it cannot be told.
+
+    A task's own variable is its own. A process variable belongs to whoever wrote it last, so it is believed only when a
+    single completed task can have written it, or when a look saw it while this task was the last that had.
+    """
+    variable = mapped.outcome_variable
+    value = _own_value(task, variable)
+    if value is not None:
+        return value, ""
+    writers = [
+        other
+        for other in case.snapshot.tasks
+        if other.process_id == task.process_id
+        and other.ended is not None
+        and not _was_deleted(other)
+        and _own_value(other, variable) is None
+        and (known := mapped_task(case.mapping, other)) is not None
+        and known.outcome_variable == variable
+    ]
+    if len(writers) <= 1:
+        return case.snapshot.variables_of(task.process_id).get(variable), ""
+    value = case.snapshot.observed.outcomes.get(task.id)
+    if value is not None:
+        return value, ""
+    return None, (
+        f"Task {task.name!r} ({task.id}): {len(writers)} tasks wrote the process variable {variable}, "
+        "so whose outcome it holds cannot be told; give each task an outcome variable of its own."
+    )
 
 
 def _text_of(value: Any) -> str:
@@ -709,6 +829,7 @@ def _void_reason(
     account: str,
     person: str | None,
     grade: str,
+    signature: str,
     expires_at: datetime | None,
 ) -> str:
     """Return why a decision does not count, or an empty string. The gravest reason comes first."""
@@ -732,6 +853,8 @@ def _void_reason(
             f"the policy demands attested evidence: a completer recorded by the system, or a comment by {account} "
             f"between claiming and completing the task that repeats {case.short}"
         )
+    if not signed_enough(signature, case.policy.signature):
+        return f"the policy demands a decision that is {case.policy.signature}, and this one is {signature}"
     return ""
 
 

@@ -49,6 +49,7 @@ from include.governance.records import (
 )
 
 if TYPE_CHECKING:
+    from include.base.signing import Signer
     from include.base.store import Store
     from include.governance.effects import Claim, Done
     from include.governance.verify import Verification
@@ -426,11 +427,11 @@ class Ledger:
 
         return verify.verify(self, checkpoint)
 
-    def write_checkpoint(self, store: Store) -> bool:
+    def write_checkpoint(self, store: Store, signer: Signer | None = None) -> bool:
         """Write the head outside the database; see :func:`include.governance.checkpoint.write_checkpoint`."""
         from include.governance import checkpoint
 
-        return checkpoint.write_checkpoint(self, store)
+        return checkpoint.write_checkpoint(self, store, signer)
 
     def require_not_behind(self, store: Store) -> None:
         """Stop when events were lost; see :func:`include.governance.checkpoint.require_not_behind`."""

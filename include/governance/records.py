@@ -23,7 +23,9 @@ __all__ = [
     "Signature",
     "SourceRecord",
     "VersionRecord",
+    "lower_signature",
     "read_time",
+    "signed_enough",
     "time_text",
 ]
 
@@ -37,6 +39,20 @@ Signature = Literal["recorded", "authenticated", "signed"]
 OUTCOMES: frozenset[str] = frozenset(Outcome.__args__)  # type: ignore[attr-defined]
 GRADES: frozenset[str] = frozenset(Grade.__args__)  # type: ignore[attr-defined]
 SIGNATURES: frozenset[str] = frozenset(Signature.__args__)  # type: ignore[attr-defined]
+
+
+_LEVELS: tuple[Signature, ...] = ("recorded", "authenticated", "signed")
+
+
+def signed_enough(level: str, demanded: str) -> bool:
+    """Tell whether a signature level is at least the one demanded. What is no level is below every other."""
+    levels = list(map(str, _LEVELS))
+    return (levels.index(level) if level in levels else -1) >= levels.index(demanded)
+
+
+def lower_signature(one: Signature, other: Signature) -> Signature:
+    """Return the lower of two signature levels: what a system allows caps what is claimed."""
+    return min(one, other, key=_LEVELS.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +158,9 @@ class Decision:
     :param raw_digest: the object of the store that holds the raw reply.
     :param process_id: the process, page or run in which it was made.
     :param task_id: the task in it.
-    :param signature: how far the system that made it lets the decision be called a signature, never higher: recorded,
-        authenticated (the person logged in there), or signed (the person proved anew who they are to sign).
+    :param signature: its level, never higher than the system that made it allows: ``recorded`` (that system recorded
+        it), ``authenticated`` (that system authenticated the person for the act, in a way the service account cannot
+        imitate), ``signed`` (an electronic signature of that system: the person proved anew who they are).
     :param statement_version: which version of the statement the person saw, None where the statement has none.
     """
 

@@ -1,7 +1,12 @@
-"""Whether a ledger is what was written: every hash, every row, and the heads that were kept outside.
+"""Whether a ledger is what was written: every hash, every row, and the checkpoints that were kept outside.
 
 Needs no secret. What a chain alone can show is that somebody changed, removed or moved an event without working out all
 later hashes anew. Somebody who did that, or who cut the end off, is found by a checkpoint kept outside the database.
+Somebody who can write there too is found by the checkpoints' signatures, checked with a public key that he cannot
+replace: :func:`verify_with` takes pinned keys, and notes that were kept in yet another place.
+
+Outside the chain are the tables :data:`include.governance.tables.KEPT`: claims and completed effects, what syncs have
+seen, and where records came from. Triggers refuse slips there, and this verifier says nothing of their content.
 """
 
 from __future__ import annotations
@@ -15,14 +20,27 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from include.base.canonical import SHORT, canonical_text
+from include.base.errors import InvalidInput
+from include.base.signing import PublicKey
+from include.base.store import Store, StorePath
 from include.governance import tables
+from include.governance.checkpoint import (
+    SIGNING_KEY,
+    Checkpoint,
+    checkpoint_paths,
+    pointer_path,
+    published_keys,
+    read_checkpoint,
+)
 from include.governance.ledger import chain_hash, genesis_hash, read_head, row_digest
+from include.governance.merkle import Frontier
+from include.governance.note import Note, origin, read_note, read_tree_head
 from include.governance.records import Head, read_time, time_text
 
 if TYPE_CHECKING:
     from include.governance.ledger import Ledger
 
-__all__ = ["FINDINGS_KEPT", "Finding", "Kind", "Verification", "verify"]
+__all__ = ["FINDINGS_KEPT", "Finding", "Kind", "Verification", "verify", "verify_with"]
 
 Kind = Literal[
     "changed",
@@ -36,6 +54,11 @@ Kind = Literal[
     "row_removed",
     "row_inserted",
     "unguarded",
+    "checkpoint_changed",
+    "bad_signature",
+    "foreign_key",
+    "not_signed",
+    "unsigned",
     "clock_back",
     "recovered",
 ]
@@ -43,7 +66,7 @@ Kind = Literal[
 FINDINGS_KEPT = 1000
 """Findings kept in words; the rest is counted, so that memory stays the same however much is wrong."""
 
-WARNINGS: frozenset[str] = frozenset({"clock_back", "recovered"})
+WARNINGS: frozenset[str] = frozenset({"unsigned", "clock_back", "recovered"})
 """Kinds that a person should know of and that are no tampering."""
 
 PAGE = 1000
@@ -81,6 +104,11 @@ class Verification:
     :param head: the ledger's head as it was read.
     :param findings: the first 1,000, in the order of the events.
     :param more: how many further findings there were.
+    :param checkpoints: how many checkpoints it was compared with.
+    :param signed: how many of those carry a good signature.
+    :param signed_size: up to which event a good signature vouches, 0 where none does.
+    :param keys: ids of the keys whose signatures were good.
+    :param pinned: whether only the keys that the caller named were trusted.
     """
 
     size: int
@@ -88,6 +116,11 @@ class Verification:
     findings: list[Finding] = field(default_factory=list)
     more: int = 0
     ok: bool = True
+    checkpoints: int = 0
+    signed: int = 0
+    signed_size: int = 0
+    keys: tuple[str, ...] = ()
+    pinned: bool = False
 
     def add(self, kind: Kind, seq: int | None, sentence: str) -> None:
         """Note a finding; any but a warning makes the ledger unsound."""
@@ -99,6 +132,30 @@ class Verification:
             self.more += 1
 
 
+def verify_with(
+    ledger: Ledger, store: Store | None, *, trusted: Iterable[PublicKey] = (), notes: Mapping[str, str] | None = None
+) -> Verification:
+    """Verify a ledger against everything that was kept outside its database.
+
+    :param store: the store with the checkpoints, None where there is none.
+    :param trusted: public keys that were had from somebody else than the store; without any, the keys that the store
+        publishes are used, which whoever can write there can replace.
+    :param notes: signed checkpoints kept in other places, by where they are from.
+    :raises Unsupported: when the schema is not the code's.
+    :raises Unavailable: when the database cannot be read.
+    """
+    pinned = list(trusted)
+    evidence = _Evidence(pinned=bool(pinned))
+    evidence.trust(pinned, store)
+    paths = [] if store is None else [*checkpoint_paths(store), pointer_path(store)]
+    for path in paths:
+        if path.exists():
+            evidence.take_file(path)
+    for source, content in (notes or {}).items():
+        evidence.take_note(content, source)
+    return _verify(ledger, evidence)
+
+
 def verify(ledger: Ledger, checkpoint: Head | Iterable[Head] | None = None) -> Verification:
     """Read the whole ledger at one moment and report all that is not as it was written.
 
@@ -108,11 +165,20 @@ def verify(ledger: Ledger, checkpoint: Head | Iterable[Head] | None = None) -> V
     :raises Unsupported: when the schema is not the code's.
     :raises Unavailable: when the database cannot be read.
     """
-    checkpoints = [checkpoint] if isinstance(checkpoint, Head) else list(checkpoint or ())
+    evidence = _Evidence()
+    for head in [checkpoint] if isinstance(checkpoint, Head) else checkpoint or ():
+        evidence.take(Checkpoint(head))
+    return _verify(ledger, evidence)
+
+
+def _verify(ledger: Ledger, evidence: _Evidence) -> Verification:
     with ledger.reading() as connection:
-        outcome = Verification(size=0, head=read_head(connection))
+        outcome = Verification(size=0, head=read_head(connection), pinned=evidence.pinned)
+        outcome.checkpoints = len(evidence.taken)
+        for kind, sentence in evidence.faults:
+            outcome.add(kind, None, sentence)
         _check_guards(ledger.dialect, connection, outcome)
-        chain = _Chain(connection, outcome, checkpoints)
+        chain = _Chain(connection, outcome, evidence)
         rows = [_Rows(connection, *projection) for projection in _PROJECTIONS]
         for event in _pages(connection, tables.event, "seq"):
             body = chain.follow(event)
@@ -124,13 +190,98 @@ def verify(ledger: Ledger, checkpoint: Head | Iterable[Head] | None = None) -> V
     return outcome
 
 
+# ---- what was kept outside -----------------------------------------------------------------------------------------
+
+
+class _Evidence:
+    """The checkpoints to compare with, each looked at by itself before the ledger is read."""
+
+    def __init__(self, *, pinned: bool = False) -> None:
+        self.pinned = pinned
+        self.keys: list[PublicKey] = []
+        self.taken: dict[Head, bytes | None] = {}
+        self.signed: dict[Head, str] = {}
+        self.faults: list[tuple[Kind, str]] = []
+
+    def trust(self, pinned: list[PublicKey], store: Store | None) -> None:
+        """Say whose signatures count."""
+        self.keys = pinned
+        if pinned or store is None:
+            return
+        try:
+            self.keys = published_keys(store)
+        except InvalidInput as error:
+            self.faults.append(("checkpoint_changed", f"A published key was changed: {error}."))
+
+    def take_file(self, path: StorePath) -> None:
+        """Take the checkpoint in a file of the store."""
+        try:
+            one = read_checkpoint(path)
+        except InvalidInput as error:
+            self.faults.append(("checkpoint_changed", f"A checkpoint file cannot be read: {error}."))
+            return
+        own_name = f"{one.head.size:012d}-{one.head.hash[:SHORT]}.json"
+        fault = one.fault
+        if one.source not in (own_name, "checkpoint.json"):
+            fault = f"its content belongs into {own_name}"
+        if fault is not None:
+            self.faults.append(("checkpoint_changed", f"The checkpoint file {one.source} was changed: {fault}."))
+            return
+        if one.note is None or self._check_note(one.note, one):
+            self.take(one)
+
+    def take_note(self, content: str, source: str) -> None:
+        """Take a signed checkpoint that was kept in another place."""
+        try:
+            said = read_tree_head(read_note(content, source).text, source)
+        except InvalidInput as error:
+            self.faults.append(("checkpoint_changed", f"A checkpoint cannot be read: {error}."))
+            return
+        one = Checkpoint(said.head, said.root, (), content, source)
+        if self._check_note(content, one):
+            self.take(one)
+
+    def take(self, one: Checkpoint) -> None:
+        """Take a checkpoint that does not contradict itself."""
+        if self.taken.get(one.head) is None:
+            self.taken[one.head] = one.root
+
+    def _check_note(self, content: str, one: Checkpoint) -> bool:
+        """Check what is signed, and by whom; return whether the checkpoint may be compared with."""
+        what = f"The checkpoint of {one.head.size} events in {one.source}"
+        try:
+            note = read_note(content, one.source)
+            said = read_tree_head(note.text, one.source)
+        except InvalidInput as error:
+            self.faults.append(("checkpoint_changed", f"{what} was changed: {error}."))
+            return False
+        if (said.head, said.root) != (one.head, one.root):
+            self.faults.append(("checkpoint_changed", f"{what} was changed: it says other than its signed note."))
+            return False
+        try:
+            key = self._signed_by(note, one)
+        except InvalidInput as error:
+            self.faults.append(("bad_signature", f"{what} was changed: {error}."))
+            return False
+        if key is None:
+            whose = "the given public keys" if self.pinned else "the keys published in the store"
+            self.faults.append(("foreign_key", f"{what} is signed by none of {whose}."))
+            return False
+        self.signed[one.head] = key.key_id
+        return True
+
+    def _signed_by(self, note: Note, one: Checkpoint) -> PublicKey | None:
+        own = [signature for signature in note.signatures if signature.name == origin(one.head)]
+        return Note(note.text, tuple(own)).signed_by(self.keys)
+
+
 # ---- the chain -----------------------------------------------------------------------------------------------------
 
 
 class _Chain:
     """Follows the events in their order, and remembers what the next one has to be."""
 
-    def __init__(self, connection: Connection, outcome: Verification, checkpoints: list[Head]) -> None:
+    def __init__(self, connection: Connection, outcome: Verification, evidence: _Evidence) -> None:
         self.connection = connection
         self.outcome = outcome
         self.expected = 1
@@ -139,12 +290,15 @@ class _Chain:
         self.previous_sound = True
         self.shift = 0
         self.previous_time = ""
-        self.checkpoints = checkpoints
+        self.evidence = evidence
         self.open: dict[int, list[Head]] = {}
         self.explained: set[tuple[str, int, str]] = set()
-        for checkpoint in checkpoints:
+        for checkpoint in evidence.taken:
             self.open.setdefault(checkpoint.size, []).append(checkpoint)
         self.lost: list[tuple[Head, Kind, int | None, str]] = []
+        self.met: list[Head] = []
+        self.signing: dict[str, int] = {}
+        self.tree = Frontier() if any(evidence.taken.values()) else None
 
     def follow(self, event: Row) -> Row | None:
         """Check one event; return its body where it can be trusted to be the one that was written."""
@@ -156,9 +310,13 @@ class _Chain:
         elif event["prev_hash"] != self.previous_hash and not gap and self.previous_sound:
             self._explain_link(event)
         self._check_clock(event)
+        if self.tree is not None:
+            self.tree.append(_leaf(event["hash"]))
         self._check_checkpoint(event)
         if own and event["action"] == "ledger.recovered":
             self._note_recovery(event["seq"], body or {})
+        elif own and event["action"] == SIGNING_KEY:
+            self.signing.setdefault(str(event["digest_after"]), event["seq"])
         self.expected = event["seq"] + 1
         self.previous_hash = event["hash"]
         self.previous_sound = own
@@ -182,6 +340,40 @@ class _Chain:
         for checkpoint, kind, seq, sentence in self.lost:
             if (checkpoint.ledger_id, checkpoint.size, checkpoint.hash) not in self.explained:
                 self.outcome.add(kind, seq, sentence)
+        self._judge_signatures()
+
+    def _judge_signatures(self) -> None:
+        """Say how far the signatures vouch for what was read, and where they should and do not."""
+        outcome, evidence = self.outcome, self.evidence
+        good = []
+        for head in self.met:
+            key = evidence.signed.get(head)
+            if key is None:
+                continue
+            if not evidence.pinned and self.signing.get(key, head.size + 1) > head.size:
+                outcome.add(
+                    "foreign_key",
+                    head.size,
+                    f"The checkpoint of {head.size} events is signed by key {key[:SHORT]}, which the ledger does not "
+                    "name as its signing key up to there.",
+                )
+                continue
+            good.append(head)
+        outcome.signed = len(good)
+        outcome.signed_size = max((head.size for head in good), default=0)
+        outcome.keys = tuple(sorted({evidence.signed[head] for head in good}))
+        if evidence.pinned and not good:
+            outcome.add("not_signed", None, "No checkpoint that the ledger meets is signed by a given public key.")
+            return
+        since = min(self.signing.values(), default=None)
+        beyond = [one.size for one in self.met if one not in evidence.signed and one.size > outcome.signed_size]
+        if since is not None and any(size >= since for size in beyond):
+            outcome.add(
+                "unsigned",
+                max(beyond),
+                f"The checkpoint of {max(beyond)} events carries no signature, though a key signs since event {since}: "
+                f"signatures vouch for the events up to {outcome.signed_size} only.",
+            )
 
     def _lose_other(self, checkpoint: Head) -> None:
         if checkpoint.ledger_id == self.outcome.head.ledger_id:
@@ -289,6 +481,19 @@ class _Chain:
                     f"{checkpoint.hash[:SHORT]}: the ledger was written anew at or before it."
                 )
                 self.lost.append((checkpoint, "rechained", seq, sentence))
+            else:
+                self._check_root(checkpoint)
+
+    def _check_root(self, checkpoint: Head) -> None:
+        root = self.evidence.taken[checkpoint]
+        if root is None or self.tree is None or self.tree.root() == root or not self.outcome.ok:
+            self.met.append(checkpoint)
+            return  # an unsound chain has been reported, and has another root by itself
+        sentence = (
+            f"The {checkpoint.size} events up to here give the Merkle root {self.tree.root().hex()[:SHORT]}, but a "
+            f"checkpoint kept outside says {root.hex()[:SHORT]}: one of the two was changed."
+        )
+        self.lost.append((checkpoint, "checkpoint_changed", checkpoint.size, sentence))
 
     def _note_recovery(self, seq: int, body: Row) -> None:
         lost = body.get("lost") or {}
@@ -301,6 +506,13 @@ class _Chain:
             f"Event {seq} records that events were lost for good: a checkpoint of {lost.get('size')} events could not "
             "be met. The event gives the reason.",
         )
+
+
+def _leaf(hash_: Any) -> bytes:
+    try:
+        return bytes.fromhex(hash_)
+    except (TypeError, ValueError):
+        return b""  # never written so: the chain tells
 
 
 def _read_body(event: Row) -> tuple[Any, str | None]:

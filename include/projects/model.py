@@ -17,13 +17,16 @@ __all__ = [
     "Annotation",
     "Approval",
     "ApprovalMark",
+    "Card",
     "Confluence",
+    "ExportFormat",
     "Exposure",
     "Guideline",
     "Interface",
     "Policy",
     "Project",
     "ReleaseSettings",
+    "Repeated",
     "Rule",
     "Source",
     "SourceRoute",
@@ -77,6 +80,17 @@ class Rule(StrEnum):
     """More than half of the persons gave the same value."""
     UNANIMOUS = "unanimous"
     """Every person gave the same value."""
+
+
+class Repeated(StrEnum):
+    """What counts where one person answered a task more than once in a round."""
+
+    LATEST = "latest"
+    """Their last answer."""
+    FIRST = "first"
+    """Their first answer."""
+    REFUSE = "refuse"
+    """None: the task is disputed."""
 
 
 class Exposure(StrEnum):
@@ -147,6 +161,9 @@ class Annotation(_Strict):
     multiple: bool = Field(default=False, description="for `choice`: more than one option may be picked")
     answers_per_task: int = Field(default=1, ge=1, le=50)
     rule: Rule = Rule.SINGLE
+    repeated: Repeated = Field(
+        default=Repeated.LATEST, description="which of one person's several answers to a task in a round counts"
+    )
     quiet_minutes: float = Field(
         default=10, ge=0, description="minutes without a new answer before a batch can be finished"
     )
@@ -207,6 +224,9 @@ class Policy(_Strict):
 
     approvals: tuple[Approval, ...] = Field(min_length=1)
     evidence: Literal["attested", "asserted"] = "asserted"
+    signature: Literal["recorded", "authenticated", "signed"] = Field(
+        default="recorded", description="lowest signature level of a decision that counts"
+    )
     four_eyes: bool = True
     due_hours: float = Field(default=72, gt=0)
     reminder_hours: float = Field(default=48, gt=0)
@@ -240,6 +260,8 @@ class Policy(_Strict):
         for name in _HOURS:
             value[name.replace("_hours", "_seconds")] = round(getattr(self, name) * 3600)
             del value[name]
+        if value["signature"] == "recorded":
+            del value["signature"]  # the default: what was pinned before there was a choice keeps its digest
         return value
 
     @classmethod
@@ -258,6 +280,10 @@ class Policy(_Strict):
         return timedelta(hours=self.due_hours)
 
 
+ExportFormat = Literal["jsonl", "parquet", "spacy", "conll", "coco", "tfrecord", "pytorch"]
+"""A training format; ``include.exports.FORMATS`` writes them."""
+
+
 class ReleaseSettings(_Strict):
     """How an approved version is handed over."""
 
@@ -265,6 +291,60 @@ class ReleaseSettings(_Strict):
     webhook_conn_id: str | None = Field(default=None, description="HTTP connection called after a release")
     licence: str = "other"
     language: str = "en"
+    formats: tuple[ExportFormat, ...] = Field(
+        default=("jsonl", "parquet"), min_length=1, description="training formats that a release holds"
+    )
+    splits: dict[Literal["train", "dev", "test"], int] | None = Field(
+        default=None, description="percent of the inputs in each part; without it a release is not split"
+    )
+
+    @field_validator("formats")
+    @classmethod
+    def _formats_are_distinct(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({name for name in formats if formats.count(name) > 1})
+        if twice:
+            raise ValueError(f"named twice: {', '.join(twice)}")
+        return formats
+
+    @field_validator("splits")
+    @classmethod
+    def _shares_make_a_whole(cls, splits: dict[str, int] | None) -> dict[str, int] | None:
+        if splits is None:
+            return None
+        bad = [f"{name}: {share}" for name, share in splits.items() if not 0 < share < 100]
+        if bad or sum(splits.values()) != 100 or "train" not in splits:
+            raise ValueError(
+                f"found {', '.join(f'{name}: {share}' for name, share in splits.items()) or 'nothing'}; allowed: train "
+                "and dev, test or both, whole percents above 0 that add up to 100"
+            )
+        return splits
+
+
+Statement = Annotated[str, Field(min_length=1, max_length=5000)]
+
+
+class Card(_Strict):
+    """What people state about the data; no record of ours could tell. It goes into each release as it stands here."""
+
+    description: Statement | None = None
+    use_cases: tuple[Statement, ...] = Field(default=(), description="what the data is fit for, and what it is not")
+    limitations: tuple[Statement, ...] = ()
+    biases: tuple[Statement, ...] = ()
+    sensitive_information: tuple[Statement, ...] = Field(default=(), description="personal or sensitive content")
+    demographics: tuple[Statement, ...] = Field(default=(), description="who the annotators are, as a group")
+    collection: Statement | None = Field(default=None, description="how the raw data came about")
+    source_datasets: tuple[Statement, ...] = Field(default=(), description="data sets that this one is derived from")
+    url: Statement | None = Field(default=None, description="the data set's web page")
+    citation: Statement | None = Field(default=None, description="how to cite it, BibTeX preferred")
+    maintenance: Statement | None = Field(default=None, description="who keeps it up to date, how, and until when")
+
+    @field_validator("*")
+    @classmethod
+    def _says_something(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        for one in (value,) if isinstance(value, str) else value or ():
+            if not one.strip():
+                raise ValueError("a statement of spaces says nothing: leave it out")
+        return value
 
 
 class Project(_Strict):
@@ -278,6 +358,7 @@ class Project(_Strict):
     annotation: Annotation
     policy: Policy
     release: ReleaseSettings = ReleaseSettings()
+    card: Card = Card()
     process_mapping: str = Field(
         default="default", description="name of the OpenText mapping under include/bpmn/mappings"
     )

@@ -6,15 +6,24 @@ page version. The page is Confluence storage format, and people appear on it onl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from dataclasses import dataclass
 
 from include.base.canonical import SHORT
-from include.base.errors import InvalidInput
 from include.guidelines.storage import escape
 from include.projects.model import Exposure
 from include.reporting import charts as draw
+from include.reporting import quality as sections
+from include.reporting.facts import (
+    DecisionFacts,
+    FindingFacts,
+    GuidelineFacts,
+    LedgerHead,
+    LineageFacts,
+    ReleaseFacts,
+    VersionFacts,
+)
+from include.reporting.markup import Raw, code, count, lozenge, macro, picture, table, time, top
+from include.reporting.people import People
 
 __all__ = [
     "CHART_NAMES",
@@ -33,132 +42,6 @@ __all__ = [
 
 CHART_NAMES = ("labelops-labels.png", "labelops-answers.png")
 """File names of the two charts on the page: labels, answers over time."""
-
-COLOURS = {
-    "approved": "Green",
-    "released": "Green",
-    "frozen": "Grey",
-    "in approval": "Blue",
-    "rework": "Yellow",
-    "expired": "Yellow",
-    "undecided": "Yellow",
-    "rejected": "Red",
-    "void": "Red",
-}
-"""Colour of a status lozenge; a state not named here is grey."""
-
-
-@dataclass(frozen=True)
-class VersionFacts:
-    """A frozen dataset version.
-
-    :param batch: digest of the batch it was frozen from.
-    :param rows: answers it took.
-    :param labels: label → answers that carry it.
-    :param persons: person id → answers of theirs that count. An unmapped account has the id the caller gives it.
-    :param guidelines: digest of a guideline release, or ``unknown``, → answers made under it.
-    :param disputed: tasks left out since their answers disagree.
-    :param missing: tasks of the batch without the answers the project asks for.
-    :param state: what became of it: ``frozen``, ``in approval``, ``approved``, ``rejected``, ``rework``, ``expired``,
-        ``undecided``, ``void``, ``released``.
-    """
-
-    number: int
-    digest: str
-    batch: str
-    frozen_at: datetime
-    rows: int
-    labels: Mapping[str, int]
-    persons: Mapping[str, int]
-    guidelines: Mapping[str, int]
-    disputed: int
-    missing: int
-    policy_digest: str
-    state: str = "frozen"
-
-
-@dataclass(frozen=True)
-class DecisionFacts:
-    """A decision on a version.
-
-    :param person: person id, or the account where the register knows nobody.
-    :param grade: ``attested`` or ``asserted``.
-    :param counted: whether it satisfied the policy; ``reason`` says why not.
-    """
-
-    version: str
-    role: str
-    person: str
-    outcome: str
-    meaning: str
-    time: datetime
-    grade: str
-    system: str
-    process_id: str = ""
-    url: str = ""
-    counted: bool = True
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class GuidelineFacts:
-    """A guideline release and how many pages it holds."""
-
-    number: int
-    digest: str
-    published_at: datetime
-    pages: int
-
-
-@dataclass(frozen=True)
-class ReleaseFacts:
-    """A release: which version was handed over, when, where, and as which Prodigy dataset."""
-
-    number: int
-    digest: str
-    version: str
-    released_at: datetime
-    path: str
-    dataset: str = ""
-
-
-@dataclass(frozen=True)
-class FindingFacts:
-    """Something a person must look at."""
-
-    kind: str
-    subject: str
-    detail: str
-    time: datetime | None = None
-
-
-@dataclass(frozen=True)
-class LedgerHead:
-    """Position and hash of the last ledger event that concerns the project (not of the report's own check)."""
-
-    sequence: int
-    hash: str
-
-
-@dataclass(frozen=True)
-class LineageFacts:
-    """All that the report says. Order does not matter: it is put in order here.
-
-    :param names: person id → name; used only under exposure ``full``.
-    :param ledger_head: as of the last event the page tells about, so that a run that changed nothing changes nothing.
-    :param answers_by_day: day (UTC) → answers saved.
-    """
-
-    project: str
-    title: str
-    versions: Sequence[VersionFacts] = ()
-    decisions: Sequence[DecisionFacts] = ()
-    guidelines: Sequence[GuidelineFacts] = ()
-    releases: Sequence[ReleaseFacts] = ()
-    findings: Sequence[FindingFacts] = ()
-    answers_by_day: Mapping[date, int] = field(default_factory=dict)
-    names: Mapping[str, str] = field(default_factory=dict)
-    ledger_head: LedgerHead | None = None
 
 
 @dataclass(frozen=True)
@@ -197,7 +80,7 @@ def build(
     :param chart_names: file names for the charts of labels and of answers over time.
     :raises InvalidInput: for a time without a zone.
     """
-    people = _People(facts, Exposure(exposure))
+    people = People(facts, Exposure(exposure))
     latest = _latest(facts)
     parts = [
         _introduction(facts, latest),
@@ -207,12 +90,18 @@ def build(
         _decisions(facts, people),
         "<h2>Annotators</h2>",
         _annotators(facts, people),
+        "<h2>Agreement</h2>",
+        sections.agreement(_newest_first(facts), people),
+        "<h2>Annotation accounting</h2>",
+        sections.annotation(_newest_first(facts), people),
+        "<h2>Changes between versions</h2>",
+        sections.changes(_newest_first(facts), people),
         "<h2>Guideline releases in force</h2>",
         _guidelines(facts),
         "<h2>Releases</h2>",
         _releases(facts),
         "<h2>Charts</h2>",
-        *(_picture(name, text) for name, text in zip(chart_names, _chart_texts(latest), strict=True)),
+        *(picture(name, text) for name, text in zip(chart_names, _chart_texts(latest), strict=True)),
         "<h2>Findings</h2>",
         _findings(facts),
         _digests(facts),
@@ -228,29 +117,12 @@ def build(
 
 def summary_text(facts: LineageFacts, *, exposure: Exposure | str = Exposure.IDS) -> str:
     """Return the report in plain text, one fact a line, for a comment or a file on a process."""
-    return _summary(facts, _People(facts, Exposure(exposure)))
-
-
-class _People:
-    def __init__(self, facts: LineageFacts, exposure: Exposure) -> None:
-        self._names = facts.names
-        self._exposure = exposure
-        known = {decision.person for decision in facts.decisions}
-        known.update(person for version in facts.versions for person in version.persons)
-        self._numbers = {person: place for place, person in enumerate(sorted(known), 1)}
-
-    def __call__(self, person: str) -> str:
-        if self._exposure is Exposure.NONE:
-            return f"person {self._numbers[person]}"
-        if self._exposure is Exposure.FULL:
-            name = self._names.get(person)
-            return f"{name} ({person})" if name else person
-        return person
+    return _summary(facts, People(facts, Exposure(exposure)))
 
 
 def _introduction(facts: LineageFacts, latest: VersionFacts | None) -> str:
     return f"<p>{escape(_state_sentence(facts, latest))}</p>" + (
-        f"<p>Latest version: {_lozenge(latest.state)}</p>" if latest else ""
+        f"<p>Latest version: {lozenge(latest.state)}</p>" if latest else ""
     )
 
 
@@ -259,37 +131,40 @@ def _state_sentence(facts: LineageFacts, latest: VersionFacts | None) -> str:
         return f"Project {facts.project} has no dataset version yet."
     counted = sum(decision.counted for decision in facts.decisions if decision.version == latest.digest)
     sentence = (
-        f"Project {facts.project} has {_count(len(facts.versions), 'dataset version')}; the latest, number "
-        f"{latest.number} ({latest.digest[:SHORT]}), holds {_count(latest.rows, 'answer')} and is {latest.state}, with "
-        f"{_count(counted, 'decision')} that count."
+        f"Project {facts.project} has {count(len(facts.versions), 'dataset version')}; the latest, number "
+        f"{latest.number} ({latest.digest[:SHORT]}), holds {count(latest.rows, 'answer')} and is {latest.state}, with "
+        f"{count(counted, 'decision')} that count."
     )
-    last = max(facts.releases, key=lambda release: release.number, default=None)
-    if last is None:
+    if not facts.releases:
         return f"{sentence} Nothing was released yet."
-    return f"{sentence} Release {last.number} of {_time(last.released_at)} is the newest that training may use."
+    standing = [release for release in facts.releases if release.recalled_at is None]
+    if not standing:
+        return f"{sentence} What was released is recalled: there is nothing that training may use."
+    last = max(standing, key=lambda release: release.number)
+    return f"{sentence} Release {last.number} of {time(last.released_at)} is the newest that training may use."
 
 
 def _versions(facts: LineageFacts) -> str:
     lines = [
         (
             str(version.number),
-            _Raw(_lozenge(version.state)),
-            _time(version.frozen_at),
-            _Raw(_code(version.digest)),
-            _Raw(_code(version.batch)),
+            Raw(lozenge(version.state)),
+            time(version.frozen_at),
+            Raw(code(version.digest)),
+            Raw(code(version.batch)),
             f"{version.rows:,}",
             f"{version.disputed:,}",
             f"{version.missing:,}",
-            _distribution(version.labels),
-            _Raw(_code(version.policy_digest)),
+            top(version.labels),
+            Raw(code(version.policy_digest)),
         )
         for version in _newest_first(facts)
     ]
     head = ("Version", "Status", "Frozen", "Digest", "Batch", "Answers", "Disputed", "Missing", "Labels", "Policy")
-    return _table(head, lines, "No version was frozen yet.")
+    return table(head, lines, "No version was frozen yet.")
 
 
-def _decisions(facts: LineageFacts, people: _People) -> str:
+def _decisions(facts: LineageFacts, people: People) -> str:
     numbers = {version.digest: version.number for version in facts.versions}
     ordered = sorted(
         facts.decisions, key=lambda one: (-numbers.get(one.version, 0), one.time, one.role, one.person, one.outcome)
@@ -301,15 +176,15 @@ def _decisions(facts: LineageFacts, people: _People) -> str:
             people(one.person),
             one.outcome,
             one.meaning,
-            _time(one.time),
+            time(one.time),
             one.grade,
-            _Raw(_process(one)),
+            Raw(_process(one)),
             "yes" if one.counted else f"no: {one.reason or 'no reason recorded'}",
         )
         for one in ordered
     ]
     head = ("Version", "Role", "Person", "Outcome", "Meaning", "Time", "Evidence", "Made in", "Counts")
-    return _table(head, lines, "Nobody decided anything yet.")
+    return table(head, lines, "Nobody decided anything yet.")
 
 
 def _process(decision: DecisionFacts) -> str:
@@ -319,29 +194,29 @@ def _process(decision: DecisionFacts) -> str:
     return text
 
 
-def _annotators(facts: LineageFacts, people: _People) -> str:
+def _annotators(facts: LineageFacts, people: People) -> str:
     lines = [
-        (str(version.number), people(person), f"{count:,}")
+        (str(version.number), people(person), f"{answers:,}")
         for version in _newest_first(facts)
-        for person, count in sorted(version.persons.items(), key=lambda item: (-item[1], item[0]))
+        for person, answers in sorted(version.persons.items(), key=lambda item: (-item[1], item[0]))
     ]
-    return _table(("Version", "Person", "Answers that count"), lines, "No answer counts yet.")
+    return table(("Version", "Person", "Answers that count"), lines, "No answer counts yet.")
 
 
 def _guidelines(facts: LineageFacts) -> str:
     known = {release.digest: release for release in facts.guidelines}
     lines = []
     for version in _newest_first(facts):
-        for digest, count in sorted(version.guidelines.items()):
+        for digest, answers in sorted(version.guidelines.items()):
             release = known.get(digest)
             lines.append(
                 (
                     str(version.number),
                     str(release.number) if release else "not known",
-                    _Raw(_code(digest)),
-                    _time(release.published_at) if release else "",
+                    Raw(code(digest)),
+                    time(release.published_at) if release else "",
                     str(release.pages) if release else "",
-                    f"{count:,}",
+                    f"{answers:,}",
                 )
             )
     used = {digest for version in facts.versions for digest in version.guidelines}
@@ -349,8 +224,8 @@ def _guidelines(facts: LineageFacts) -> str:
         (
             "none yet",
             str(release.number),
-            _Raw(_code(release.digest)),
-            _time(release.published_at),
+            Raw(code(release.digest)),
+            time(release.published_at),
             str(release.pages),
             "0",
         )
@@ -358,140 +233,102 @@ def _guidelines(facts: LineageFacts) -> str:
         if release.digest not in used
     ]
     head = ("Version", "Guideline release", "Digest", "Published", "Pages", "Answers made under it")
-    return _table(head, lines, "No guideline was released yet.")
+    return table(head, lines, "No guideline was released yet.")
 
 
 def _releases(facts: LineageFacts) -> str:
     lines = [
         (
             str(release.number),
-            _Raw(_code(release.digest)),
-            _Raw(_code(release.version)),
-            _time(release.released_at),
+            Raw(code(release.digest)),
+            Raw(code(release.version)),
+            time(release.released_at),
             release.path,
             release.dataset,
+            "no" if release.recalled_at is None else time(release.recalled_at),
         )
         for release in sorted(facts.releases, key=lambda one: -one.number)
     ]
-    head = ("Release", "Digest", "Version", "Released", "Where", "Prodigy dataset")
-    return _table(head, lines, "Nothing was released yet.")
+    head = ("Release", "Digest", "Version", "Released", "Where", "Prodigy dataset", "Recalled")
+    return table(head, lines, "Nothing was released yet.")
 
 
 def _findings(facts: LineageFacts) -> str:
     ordered = sorted(facts.findings, key=lambda one: (one.kind, one.subject, one.detail))
-    lines = [(one.kind, one.subject, one.detail, _time(one.time) if one.time else "") for one in ordered]
-    return _table(("Kind", "Subject", "What was found", "Since"), lines, "None.")
+    lines = [(one.kind, one.subject, one.detail, time(one.time) if one.time else "") for one in ordered]
+    return table(("Kind", "Subject", "What was found", "Since"), lines, "None.")
 
 
 def _digests(facts: LineageFacts) -> str:
     lines = [
-        (f"version {version.number}", _Raw(f"<code>{escape(version.digest)}</code>"))
+        (f"version {version.number}", Raw(f"<code>{escape(version.digest)}</code>")) for version in _newest_first(facts)
+    ]
+    lines += [
+        (f"policy of version {version.number}", Raw(f"<code>{escape(version.policy_digest)}</code>"))
         for version in _newest_first(facts)
     ]
     lines += [
-        (f"policy of version {version.number}", _Raw(f"<code>{escape(version.policy_digest)}</code>"))
-        for version in _newest_first(facts)
-    ]
-    lines += [
-        (f"guideline release {release.number}", _Raw(f"<code>{escape(release.digest)}</code>"))
+        (f"guideline release {release.number}", Raw(f"<code>{escape(release.digest)}</code>"))
         for release in sorted(facts.guidelines, key=lambda one: -one.number)
     ]
     lines += [
-        (f"release {release.number}", _Raw(f"<code>{escape(release.digest)}</code>"))
+        (f"release {release.number}", Raw(f"<code>{escape(release.digest)}</code>"))
         for release in sorted(facts.releases, key=lambda one: -one.number)
     ]
     if facts.ledger_head is not None:
         head = facts.ledger_head
-        lines.append((f"ledger event {head.sequence}", _Raw(f"<code>{escape(head.hash)}</code>")))
-    table = _table(("What", "SHA-256"), lines, "None yet.")
-    return _macro("expand", {"title": "All digests in full"}, table)
+        lines.append((f"ledger event {head.sequence}", Raw(f"<code>{escape(head.hash)}</code>")))
+    return macro("expand", {"title": "All digests in full"}, table(("What", "SHA-256"), lines, "None yet."))
 
 
 def _how_to_verify(facts: LineageFacts) -> str:
     at = f" up to event {facts.ledger_head.sequence}" if facts.ledger_head else ""
-    return _macro(
+    return macro(
         "info",
         {"title": "How to verify"},
         "<p>Run <code>python -m include.governance verify</code> where Labelops is installed: it recomputes the "
         f"chain of the ledger{escape(at)} and needs no secret. A version's digest is the SHA-256 that its "
         "<code>manifest.json</code> in the store repeats; a decision counts only for that digest.</p>"
+        "<p>Where the installation has a signing key, this page's content property <code>labelops_checkpoint</code> "
+        "holds a signed checkpoint of the ledger, in the field <code>note</code>. Saved as a file and given to "
+        "<code>verify --note</code>, it shows whether the ledger was cut back or written anew since.</p>"
         "<p>This page is written by Labelops. Do not edit it: Labelops overwrites nobody's text, so an "
         "edited page is not updated any more, and the run says so.</p>",
     )
 
 
-def _summary(facts: LineageFacts, people: _People) -> str:
+def _summary(facts: LineageFacts, people: People) -> str:
     latest = _latest(facts)
     lines = [f"{facts.title}: lineage report", _state_sentence(facts, latest)]
     numbers = {version.digest: version.number for version in facts.versions}
     for version in _newest_first(facts):
         lines.append(
-            f"Version {version.number}: {version.state}; digest {version.digest}; frozen {_time(version.frozen_at)}; "
-            f"{_count(version.rows, 'answer')} by {_count(len(version.persons), 'person', 'persons')}; "
+            f"Version {version.number}: {version.state}; digest {version.digest}; frozen {time(version.frozen_at)}; "
+            f"{count(version.rows, 'answer')} by {count(len(version.persons), 'person', 'persons')}; "
             f"{version.disputed:,} disputed, {version.missing:,} missing; "
-            f"labels {_distribution(version.labels) or 'none'}."
+            f"labels {top(version.labels) or 'none'}."
         )
+        if version is latest:
+            lines += sections.told(version)
     for one in sorted(facts.decisions, key=lambda one: (one.version, one.time, one.role, one.person)):
         counts = "counts" if one.counted else f"does not count ({one.reason or 'no reason recorded'})"
         lines.append(
             f"Decision on version {numbers.get(one.version, one.version[:SHORT])}: {one.role} {people(one.person)}: "
-            f"{one.outcome} ({one.meaning}), {_time(one.time)}, {one.grade}, in {one.system}; {counts}."
+            f"{one.outcome} ({one.meaning}), {time(one.time)}, {one.grade}, in {one.system}; {counts}."
         )
     for release in sorted(facts.releases, key=lambda one: one.number):
         lines.append(
             f"Release {release.number}: version {numbers.get(release.version, release.version[:SHORT])}, "
-            f"digest {release.digest}, {_time(release.released_at)}."
+            f"digest {release.digest}, {time(release.released_at)}"
+            + (f"; recalled {time(release.recalled_at)}." if release.recalled_at else ".")
         )
     if facts.findings:
         lines.append(f"Findings: {len(facts.findings)}.")
     return "\n".join(lines) + "\n"
 
 
-class _Raw(str):
-    """A cell that is storage format already."""
-
-
-def _table(head: Sequence[str], lines: Iterable[Sequence[str]], empty: str) -> str:
-    body = "".join(
-        "<tr>" + "".join(f"<td>{cell if isinstance(cell, _Raw) else escape(cell)}</td>" for cell in line) + "</tr>"
-        for line in lines
-    )
-    if not body:
-        return f"<p>{escape(empty)}</p>"
-    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
-    return f"<table><tbody><tr>{titles}</tr>{body}</tbody></table>"
-
-
-def _macro(name: str, given: Mapping[str, str], body: str | None = None) -> str:
-    inner = "".join(f'<ac:parameter ac:name="{key}">{escape(value)}</ac:parameter>' for key, value in given.items())
-    if body is not None:
-        inner += f"<ac:rich-text-body>{body}</ac:rich-text-body>"
-    return f'<ac:structured-macro ac:name="{name}">{inner}</ac:structured-macro>'
-
-
-def _lozenge(state: str) -> str:
-    return _macro("status", {"colour": COLOURS.get(state, "Grey"), "title": state.upper()})
-
-
-def _picture(name: str, text: str) -> str:
-    return (
-        f'<p>{escape(text)}</p><ac:image ac:alt="{escape(text)}" ac:width="800">'
-        f'<ri:attachment ri:filename="{escape(name)}" /></ac:image>'
-    )
-
-
 def _chart_texts(latest: VersionFacts | None) -> tuple[str, str]:
     return (f"Labels of version {latest.number}" if latest else "Labels", "Answers over time")
-
-
-def _code(digest: str) -> str:
-    return f"<code>{escape(digest[:SHORT])}</code>"
-
-
-def _distribution(labels: Mapping[str, int]) -> str:
-    return ", ".join(
-        f"{label} {count:,}" for label, count in sorted(labels.items(), key=lambda item: (-item[1], item[0]))
-    )
 
 
 def _newest_first(facts: LineageFacts) -> list[VersionFacts]:
@@ -500,13 +337,3 @@ def _newest_first(facts: LineageFacts) -> list[VersionFacts]:
 
 def _latest(facts: LineageFacts) -> VersionFacts | None:
     return max(facts.versions, key=lambda version: version.number, default=None)
-
-
-def _time(moment: datetime) -> str:
-    if moment.tzinfo is None:
-        raise InvalidInput(f"the report's facts hold the time {moment.isoformat()} without a zone; times are UTC")
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from include.base.errors import InvalidInput, Refused
 from include.bpmn.mapping import ProcessMappings, start_variables
 from include.datasets import freeze as freezing
 from include.datasets import release as releasing
+from include.datasets.conditions import policy_problems
 from include.governance import approval
 from include.governance.records import Decision, Event, VersionRecord
 from include.projects.model import Project
@@ -27,8 +28,10 @@ from include.usecases.labeling_approval import (
     evaluate,
     kept_decisions,
     snapshot,
+    statements_put,
 )
-from include.usecases.releases import editions, standing_releases, stands_released
+from include.usecases.passport import release_context
+from include.usecases.releases import editions, recallable, standing_releases, stands_released
 from include.usecases.twins import end_twins, taken_back
 
 __all__ = [
@@ -82,11 +85,11 @@ def pending(desk: Desk, project: Project, chosen: str | None) -> Iterator[WorkIt
                 f"allowed: a number up to {len(versions)}, or at least six characters of a digest"
             )
         versions = found
-    released = standing_releases(desk, project)
+    released, to_recall = standing_releases(desk, project), recallable(desk, project)
     states = approval_states(desk, project)
     for version in versions:
         subject, state = f"version:{version.digest}", states[version.digest].state
-        if subject in released and state == "withdrawn":
+        if subject in to_recall and state == "withdrawn":
             yield WorkItem(project.name, subject, {"number": version.number, "kind": RECALL})
             continue
         if chosen is None and (subject in released or state != "approved"):
@@ -111,7 +114,7 @@ def check(
     problems = [f"the frozen files: {one}" for one in freezing.verify_version(desk.store, project.name, digest)]
     if not problems:
         manifest = freezing.read_manifest(desk.store, project.name, digest)
-        problems += releasing.policy_problems(project, manifest, _standing(desk, digest, where))
+        problems += policy_problems(project, manifest, _standing(desk, digest, where))
         problems += _source_problems(desk, project, digest, prodigy)
     if where.state != "approved":
         problems.append(f"the ledger says of its approval: {where.state}, attempt {where.attempt}")
@@ -191,6 +194,8 @@ def ask_release(
     if known is not None and opentext.process(known.body["process_id"]) is not None:
         effect.check()
         opentext.terminate(known.body["process_id"], f"replaced by attempt {attempt}")
+    said = approval.statements(mapping, policy=project.policy, project=project.name, digest=version.digest)
+    statements = desk.store.put_object(said.encode("utf-8"))
     effect.check()
     process_id, created = opentext.start_process(
         mapping.process_key,
@@ -206,6 +211,7 @@ def ask_release(
             "checks_passed": not checked.problems,
             "check_problems": len(checked.problems),
             "evidence_hint": f"Comment with {short(version.digest)} before you complete: that attests your decision.",
+            approval.STATEMENTS: said,
         },
     )
 
@@ -227,6 +233,7 @@ def ask_release(
                     "attempt": attempt,
                     "approval_attempt": checked.where.attempt,
                     "passed": not checked.problems,
+                    "statements": statements,
                 },
             ),
             ["requested", attempt],
@@ -321,6 +328,7 @@ def release_decision(
         },
         role=ROLE,
         business_key=known.body["business_key"],
+        statements=statements_put(desk, known),
     )
 
 
@@ -341,13 +349,16 @@ def _write(
     number = version.number or 0
     asked = _requested(desk, version.digest)
     processes = {event.body["process_id"] for event in (checked.where.requested, asked) if event is not None}
+    manifest = freezing.read_manifest(desk.store, project, version.digest)
     written = releasing.write_release(
         desk.store,
         project,
         version.digest,
         number,
-        freezing.read_manifest(desk.store, project, version.digest),
-        [asdict(one) for one in desk.ledger.decisions(version.digest) if one.process_id in processes],
+        manifest,
+        _approvals(desk, version.digest, processes),
+        release_context(desk, project, manifest, checked.where.requested, processes),
+        desk.signer,
         edition=edition,
     )
     effect.check()
@@ -389,7 +400,7 @@ def _write(
         created=made,
         detail=f"version {version.number}",
     )
-    desk.ledger.write_checkpoint(desk.store)
+    desk.ledger.write_checkpoint(desk.store, desk.signer)
     sentence = (
         f"Version {version.number} ({short(version.digest)}) is released: {version.row_count} rows, dataset {dataset}"
     )
@@ -397,14 +408,29 @@ def _write(
     return _result(project, version, "released", sentence, created + made, new, opentext, desk, str(written.path))
 
 
+def _approvals(desk: Desk, digest: str, processes: Collection[str]) -> list[dict[str, Any]]:
+    """Return the decisions that a release rests on, each with the source's time and ours."""
+    recorded = {
+        event.body["decision_id"]: event.time
+        for event in desk.ledger.events(subject=f"version:{digest}", actions=["decision.recorded"])
+    }
+    return [
+        {**asdict(one), "recorded_at": recorded[one.decision_id]}
+        for one in desk.ledger.decisions(digest)
+        if one.process_id in processes
+    ]
+
+
 def recall(
     desk: Desk,
     project: Project,
     item: WorkItem,
     prodigy: ProdigyGateway,
+    opentext: OpenTextGateway,
+    mappings: ProcessMappings,
     webhook: Callable[[dict[str, Any], str], None] | None,
 ) -> ItemResult:
-    """Take back a release whose approval was withdrawn: mark its folder, move the pointer, unlink it, tell training.
+    """Take back the release of a withdrawn version: end its process, mark its folder, unlink it, tell training.
 
     The files stay, for what was trained on them has to be explained; a mark beside them says that they must not be
     used any more, by whose word and why.
@@ -415,46 +441,25 @@ def recall(
     version = desk.ledger.version(digest)
     if version is None or version.project != project.name:
         raise Refused(f"the ledger knows no version {short(digest)} of {project.name}")
-    released = stands_released(desk, digest)
-    if released is None:
-        sentence = f"Version {version.number} ({short(digest)}) was recalled before"
-        return ItemResult(project.name, subject, "recalled", sentence)
     if approval_state(desk, digest).state != "withdrawn":
         raise Refused(f"the approval of version {version.number} of {project.name} was not withdrawn")
-    withdrawn = _last(desk, subject, "approval.withdrawn")
-    edition = released.body.get("edition", 1)
-    effect = desk.claim(f"{USE_CASE}.recall", project.name, subject, digest, edition)
+    if subject not in recallable(desk, project):
+        return ItemResult(project.name, subject, "recalled", f"Version {version.number} was recalled before")
+    withdrawn, released = _last(desk, subject, "approval.withdrawn"), stands_released(desk, digest)
+    asked = _requested(desk, version.digest)
+    edition = editions(desk, digest)
+    request = asked.body["attempt"] if asked else 0
+    effect = desk.claim(f"{USE_CASE}.recall", project.name, subject, digest_of([digest, edition]), request + 1)
     effect.check()
-    folder = released.body["path"].rpartition("/")[2]
-    others = [event for name, event in standing_releases(desk, project).items() if name != subject]
-    marked = releasing.mark_recalled(
-        desk.store,
-        project,
-        folder,
-        {
-            "project": project.name,
-            "version": version.number,
-            "digest": digest,
-            "by": withdrawn.actor,
-            "at": withdrawn.time.isoformat(),
-            "reason": withdrawn.reason,
-            "ledger_event": withdrawn.seq,
-        },
-        instead=others[-1].body["path"].rpartition("/")[2] if others else None,
-    )
-    effect.check()
-    unlinked = prodigy.unlink(released.body["dataset"])
-    payload = {
-        "event": "recalled",
-        "project": project.name,
-        "version": version.number,
-        "digest": digest,
-        "location": released.body["path"],
-        "reason": withdrawn.reason,
-    }
-    if webhook is not None:
+    updated = _end_request(desk, project, version, opentext, mappings, withdrawn.reason) if asked else 0
+    if released is not None:
         effect.check()
-        webhook(payload, effect.key)
+        updated += _take_back(desk, project, version, withdrawn, released, prodigy)
+        if webhook is not None:
+            effect.check()
+            payload = {"event": "recalled", "project": project.name, "version": version.number, "digest": digest}
+            webhook({**payload, "location": released.body["path"], "reason": withdrawn.reason}, effect.key)
+    where = released.body["path"] if released else ""
     new = desk.finish(
         effect,
         desk.event(
@@ -465,31 +470,74 @@ def recall(
             reason=withdrawn.reason,
             body={
                 "number": version.number,
-                "edition": edition,
-                "path": released.body["path"],
-                "dataset": released.body["dataset"],
+                "edition": edition if released else 0,
+                "path": where,
+                "dataset": released.body["dataset"] if released else "",
                 "withdrawn_by": withdrawn.actor,
-                "webhook": webhook is not None,
+                "webhook": released is not None and webhook is not None,
             },
         ),
-        ["recalled", edition],
-        released.body["path"],
-        updated=int(marked) + int(bool(unlinked)),
+        ["recalled", edition, request],
+        where or subject,
+        updated=updated,
         detail=f"version {version.number}",
     )
     desk.ledger.write_checkpoint(desk.store)
-    sentence = f"Version {version.number} ({short(digest)}) is recalled: {withdrawn.reason}"
-    desk.log.warning("%s. Its files stay in %s, marked.", sentence, released.body["path"])
+    what = "is recalled" if released else "was about to be released, and is not"
+    sentence = f"Version {version.number} ({short(digest)}) {what}: {withdrawn.reason}"
+    desk.log.warning("%s.%s", sentence, f" Its files stay in {where}, marked." if where else "")
     return ItemResult(
         project=project.name,
         subject=subject,
         state="recalled",
         sentence=sentence,
-        updated=int(marked) + int(bool(unlinked)),
+        updated=updated,
         changed=new,
-        where=released.body["path"],
+        where=where,
         detail={"digest": digest, "number": version.number},
     )
+
+
+def _end_request(
+    desk: Desk,
+    project: Project,
+    version: VersionRecord,
+    opentext: OpenTextGateway,
+    mappings: ProcessMappings,
+    reason: str,
+) -> int:
+    """Record what was decided in a release process, and end it if it still runs; return the number of effects."""
+    asked = _requested(desk, version.digest)
+    decided = release_decision(desk, project, version, opentext, mappings)
+    for decision in kept_decisions(desk, decided.decisions if decided else ()):
+        desk.ledger.record_decision(decision)
+    if asked is None or opentext.process(asked.body["process_id"]) is None:
+        return 0
+    opentext.terminate(asked.body["process_id"], f"withdrawn: {reason}"[:250])
+    return 1
+
+
+def _take_back(
+    desk: Desk, project: Project, version: VersionRecord, withdrawn: Event, released: Event, prodigy: ProdigyGateway
+) -> int:
+    """Mark a release's folder, point to the newest one that stands, unlink the dataset; return what was changed."""
+    others = [event for name, event in standing_releases(desk, project).items() if name != released.subject]
+    marked = releasing.mark_recalled(
+        desk.store,
+        project,
+        released.body["path"].rpartition("/")[2],
+        {
+            "project": project.name,
+            "version": version.number,
+            "digest": version.digest,
+            "by": withdrawn.actor,
+            "at": withdrawn.time.isoformat(),
+            "reason": withdrawn.reason,
+            "ledger_event": withdrawn.seq,
+        },
+        instead=others[-1].body["path"].rpartition("/")[2] if others else None,
+    )
+    return int(marked) + int(bool(prodigy.unlink(released.body["dataset"])))
 
 
 def _last(desk: Desk, subject: str, action: str) -> Event:

@@ -13,7 +13,7 @@ __all__ = ["keep_checkpoint", "remove_old_staging"]
 
 def keep_checkpoint(desk: Desk) -> bool:
     """Write the ledger's head into the store, unless nothing was added since the last time."""
-    written = desk.ledger.write_checkpoint(desk.store)
+    written = desk.ledger.write_checkpoint(desk.store, desk.signer)
     # Each checkpoint has a name of its own, so no later writer would take away what a killed one left.
     remove_abandoned(desk.store.at("ledger", "checkpoints"))
     head = desk.ledger.head()

@@ -46,6 +46,7 @@ __all__ = [
     "pending",
     "request",
     "snapshot",
+    "statements_put",
 ]
 
 USE_CASE = "labeling_approval"
@@ -168,12 +169,12 @@ def _freeze(desk: Desk, project: Project, digest: str, prodigy: ProdigyGateway) 
     effect = desk.claim(USE_CASE, project.name, subject, digest, batch.times_frozen + 1)
     members = set(task_ids(desk, digest))
     watermark = prodigy.watermark(project.answers)
-    answers = [
+    answers = (
         answer
         for answer in _answers(desk, project, prodigy)
         # What is saved from now on is late: it goes into the next batch.
         if answer.task_id in members and answer.link_id <= watermark.last_link
-    ]
+    )
     effect.check()
     frozen = freezing.freeze(
         desk.store,
@@ -208,7 +209,11 @@ def _freeze(desk: Desk, project: Project, digest: str, prodigy: ProdigyGateway) 
                 project.name,
                 subject,
                 after=frozen.digest,
-                body={"answers": len(answers), "last_link": watermark.last_link, "version": record.number},
+                body={
+                    "answers": frozen.manifest.counts.answers,
+                    "last_link": watermark.last_link,
+                    "version": record.number,
+                },
             ),
             key=event_key("batch.frozen", project.name, subject, ["frozen", batch.times_frozen]),
         )
@@ -229,7 +234,7 @@ def _freeze(desk: Desk, project: Project, digest: str, prodigy: ProdigyGateway) 
         effect.done_in(transaction, f"version:{frozen.digest}", created=1, updated=0, detail=f"version {record.number}")
     desk.log.info(
         "Froze batch %s of %s into version %d: %d answers, %d rows, digest %s.",
-        short(digest), project.name, record.number, len(answers), frozen.row_count, frozen.digest,
+        short(digest), project.name, record.number, frozen.manifest.counts.answers, frozen.row_count, frozen.digest,
     )  # fmt: skip
     return {
         "digest": frozen.digest,
@@ -280,6 +285,8 @@ def request(
             after=digest, body={"attempt": where.attempt, "requesters": [requester]},
         )  # fmt: skip
     policy = desk.store.put_object(canonical_json(project.policy.pinned()))
+    said = approval.statements(mapping, policy=project.policy, project=project.name, digest=digest)
+    statements = desk.store.put_object(said.encode("utf-8"))
     effect = desk.claim(USE_CASE, project.name, subject, digest, where.attempt)
     now = desk.now()
     effect.check()
@@ -298,6 +305,7 @@ def request(
             "attempt": where.attempt,
             "due_at": (now + project.policy.due).astimezone(UTC).isoformat(),
             "evidence_hint": f"Comment with {short(digest)} before you complete: that attests your decision.",
+            approval.STATEMENTS: said,
         },
     )
     with taken_back(desk, opentext, process_id, created, lambda: _process_of(approval_state(desk, digest).requested)):
@@ -308,7 +316,13 @@ def request(
                 project.name,
                 subject,
                 after=digest,
-                body={"process_id": process_id, "business_key": key, "attempt": where.attempt, "policy": policy},
+                body={
+                    "process_id": process_id,
+                    "business_key": key,
+                    "attempt": where.attempt,
+                    "policy": policy,
+                    "statements": statements,
+                },
             ),
             ["requested", where.attempt],
             process_id,
@@ -347,6 +361,10 @@ def capture(
         desk.log.info("Version %d of %s is %s: nothing is open.", version.number, project.name, where.state)
         return _result(project, version, where.state, "nothing is open", created, 0, False, opentext, where), None
     if where.ending is not None:
+        if where.ending.body["state"] == "withdrawn":
+            # A person's word ends it, whatever was decided so far: that stays on record beside it.
+            for decision in kept_decisions(desk, evaluate(desk, project, digest, where, opentext, mapping).decisions):
+                desk.ledger.record_decision(decision)
         return _end(desk, project, version, where, where.ending, created, opentext), None
     found = evaluate(desk, project, digest, where, opentext, mapping)
     for finding in found.findings:
@@ -456,7 +474,14 @@ def evaluate(
         attempt=where.attempt,
         started_at=where.requested.time,
         now=desk.now(),
+        statements=statements_put(desk, where.requested),
     )
+
+
+def statements_put(desk: Desk, requested: Event) -> str | None:
+    """Return what a request put before its persons as their statements, None for one that was made before it did."""
+    kept = requested.body.get("statements")
+    return None if kept is None else desk.store.get_object(kept).decode("utf-8")
 
 
 def snapshot(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import LabelopsError, NotFound, Refused, Unsupported
 from include.datasets import freeze as freezing
+from include.governance.checkpoint import last_note
 from include.governance.records import Event
 from include.guidelines import storage
 from include.projects.model import Project
@@ -24,12 +25,17 @@ from include.usecases.dataset_release import source_drift
 from include.usecases.desk import Desk, ItemResult, WorkItem, short
 from include.usecases.gates import require_gate
 from include.usecases.labeling_approval import approval_states
+from include.usecases.measured import changes_since, quality_of
+from include.usecases.releases import standing_releases
 
 __all__ = ["build", "comment", "facts", "pending", "publish"]
 
 USE_CASE = "lineage_report"
 PROPERTY = "labelops"
 """Key of the content property that says which pages are ours."""
+
+CHECKPOINT = "labelops_checkpoint"
+"""Key of the content property that holds the newest signed checkpoint of the ledger when the page was written."""
 
 
 def pending(desk: Desk, project: Project) -> Iterator[WorkItem]:
@@ -41,14 +47,18 @@ def pending(desk: Desk, project: Project) -> Iterator[WorkItem]:
 def facts(desk: Desk, project: Project) -> lineage.LineageFacts:
     """Gather from the ledger and the manifests what the report says."""
     events = list(desk.ledger.events(project=project.name))
-    released = {event.subject: event for event in events if event.action == "release.done"}
+    standing = standing_releases(desk, project)
+    recalled = {event.subject: event for event in events if event.action == "release.recalled"}
     processes = {event.subject: event.body["process_id"] for event in events if event.action == "approval.requested"}
     states = approval_states(desk, project)
     versions, decisions, days = [], [], Counter[date]()
+    before: str | None = None
+    origins = {event.subject: event.body["kind"] for event in events if event.action == "batch.assigned"}
     for record in desk.ledger.versions(project.name):
         manifest = freezing.read_manifest(desk.store, project.name, record.digest)
         state = states[record.digest].state
         subject = f"version:{record.digest}"
+        quality = quality_of(desk.store, project, record.digest)
         versions.append(
             lineage.VersionFacts(
                 number=record.number or 0,
@@ -62,11 +72,15 @@ def facts(desk: Desk, project: Project) -> lineage.LineageFacts:
                 disputed=manifest.counts.disputed,
                 missing=manifest.counts.missing,
                 policy_digest=record.policy_digest,
-                state="released" if subject in released else {"requested": "in approval"}.get(state, state),
+                state=_state(state, subject, standing, recalled),
+                origin=origins.get(f"batch:{record.batch}", "inbox"),
+                quality=quality,
+                changes=None if before is None else changes_since(desk.store, project, before, record.digest),
             )
         )
-        for row in freezing.rows(desk.store, project.name, record.digest):
-            days.update(datetime.fromisoformat(one["at"]).date() for one in row["answers"] if one["at"])
+        before = record.digest
+        if quality is not None:
+            days.update({date.fromisoformat(day): count for day, count in quality.answers_by_day.items()})
         decisions += [
             lineage.DecisionFacts(
                 version=record.digest,
@@ -102,8 +116,9 @@ def facts(desk: Desk, project: Project) -> lineage.LineageFacts:
                 released_at=event.time,
                 path=event.body["path"],
                 dataset=event.body["dataset"],
+                recalled_at=None if event.subject in standing else recalled[event.subject].time,
             )
-            for event in released.values()
+            for event in {event.subject: event for event in events if event.action == "release.done"}.values()
         ],
         findings=[
             lineage.FindingFacts(event.body["kind"], event.subject, event.reason, event.time)
@@ -111,11 +126,21 @@ def facts(desk: Desk, project: Project) -> lineage.LineageFacts:
             if event.action == "finding"
         ],
         answers_by_day=dict(days),
-        names={
-            one.person: person.name for one in decisions if (person := desk.register.person(one.person)) is not None
-        },
+        names=_names(desk, {one.person for one in decisions} | {one for each in versions for one in each.persons}),
         ledger_head=lineage.LedgerHead(told[-1].seq, told[-1].hash) if told else None,
     )
+
+
+def _names(desk: Desk, persons: Iterable[str]) -> dict[str, str]:
+    return {one: person.name for one in persons if (person := desk.register.person(one)) is not None}
+
+
+def _state(state: str, subject: str, standing: Collection[str], recalled: Collection[str]) -> str:
+    if state == "withdrawn":
+        return "recalled" if subject in recalled and subject not in standing else state
+    if subject in standing:
+        return "released"
+    return {"requested": "in approval"}.get(state, state)
 
 
 def build(desk: Desk, project: Project, prodigy: ProdigyGateway) -> dict[str, Any]:
@@ -193,6 +218,8 @@ def publish(
     if page is None or not same or state.get("digest") != digest:
         effect = desk.claim(USE_CASE, project.name, subject, digest)
         effect.check()
+        # What the page tells is vouched for outside our reach before it is told.
+        desk.ledger.write_checkpoint(desk.store, desk.signer)
         if page is None:
             page, created = _create(project, report, confluence), 1
         elif not same:
@@ -202,6 +229,8 @@ def publish(
             attached, sent = confluence.upload(page.id, name, content, media_type)
             created += int(sent and attached.version == 1)
             updated += int(sent and attached.version > 1)
+        effect.check()
+        _vouch(desk, page, confluence)
         desk.finish(
             effect,
             desk.event(
@@ -304,6 +333,21 @@ def _update(page: Page, report: dict[str, Any], confluence: ConfluenceGateway) -
             "their own and restore ours from its history"
         )
     return confluence.update_page(page, body=report["body"], message="Labelops lineage report")
+
+
+def _vouch(desk: Desk, page: Page, confluence: ConfluenceGateway) -> None:
+    """Put the newest signed checkpoint on the page, in a property, where the ledger's keeper cannot quietly replace it.
+
+    Without a signing key there is none: an unsigned one would prove nothing.
+    """
+    note = last_note(desk.store)
+    if note is None:
+        desk.log.warning("No checkpoint of the ledger is signed, so the page %s carries none.", page.id)
+        return
+    before = confluence.property(page.id, CHECKPOINT)
+    if before is None or before.value != {"note": note}:
+        confluence.set_property(page.id, CHECKPOINT, {"note": note}, before)
+        desk.log.info("The page %s carries the signed checkpoint %s.", page.id, " ".join(note.splitlines()[:2]))
 
 
 def _require_ours(project: Project, page: Page, confluence: ConfluenceGateway) -> None:

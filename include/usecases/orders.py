@@ -123,7 +123,13 @@ def withdraw(desk: Desk, project: Project, prefix: str, reason: str) -> None:
             actor=person,
             after=version.digest,
             reason=reason,
-            body={"attempt": where.attempt, "state": "withdrawn", "was": where.state, "run_id": desk.run.run_id},
+            body={
+                "attempt": where.attempt,
+                "state": "withdrawn",
+                "was": where.state,
+                "process_id": decision.process_id,
+                "run_id": desk.run.run_id,
+            },
         ),
         ["ending" if running else "withdrawn", where.attempt],
     )

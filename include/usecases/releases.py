@@ -6,7 +6,7 @@ from include.governance.records import Event
 from include.projects.model import Project
 from include.usecases.desk import Desk
 
-__all__ = ["editions", "standing_releases", "stands_released"]
+__all__ = ["editions", "recallable", "standing_releases", "stands_released"]
 
 _ACTIONS = ("release.done", "release.recalled")
 
@@ -27,6 +27,15 @@ def standing_releases(desk: Desk, project: Project) -> dict[str, Event]:
         if event.action == "release.done":
             found[event.subject] = event
     return found
+
+
+def recallable(desk: Desk, project: Project) -> set[str]:
+    """Return the subjects that were released, or are about to be, and not recalled since."""
+    last = {
+        event.subject: event.action
+        for event in desk.ledger.events(project=project.name, actions=["release.requested", *_ACTIONS])
+    }
+    return {subject for subject, action in last.items() if action != "release.recalled"}
 
 
 def editions(desk: Desk, digest: str) -> int:

@@ -124,3 +124,24 @@ def test_many_columns_of_many_categories_are_told_apart():
     expected, times = np.unique(codes, axis=0, return_counts=True)
     assert np.array_equal(found.rows, expected)
     assert np.array_equal(found.times, times)
+
+
+@pytest.mark.parametrize("name", COEFFICIENTS)
+def test_thousands_of_categories_need_no_matrix_of_them(name, monkeypatch):
+    monkeypatch.setattr("include.agreement.statistics.distances", None)
+    random = np.random.default_rng(6)
+    codes = random.integers(0, 20_000, size=(50, 2))
+    codes[:30, 1] = codes[:30, 0]
+    found = agreement(name, codes, range(20_000))
+    assert found.observed == pytest.approx(0.6)
+    assert 0.5 < found.value < 0.61
+
+
+@pytest.mark.parametrize("name", COEFFICIENTS)
+def test_plain_equality_is_the_matrix_of_identity(name):
+    random = np.random.default_rng(6)
+    codes = random.integers(-1, 4, size=(60, 2))
+    plain, matrix = agreement(name, codes, range(4)), agreement(name, codes, range(4), weights=np.eye(4))
+    assert matrix.weights == "own"
+    assert matrix.value == pytest.approx(plain.value, abs=1e-12)
+    assert matrix.observed == pytest.approx(plain.observed, abs=1e-12)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.bench.agreement_table import agreement
+
 ANSWERS = 100_000
 VERSION = 20_000
 EVENTS = 1_000
@@ -199,7 +201,7 @@ def inbox_postgresql(folder: Path) -> list[Line]:
 
 BENCHMARKS: dict[str, Callable[[Path], list[Line]]] = {
     one.__name__: one
-    for one in (stream, export, ledger, guideline, changed, waits, ingestion, inbox_sqlite, inbox_postgresql)
+    for one in (stream, export, ledger, guideline, changed, waits, ingestion, inbox_sqlite, inbox_postgresql, agreement)
 }
 
 

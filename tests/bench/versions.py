@@ -144,3 +144,83 @@ def pandas_merge(folder: str, old: str, new: str, source: str) -> dict[str, Any]
         differing = merged[(merged["_merge"] != "both") | (merged["label_old"] != merged["label_new"])]
         differing.to_json(Path(folder) / "merged.jsonl", orient="records", lines=True)
     return {**found, "count": len(merged), "changed": len(differing)}
+
+
+# --- freezing ------------------------------------------------------------------------------------------------------
+
+PEOPLE = ("anna", "ben")
+STAMP = {"guideline": "a" * 64, "guideline_number": 3, "labels_digest": "b" * 64, "round": 1}
+
+
+def _stored(tasks: int) -> Any:
+    """Yield the stored content of two persons' answers to each of some tasks, as our recipe saves them."""
+    import json
+
+    from include.annotation.tasks import build_task
+    from tests.datasets.make import project
+
+    of = project(PROJECT, labels=list(LABELS))
+    for number in range(tasks):
+        task = build_task(
+            of,
+            content={"text": f"{number} {WORDS[:200]}"},
+            meta={"source": f"tickets-{number % 97}.jsonl"},
+            sources=[{"file": "tickets.jsonl", "record": str(number), "sha256": "c" * 64}],
+        )
+        for place, person in enumerate(PEOPLE):
+            # Every fiftieth task is disputed; every hundredth is answered twice by the first person.
+            label = LABELS[(number + (place if number % 50 == 0 else 0)) % len(LABELS)]
+            for again in range(2 if number % 100 == 1 and place == 0 else 1):
+                answer = {
+                    **task,
+                    "answer": "accept",
+                    "accept": [label],
+                    "_timestamp": 1_777_000_000 + number + again,
+                    "_annotator_id": f"{PROJECT}-{person}",
+                    "_session_id": f"{PROJECT}-{person}",
+                    "labelops": {**task["labelops"], "served": STAMP},
+                }
+                yield place, task["_input_hash"], task["_task_hash"], json.dumps(answer).encode()
+
+
+@job
+def make_labelled(url: str, answers: str) -> dict[str, Any]:
+    """Fill a Prodigy database with answers of two persons, each linked to the dataset and to the person's session."""
+    from itertools import islice
+
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.pool import NullPool
+
+    from include.sandbox.prodigy_schema import create_schema
+
+    create_schema(url)
+    engine = create_engine(url, poolclass=NullPool)
+    names = (PROJECT, *(f"{PROJECT}-{person}" for person in PEOPLE))
+    waiting = islice(_stored(int(answers)), int(answers))
+    with engine.begin() as conn:
+        flags = (False, True, True) if engine.dialect.name == "postgresql" else (0, 1, 1)
+        for number, (name, session) in enumerate(zip(names, flags, strict=True), 1):
+            conn.execute(
+                text("INSERT INTO dataset VALUES (:id, :name, 0, :meta, :session)"),
+                {"id": number, "name": name, "meta": b"{}", "session": session},
+            )
+        count = 0
+        while some := list(islice(waiting, 5000)):
+            numbered = list(enumerate(some, count + 1))
+            conn.execute(
+                text("INSERT INTO example VALUES (:id, :input, :task, :content)"),
+                [{"id": n, "input": one[1], "task": one[2], "content": one[3]} for n, one in numbered],
+            )
+            conn.execute(
+                text("INSERT INTO link VALUES (:id, :example, :dataset)"),
+                [
+                    {"id": 2 * n + which, "example": n, "dataset": dataset}
+                    for n, one in numbered
+                    for which, dataset in ((0, 1), (1, 2 + one[0]))
+                ],
+            )
+            count += len(some)
+    with engine.connect() as conn:
+        if engine.dialect.name == "postgresql":
+            conn.execution_options(isolation_level="AUTOCOMMIT").execute(text("VACUUM ANALYZE"))
+    return {"count": count, "seconds": 1.0}

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import random
 import resource
 import shutil
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,11 +13,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
 
-from include.annotation.answers import Answer
+from include.annotation.answers import Answer, read_answer
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import InvalidInput, Refused
 from include.base.store import Store
+from include.datasets import votes
 from include.datasets.batches import form
 from include.datasets.freeze import (
     FrozenVersion,
@@ -28,8 +33,12 @@ from include.datasets.freeze import (
     source_rows,
     verify_version,
 )
+from include.datasets.manifest import parse_manifest
 from include.datasets.resolve import FinalDecision
+from include.systems.prodigy import Row
+from labelops.hooks.prodigy import ProdigyHook
 from tests.datasets.make import GUIDELINE, LABELS, REGISTER, START, answer, project, shown, task
+from tests.servers import airflow_connection
 
 PROJECT = project()
 IDS = [task(number) for number in range(1, 6)]
@@ -137,17 +146,22 @@ def test_an_interrupted_freeze_is_completed(store: Store) -> None:
     assert verify_version(store, PROJECT, first.digest) == []
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.proves("the same answers give the same digest, in whatever order they come")
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_the_same_answers_give_the_same_digest(tmp_path: Path, data: st.DataObject) -> None:
-    """Whatever their order, the row ids of the database, answers to other tasks, or the order of the task ids."""
+def test_the_same_answers_give_the_same_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: st.DataObject
+) -> None:
+    """Whatever their order, the row ids of the database, answers to other tasks, or how many are held at a time."""
+    of = project(repeated=data.draw(st.sampled_from(["latest", "first", "refuse"])))
     people = ["anna", "ben", "carla", "zed", None]
     answers = [
         answer(
             data.draw(st.integers(1, 5)),
             data.draw(st.sampled_from(people)),
             *data.draw(st.lists(st.sampled_from(LABELS), unique=True, max_size=2)),
-            minutes=place,
+            # Few different moments: somebody's answers to a task often carry the same one.
+            minutes=data.draw(st.integers(0, 2)),
             link=place + 1,
             verdict=data.draw(st.sampled_from(["accept", "accept", "reject", "ignore"])),
             round_=data.draw(st.integers(1, 2)),
@@ -155,17 +169,124 @@ def test_the_same_answers_give_the_same_digest(tmp_path: Path, data: st.DataObje
         for place in range(data.draw(st.integers(0, 14)))
     ]
     closing: dict[str, Any] = {"closed_by": "olga", "closing_reason": "enough"}
-    first = make(Store(tmp_path / "a"), answers, **closing)
+    first = make(Store(tmp_path / "a"), answers, project=of, **closing)
+    monkeypatch.setattr(votes, "_HELD_BYTES", data.draw(st.sampled_from([1, 3000, 1 << 24])))
     other = data.draw(st.permutations([replace(one, link_id=one.link_id * 7 + 3, example_id=1) for one in answers]))
     ids = data.draw(st.permutations(IDS))
-    second = make(Store(tmp_path / "b"), [*other, answer(77, "anna", "billing")], ids, **closing)
+    second = make(Store(tmp_path / "b"), [*other, answer(77, "anna", "billing")], ids, project=of, **closing)
     assert second.digest == first.digest
     assert verify_version(Store(tmp_path / "a"), PROJECT, first.digest) == []
+    repeated = Counter((one.task_id, one.account, one.round) for one in answers)
+    latest_round = {task: max(one.round for one in answers if one.task_id == task) for task, _, _ in repeated}
+    expected = {key[0] for key, times in repeated.items() if times > 1 and key[2] == latest_round[key[0]]}
+    assert {entry.task_id for entry in first.manifest.repeats.items} == expected
     counts = first.manifest.counts
     assert counts.answers == len(answers)
     assert counts.tasks == counts.rows + counts.ignored + counts.disputed + counts.missing == 5
     shutil.rmtree(tmp_path / "a")
     shutil.rmtree(tmp_path / "b")
+
+
+@pytest.mark.proves("the same answers give the same digest on SQLite, PostgreSQL and MariaDB")
+def test_every_engine_gives_the_same_digest(prodigy_url: str, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows stored in two orders on each engine, and read in pieces of several sizes."""
+    stored = [(content(one), one.account) for one in ENGINE_ANSWERS]
+    expected = make(store, [read_answer(row(content, f"ticket_topics-{who}"), PROJECT) for content, who in stored])
+    monkeypatch.setenv("AIRFLOW_CONN_PRODIGY_DEFAULT", airflow_connection(prodigy_url))
+    for place, order in enumerate((stored, random.Random(7).sample(stored, len(stored)))):
+        insert(prodigy_url, order, first=100 * place + 1, empty=place > 0)
+        for batch in (1, 3, 5000):
+            answers = [read_answer(row, PROJECT) for row in ProdigyHook().rows("ticket_topics", batch=batch)]
+            again = make(Store(store.root / f"{place}-{batch}"), answers)
+            assert again.digest == expected.digest
+            assert again.manifest.counts.answers == len(ENGINE_ANSWERS)
+
+
+ENGINE_ANSWERS = [*ANSWERS, answer(5, "anna", "billing", minutes=8, link=9000)]
+
+
+def content(one: Answer) -> bytes:
+    """Return an answer as Prodigy stores it; the last two of the list were given in the same second."""
+    assert one.time is not None
+    return json.dumps(
+        {
+            **one.shown,
+            "accept": list(one.value.accepted),
+            "answer": one.value.answer,
+            "_timestamp": int(one.time.timestamp()),
+            "labelops": {"served": {"guideline": one.guideline, "guideline_number": one.guideline_number}},
+        }
+    ).encode()
+
+
+def row(stored: bytes, session: str) -> Row:
+    return Row(1, 1, 0, 0, json.loads(stored), stored, session)
+
+
+def insert(url: str, rows: list[tuple[bytes, str | None]], *, first: int, empty: bool) -> None:
+    engine = create_engine(url, poolclass=NullPool)
+    accounts = sorted({str(account) for _, account in rows})
+    with engine.begin() as conn:
+        for table in ("link", "example", "dataset") if empty else ():
+            conn.execute(text(f"DELETE FROM {table}"))
+        names = ["ticket_topics", *(f"ticket_topics-{account}" for account in accounts)]
+        for number, name in enumerate(names, 1):
+            flag: object = number > 1 if engine.dialect.name == "postgresql" else int(number > 1)
+            conn.execute(
+                text("INSERT INTO dataset VALUES (:id, :name, 0, :meta, :session)"),
+                {"id": number, "name": name, "meta": b"{}", "session": flag},
+            )
+        for place, (stored, account) in enumerate(rows):
+            example = first + place
+            conn.execute(text("INSERT INTO example VALUES (:id, 1, 1, :content)"), {"id": example, "content": stored})
+            for which, dataset in ((0, 1), (1, 2 + accounts.index(str(account)))):
+                conn.execute(
+                    text("INSERT INTO link VALUES (:id, :example, :dataset)"),
+                    {"id": 2 * example + which, "example": example, "dataset": dataset},
+                )
+
+
+def test_who_answered_again_is_listed(store: Store) -> None:
+    version = make(store)
+    repeats = version.manifest.repeats
+    assert (repeats.count, repeats.answers) == (1, 1)
+    assert [one.model_dump() for one in repeats.items] == [
+        {"task_id": IDS[3], "person": "ben", "round": 1, "kept": ANSWERS[8].row_digest, "lost": [ANSWERS[7].row_digest]}
+    ]
+    assert version.manifest.rule.repeated == "latest"
+    first = make(store, project=project(repeated="first")).manifest
+    assert first.rule.text != version.manifest.rule.text
+    assert (first.counts.disputed, first.losing_reasons["repeated"]) == (2, 1)
+    refused = make(store, project=project(repeated="refuse")).manifest
+    assert (refused.counts.disputed, refused.losing_reasons["repeated"]) == (2, 2)
+    assert refused.repeats.items[0].kept is None
+    numbers = range(1, 1103)
+    many = [answer(n, "anna", "billing", minutes=m, link=2 * n + m) for n in numbers for m in (0, 1)]
+    ids = [task(number) for number in numbers]
+    long = make(store, many, ids, closed_by="olga", closing_reason="a test")
+    assert (long.manifest.repeats.count, long.manifest.repeats.items) == (1102, None)
+    assert len((long.path / "repeats.jsonl").read_bytes().splitlines()) == 1102
+    assert verify_version(store, PROJECT, long.digest) == []
+    (long.path / "repeats.jsonl").unlink()
+    assert any("repeats.jsonl" in problem for problem in verify_version(store, PROJECT, long.digest))
+
+
+def test_a_manifest_of_the_first_format_keeps_its_digest(store: Store) -> None:
+    """It has no list of repeats and does not say what counted of them."""
+    version = make(store)
+    value = json.loads(version.manifest.content())
+    del value["repeats"], value["rule"]["repeated"]
+    value["format"] = 1
+    stored = canonical_json(value)
+    folder = version.path.parent / sha256_hex(stored)
+    shutil.copytree(version.path, folder)
+    (folder / "manifest.json").write_bytes(stored)
+    manifest = read_manifest(store, PROJECT, folder.name)
+    assert (manifest.digest, manifest.content(), manifest.repeats) == (folder.name, stored, None)
+    assert verify_version(store, PROJECT, folder.name) == []
+    for lacking in ({"format": 1}, {"repeats": None}):
+        with pytest.raises(InvalidInput, match="repeats: format"):
+            parse_manifest(canonical_json({**json.loads(version.manifest.content()), **lacking}), "manifest.json")
 
 
 def test_anything_that_changes_the_meaning_changes_the_digest(store: Store) -> None:
@@ -234,6 +355,8 @@ def test_fractions_are_kept_as_text(store: Store) -> None:
     picked = [replace(one, shown={**one.shown, "scale": 0.5}) for one in ANSWERS[:2]]
     version = make(store, picked, IDS[:1])
     assert next(rows(store, PROJECT, version.digest))["shown"]["scale"] == "0.5"
+    whole = make(store, [replace(one, shown={**one.shown, "scale": 1, "sure": True}) for one in ANSWERS[:2]], IDS[:1])
+    assert next(rows(store, PROJECT, whole.digest))["shown"] == {**shown(1), "scale": 1, "sure": True}
 
 
 def test_long_lists_become_files(store: Store) -> None:

@@ -9,16 +9,20 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from include.annotation.answers import Answer, AnswerValue
 from include.annotation.hashes import set_hashes
 from include.annotation.tasks import task_id
-from include.base.canonical import sha256_hex
+from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import InvalidInput, Refused
+from include.base.signing import Signer
 from include.base.store import Store
 from include.datasets.batches import form
+from include.datasets.conditions import completeness, policy_problems
 from include.datasets.freeze import FrozenVersion, freeze
-from include.datasets.release import Release, completeness, current_release, policy_problems, write_release
+from include.datasets.release import Release, current_release, write_release
+from include.passport.facts import Context, GuidelineRelease
 from include.projects.model import Interface, Project
 from tests.datasets.make import GUIDELINE, REGISTER, answer, project, shown, task
 
@@ -34,6 +38,7 @@ ANSWERS = [
     answer(4, "anna", verdict="ignore"),
     answer(4, "ben", verdict="ignore"),
 ]
+SIGNER = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 APPROVALS: list[dict[str, Any]] = [
     {
         "role": "data_owner",
@@ -44,7 +49,23 @@ APPROVALS: list[dict[str, Any]] = [
         "decided_at": datetime(2026, 5, 2, 9, tzinfo=UTC),
     }
 ]
-DAY = {"number": 3, "digest": GUIDELINE}
+CONTEXT = Context(
+    asked_at=datetime(2026, 5, 2, 8, tzinfo=UTC),
+    released_at=datetime(2026, 5, 2, 10, tzinfo=UTC),
+    guidelines=(GuidelineRelease(3, GUIDELINE, "2026-04-30T12:00:00+00:00", 2),),
+)
+
+
+FILES = {
+    "data.jsonl",
+    "data.parquet",
+    "manifest.json",
+    "approvals.json",
+    "README.md",
+    "croissant.json",
+    "openlineage.json",
+    "statement.json",
+}
 
 
 @pytest.fixture
@@ -58,9 +79,16 @@ def frozen(store: Store, answers: list[Answer] | None = None, of: Project = PROJ
 
 
 def release(store: Store, version: FrozenVersion, of: Project = PROJECT, **changes: Any) -> Release:
-    values = {"number": 1, "approvals": APPROVALS, "guideline": DAY, **changes}
+    values = {"number": 1, "approvals": APPROVALS, "context": CONTEXT, "signer": None, **changes}
     return write_release(
-        store, of, version.digest, values["number"], version.manifest, values["approvals"], values["guideline"]
+        store,
+        of,
+        version.digest,
+        values["number"],
+        version.manifest,
+        values["approvals"],
+        values["context"],
+        values["signer"],
     )
 
 
@@ -105,10 +133,26 @@ def test_a_release_can_be_read_back(store: Store) -> None:
     assert list(lines["text"]) == list(frame["text"])
 
 
+def make_old(path: Path) -> None:
+    """Make of a release what the writer made of it before there was a passport."""
+    sums = json.loads((path / "checksums.json").read_bytes())
+    approvals = json.loads((path / "approvals.json").read_bytes())
+    for one in approvals["approvals"]:
+        one["account"] = f"{one['person']}@people.example"
+    (path / "approvals.json").write_bytes(canonical_json(approvals))
+    for name in ("croissant.json", "openlineage.json", "statement.json"):
+        (path / name).unlink()
+        del sums["files"][name]
+    content = (path / "approvals.json").read_bytes()
+    sums["files"]["approvals.json"] = {"sha256": sha256_hex(content), "bytes": len(content)}
+    del sums["passport"]
+    (path / "checksums.json").write_bytes(canonical_json(sums) + b"\n")
+
+
 def test_checksums_cover_every_file(store: Store) -> None:
     result = release(store, frozen(store))
     names = {path.name for path in result.path.iterdir()}
-    assert names == {"data.jsonl", "data.parquet", "manifest.json", "approvals.json", "README.md", "checksums.json"}
+    assert names == {*FILES, "checksums.json"}
     sums = json.loads((result.path / "checksums.json").read_text())["files"]
     assert set(sums) == names - {"checksums.json"}
     for name, entry in sums.items():
@@ -132,7 +176,7 @@ def test_the_card_is_made_of_facts(store: Store) -> None:
         "## Who are the annotators",
         "| anna | 3 | 1 |",
         "| data_owner | dana | approve | approval | attested | 2026-05-02T09:00:00+00:00 |",
-        f"Release 3 (`{GUIDELINE}`) is in force.",
+        f"- 8 answers were given under release 3 (`{GUIDELINE}`), published 2026-04-30T12:00:00+00:00 with 2 page(s)",
         "on 3 rows everybody gave the value that counts",
         "1 tasks are left out because everybody ignored them",
         "never given: account, delivery",
@@ -153,14 +197,14 @@ def test_writing_again_creates_nothing(store: Store) -> None:
     version = frozen(store)
     first = release(store, version)
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(store.root.rglob("*.*"))}
-    for guideline in (DAY, {"number": 4, "digest": "0" * 64}):
-        again = release(store, version, guideline=guideline)
+    for context in (CONTEXT, Context()):
+        again = release(store, version, context=context)
         assert (again.created, again.moved, again.files) == (False, False, first.files)
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(store.root.rglob("*.*"))} == before
 
 
 @pytest.mark.parametrize(
-    "kept", [(), ("data.jsonl",), ("data.jsonl", "data.parquet", "manifest.json", "approvals.json", "README.md")]
+    "kept", [(), ("data.jsonl",), ("data.jsonl", "data.parquet", "manifest.json"), tuple(sorted(FILES))]
 )
 def test_a_half_written_release_is_completed(store: Store, kept: tuple[str, ...]) -> None:
     version = frozen(store)
@@ -170,10 +214,33 @@ def test_a_half_written_release_is_completed(store: Store, kept: tuple[str, ...]
     for path in list(first.path.iterdir()):
         if path.name not in kept:
             path.unlink()
+    (first.path / "left.behind").write_text("by a try that was to write more files")
     again = release(store, version)
     assert again.created
     assert again.moved
     assert {path.name: path.read_bytes() for path in again.path.iterdir()} == whole
+
+
+def test_what_is_told_in_an_unfinished_release_is_told_anew(store: Store) -> None:
+    version = frozen(store)
+    first = release(store, version, context=Context())
+    (first.path / "checksums.json").unlink()
+    again = release(store, version, signer=SIGNER)
+    assert {path.name for path in again.path.iterdir()} == (FILES - {"statement.json"}) | {
+        "attestation.json",
+        "signing-key.pem",
+        "checksums.json",
+    }
+    assert "2026-04-30T12:00:00+00:00" in (again.path / "README.md").read_text("utf-8")
+
+
+def test_a_release_from_before_there_was_a_passport_stays_valid(store: Store) -> None:
+    version = frozen(store)
+    path = release(store, version).path
+    make_old(path)
+    before = {place.name: place.read_bytes() for place in path.iterdir()}
+    assert not release(store, version).created
+    assert {place.name: place.read_bytes() for place in path.iterdir()} == before
 
 
 def test_other_bytes_are_never_overwritten(store: Store) -> None:

@@ -1,27 +1,28 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from include.base.errors import InvalidInput
 from include.datasets.resolve import (
     FinalDecision,
+    Repeat,
     Resolution,
     Vote,
     final_decisions,
     read_final_decision,
     resolve_task,
 )
-from include.projects.model import Rule
+from include.projects.model import Repeated, Rule
 from include.systems.prodigy import Row
 from tests.datasets.make import START, project, shown, task
 
 
-def vote(person: str, choice: str | None, *, minutes: float | None = 0, link: int = 1, round_: int = 1) -> Vote:
-    time: datetime | None = None if minutes is None else START + timedelta(minutes=minutes)
-    return Vote("t", person, round_, time, link, f"{person}{choice}{minutes}{link}", choice)
+def vote(person: str, choice: str | None, *, minutes: float | None = 0, row: str = "", round_: int = 1) -> Vote:
+    time = None if minutes is None else (START + timedelta(minutes=minutes)).isoformat()
+    return Vote("t", person, round_, time, row or f"{person}{choice}{minutes}", choice)
 
 
 def resolve(rule: str, needed: int, *votes: Vote, **more: object) -> Resolution:
@@ -62,14 +63,44 @@ def test_the_rule_decides(rule: str, needed: int, choices: str, outcome: str, co
     assert len(result.counted) + len(result.losing) == len(votes)
 
 
-def test_the_latest_answer_of_a_person_counts_by_time_and_then_by_link() -> None:
-    result = resolve("single", 1, vote("a", "new", minutes=5, link=1), vote("a", "old", minutes=1, link=9))
+def test_the_latest_answer_of_a_person_counts_by_time_and_then_by_digest() -> None:
+    result = resolve("single", 1, vote("a", "new", minutes=5, row="1"), vote("a", "old", minutes=1, row="9"))
     assert [one.choice for one in result.counted] == ["new"]
     assert reasons(result) == [("a", "superseded")]
-    same = resolve("single", 1, vote("a", "new", link=9), vote("a", "old", link=1))
-    assert [one.choice for one in same.counted] == ["new"]
-    timeless = resolve("single", 1, vote("a", "old", minutes=None, link=9), vote("a", "new", minutes=0, link=1))
+    for order in (1, -1):
+        same = resolve("single", 1, *[vote("a", "new", row="9"), vote("a", "old", row="1")][::order])
+        assert [one.choice for one in same.counted] == ["new"]
+    timeless = resolve("single", 1, vote("a", "old", minutes=None, row="9"), vote("a", "new", minutes=0, row="1"))
     assert [one.choice for one in timeless.counted] == ["new"]
+    part = resolve("single", 1, vote("a", "old", minutes=1), vote("a", "new", minutes=1.005))
+    assert [one.choice for one in part.counted] == ["new"]
+
+
+@pytest.mark.proves("a declared rule for repeated answers of one annotator, and the list of exceptions")
+def test_what_counts_of_somebodys_several_answers_is_the_projects_to_say() -> None:
+    votes = [
+        vote("a", "x", minutes=1, row="1"),
+        vote("b", "x", minutes=2, row="2"),
+        vote("a", "y", minutes=3, row="3"),
+        vote("a", "x", minutes=0, row="4", round_=1),
+    ]
+    latest = resolve("majority", 2, *votes)
+    assert (latest.outcome, latest.persons) == ("disputed", 2)
+    assert latest.repeats == (Repeat("a", "3", ("4", "1")),)
+    assert reasons(latest) == [("a", "superseded"), ("a", "disputed"), ("a", "superseded"), ("b", "disputed")]
+    first = resolve("majority", 2, *votes, repeated=Repeated.FIRST)
+    assert (first.outcome, [one.row_digest for one in first.counted]) == ("counted", ["4", "2"])
+    assert first.repeats == (Repeat("a", "4", ("1", "3")),)
+    assert reasons(first) == [("a", "repeated"), ("a", "repeated")]
+    refused = resolve("majority", 2, *votes, repeated=Repeated.REFUSE)
+    assert (refused.outcome, refused.persons, refused.values) == ("disputed", 2, 1)
+    assert refused.repeats == (Repeat("a", None, ("4", "1", "3")),)
+    assert reasons(refused) == [("a", "repeated")] * 3 + [("b", "disputed")]
+    same = resolve("single", 1, vote("a", "x", minutes=1), vote("a", "x", minutes=2), repeated=Repeated.REFUSE)
+    assert same.outcome == "disputed"
+    decided = resolve("majority", 2, *votes, repeated=Repeated.REFUSE, decision=decision(), decided_choice="x")
+    assert (decided.outcome, [one.person for one in decided.counted]) == ("counted", ["b"])
+    assert resolve("majority", 2, vote("a", "x"), vote("a", "y", round_=2), vote("b", "y", round_=2)).repeats == ()
 
 
 def test_the_latest_round_counts_even_against_more_answers_of_an_earlier_one() -> None:

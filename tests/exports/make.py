@@ -85,11 +85,11 @@ def _rows(interface: str) -> list[dict[str, Any]]:
     return [
         row(
             "audio",
-            {"audio": "calls/1.wav#sha256=" + "1" * 64},
+            {"audio": "s3://calls/1.wav", "audio_sha256": "1" * 64},
             segments=[["0.25", "3", "SPEECH"], ["2.5", "4.125", "NOISE"]],
         ),
-        row("audio", {"audio": "calls/2.wav#sha256=" + "2" * 64}, segments=[]),
-        row("audio", {"audio": "calls/3.wav#sha256=" + "3" * 64}, "reject"),
+        row("audio", {"audio": "s3://calls/2.wav", "audio_sha256": "2" * 64}, segments=[]),
+        row("audio", {"audio": "s3://calls/3.wav", "audio_sha256": "3" * 64}, "reject"),
     ]
 
 
@@ -111,7 +111,8 @@ def _text_rows(interface: str) -> list[dict[str, Any]]:
 
 
 def _image_rows() -> list[dict[str, Any]]:
-    shown = [{"image": f"photos/{n}.png#sha256={str(n) * 64}", "width": 640, "height": 480} for n in (1, 2, 3)]
+    size = {"width": 640, "height": 480}
+    shown = [{"image": f"s3://photos/{n}.png", "image_sha256": str(n) * 64, **size} for n in (1, 2, 3)]
     return [
         row(
             "image",

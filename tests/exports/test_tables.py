@@ -11,6 +11,7 @@ import pyarrow.parquet
 import pytest
 import srsly
 
+from include.annotation.hashes import set_hashes
 from include.annotation.tokens import tokenize
 from include.base.errors import InvalidInput
 from include.exports import INTERFACES, Assignment
@@ -51,6 +52,10 @@ def test_a_rectangle_and_a_segment_have_prodigys_fields(tmp_path: Path) -> None:
     }
     assert task["spans"][1] == {"label": "sign", "type": "polygon", "points": [[0, 0], [30, 0], [30, 40.5]]}
     assert (task["width"], task["height"]) == (640, 480)
+    # The size is known after the task was hashed, and is no part of its hashes.
+    asked = {"image": task["image"], "image_sha256": task["image_sha256"]}
+    hashed = set_hashes(asked)
+    assert (task["_input_hash"], task["_task_hash"]) == (hashed["_input_hash"], hashed["_task_hash"])
     write(rows_of("audio"), project("audio"), "jsonl", tmp_path / "audio")
     heard = next(task for task in srsly.read_jsonl(tmp_path / "audio" / "data.jsonl") if task.get("audio_spans"))
     assert heard["audio_spans"][0] == {"start": 0.25, "end": 3, "label": "SPEECH"}

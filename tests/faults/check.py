@@ -19,6 +19,7 @@ from typing import Any
 
 from include.base.canonical import sha256_hex
 from include.base.errors import LabelopsError
+from include.base.signing import read_signer
 from include.base.store import Store
 from include.datasets import freeze as freezing
 from include.datasets import release as releasing
@@ -27,10 +28,11 @@ from include.guidelines import release as guidelines
 from include.guidelines import storage
 from include.ingestion.pipeline import ingest
 from include.ingestion.scan import scan
+from include.passport.verify import verify
 from include.sandbox import world as sample
 from tests.integration.airflow_house import CLIENT, PROJECT
 
-__all__ = ["a_wait", "everything", "problems"]
+__all__ = ["a_wait", "a_withdrawal", "everything", "problems"]
 
 SERVICE_ACCOUNT = "acc-labelops"
 
@@ -62,6 +64,17 @@ def a_wait(world: Any) -> dict[str, Any] | None:
             "digest": event.digest_after,
             "process_id": event.body["process_id"],
         }
+    return None
+
+
+def a_withdrawal(world: Any) -> dict[str, Any] | None:
+    """Return the order with which the owner withdraws the newest version that is not withdrawn yet."""
+    gone = {event.subject for event in world.events("approval.withdrawn")}
+    ended = world.events("approval.ending")
+    for event in reversed(world.events("version.ready")):
+        if event.subject not in gone and not any(one.subject == event.subject for one in ended):
+            digest = event.subject.removeprefix("version:")
+            return {"by": "olga", "withdraw": [digest[:12]], "reason": "the guideline was misread"}
     return None
 
 
@@ -146,7 +159,8 @@ def _events_once(state: _State) -> Iterator[str]:
     """What happened once is told once."""
     once = (
         "approval.requested", "approval.approved", "approval.rejected", "approval.reminded", "approval.escalated",
-        "release.requested", "release.done", "batch.frozen", "batch.assigned", "version.frozen",
+        "approval.withdrawn", "release.recalled", "release.requested", "release.done", "batch.frozen", "batch.assigned",
+        "version.frozen",
     )  # fmt: skip
     told = [(one.action, one.subject, one.body.get("attempt", one.body.get("last_link", 0))) for one in state.of(*once)]
     yield from _twice(told, "event")
@@ -275,13 +289,14 @@ def _processes_once(state: _State) -> Iterator[str]:
     for process in known.keys() - there.keys():
         yield f"process {process} of the ledger is not in OpenText"
     ended = {one["id"] for one in state.processes if one["ended"] is not None}
-    told = state.of("approval.approved", "approval.rejected", "approval.expired", "approval.void")
+    told = state.of(*(f"approval.{one}" for one in ("approved", "rejected", "rework", "expired", "void", "withdrawn")))
     judged = {one.body["process_id"] for one in told}
     for event in state.of("approval.requested"):
         if event.body["process_id"] in ended and event.body["process_id"] not in judged:
             yield f"process {event.body['process_id']} has ended, and the ledger does not say how"
     for version in state.versions:
-        if not any(one.subject == f"version:{version.digest}" for one in state.of("approval.requested")):
+        subject = f"version:{version.digest}"
+        if not any(one.subject == subject for one in state.of("approval.requested", "approval.withdrawn")):
             yield f"version {version.number} was never put before approvers"
 
 
@@ -295,6 +310,8 @@ def _decisions_captured(state: _State) -> Iterator[str]:
         if decided and (task["process_id"], task["id"]) not in known:
             yield f"the decision in task {task['id']} ({task['name']}) is not on the ledger"
     for one in state.decisions:
+        if one.outcome == "withdraw":
+            continue  # said to Airflow: the ledger itself is where it is on record
         try:
             state.store.get_object(one.raw_digest)
         except Exception as error:
@@ -304,12 +321,17 @@ def _decisions_captured(state: _State) -> Iterator[str]:
 
 
 def _releases_whole(state: _State) -> Iterator[str]:
-    """Each approved version that was released is there whole, linked in Prodigy, and told once."""
+    """Each approved version is released: whole, linked in Prodigy, told once; each withdrawn one is recalled."""
     done = {one.subject: one for one in state.of("release.done")}
+    recalled = {one.subject for one in state.of("release.recalled")}
+    withdrawn = {one.subject for one in state.of("approval.withdrawn")}
+    begun = set(done) | {one.subject for one in state.of("release.requested")}
+    if recalled != withdrawn & begun:
+        yield f"{len(withdrawn & begun)} release(s) are of withdrawn versions, {len(recalled)} are recalled"
     for version in state.versions:
         subject = f"version:{version.digest}"
         approved = any(one.subject == subject for one in state.of("approval.approved"))
-        if approved and subject not in done:
+        if approved and subject not in done and subject not in withdrawn:
             yield f"version {version.number} was approved and is not released"
     folder = state.place / "releases" / PROJECT
     there = {path.name for path in folder.iterdir() if path.is_dir()} if folder.exists() else set()
@@ -322,17 +344,23 @@ def _releases_whole(state: _State) -> Iterator[str]:
         for name, entry in sums.items():
             if not (place / name).exists() or sha256((place / name).read_bytes()).hexdigest() != entry["sha256"]:
                 yield f"release {place.name}: {name} is not what checksums.json says"
-        extra = {one.name for one in place.iterdir()} - set(sums) - {"checksums.json"}
-        if extra:
+        for problem in verify(place, read_signer(state.world.signing_key).public).problems:
+            if event.subject not in recalled or not problem.startswith("RECALLED.json"):
+                yield f"release {place.name}: {problem}"
+        extra = {one.relative_to(place).as_posix() for one in place.rglob("*") if one.is_file()}
+        extra -= {*sums, "checksums.json"}
+        if extra != ({"RECALLED.json"} if event.subject in recalled else set()):
             yield f"release {place.name}: holds {sorted(extra)} beside its files"
         digest = str(event.digest_after)
         linked = state.world.examples(event.body["dataset"])
-        rows = sum(1 for _ in freezing.rows(state.store, PROJECT, digest))
+        gone = event.subject in recalled
+        rows = 0 if gone else sum(1 for _ in freezing.rows(state.store, PROJECT, digest))
         if len(linked) != rows:
             yield f"dataset {event.body['dataset']} links {len(linked)} answers, the version has {rows} rows"
     if done:
         pointer = releasing.current_release(state.store, PROJECT)
-        if pointer is None or pointer["release"] not in told:
+        standing = {one.body["path"].rsplit("/", 1)[-1] for one in done.values() if one.subject not in recalled}
+        if pointer is None or pointer["release"] not in (standing or {None}):
             yield f"the pointer to the current release is {pointer}"
 
 

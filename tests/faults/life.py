@@ -156,15 +156,23 @@ class World(House):
         """Only the first approver decides."""
         return self._say_yes("quentin")
 
-    def _say_yes(self, *names: str) -> int:
+    def _people_reject(self) -> int:
+        """The first approver refuses."""
+        return self._say_yes("quentin", outcome="rejected")
+
+    def _people_rework(self) -> int:
+        """The first approver sends it back."""
+        return self._say_yes("quentin", outcome="rework")
+
+    def _say_yes(self, *names: str, outcome: str = "approved") -> int:
         done = 0
         for name in names:
             person = self.person(name)
             for task in person.tasks():
                 variables = {one["name"]: one.get("value") for one in task["variables"]}
                 digest = str(variables[load_mapping("default").labeling_approval.digest_variable])
-                outcome = "released" if name == "rita" else "approved"
-                person.decide(task, outcome, f"I looked at {digest[:12]}.")
+                said = "released" if name == "rita" else outcome
+                person.decide(task, said, f"I looked at {digest[:12]}.")
                 done += 1
         return done
 
@@ -289,7 +297,7 @@ DAGS: dict[str, Dag] = {
             Step("check", lambda item, given: dataset_release.CheckReleaseOperator(task_id="check", item=item)),
             _gate("release_rows", "check"),
             Step("hand_over", lambda item, given: dataset_release.HandOverOperator(
-                task_id="hand_over", item=item, given=given("check"), gate=given("gate"))),
+                task_id="hand_over", item=item, given=given("check"), gate=given("gate")), after_skipped=True),
             Step("start_wait", lambda item, given: labeling_approval.StartWaitOperator(
                 task_id="start_wait", item=item, result=given("hand_over"), use_case="dataset_release")),
         ),
@@ -318,7 +326,7 @@ DONE = ("success", "skipped", "deferred")
 class Run:
     """One DAG run and the states of its task instances.
 
-    :param conf: of ``decision_wait``: what it waits for.
+    :param conf: of ``decision_wait``: what it waits for; else the run parameters, and ``by``, who triggered it.
     :param light: leave out the two tasks after the items.
     """
 
@@ -376,7 +384,8 @@ class Run:
     def operator(self, world: World, key: Key) -> tuple[Any, Any]:
         """Return a task's operator, its templates rendered, and its context."""
         name, index = key
-        context = world.context(self.dag_id, name, self.run_id, try_number=self.tries[key])
+        given = {} if self.dag_id == WAIT else self.conf
+        context = world.context(self.dag_id, name, self.run_id, try_number=self.tries[key], **given)
         context["dag_run"].run_after = self.after
         ti = context["ti"]
         ti.map_index = index

@@ -96,6 +96,7 @@ class Theatre:
                     "labelled": ["guideline_sync", "raw_data_ingestion", "people:answer"],
                     "asked": ["labeling_approval"],
                     "approved": ["people:approve", "labeling_approval"],
+                    "released": ["dataset_release", "people:approve", "dataset_release", "lineage_report"],
                 }
                 for one in script[stage]:
                     if one.startswith("people:"):
@@ -209,7 +210,10 @@ class Theatre:
         engine.disarm()
 
     def _run(self, engine: Engine, dag: str) -> Run | None:
-        """Return a new run; of a wait, for one of those that were started."""
+        """Return a new run; of a wait, for one of those that were started; of a withdrawal, of the newest version."""
+        if dag == "withdrawal":
+            order = check.a_withdrawal(engine.world)
+            return None if order is None else engine.new_run("labeling_approval", order)
         if dag != "decision_wait":
             return engine.new_run(dag)
         conf = next(iter(engine.waits.values()), None) or check.a_wait(engine.world)

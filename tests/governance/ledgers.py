@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import uuid
@@ -10,7 +11,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from include.governance import tables
-from include.governance.ledger import Ledger
+from include.governance.ledger import Ledger, chain_hash, genesis_hash
 from include.governance.records import Decision, NewEvent, VersionRecord
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,6 +124,19 @@ def raw(ledger: Ledger, statement: str, /, **values: object) -> list[sa.Row]:
             return list(result.all()) if result.returns_rows else []
     finally:
         engine.dispose()
+
+
+def rechain(ledger: Ledger, first: int) -> None:
+    """Work out all hashes anew from an event on, as a careful forger would."""
+    rows = [dict(row._mapping) for row in raw(ledger, "SELECT * FROM event ORDER BY seq")]
+    last = genesis_hash(ledger.head().ledger_id) if first == 1 else rows[first - 2]["hash"]
+    statements: list[str] = []
+    for row in rows[first - 1 :]:
+        new = chain_hash(last, row, json.loads(row["body"]))
+        statements.append(f"UPDATE event SET prev_hash = '{last}', hash = '{new}' WHERE seq = {row['seq']}")
+        last = new
+    # Out of the way first: the hashes are unique.
+    tamper(ledger, "UPDATE event SET prev_hash = 'p' || seq, hash = 'h' || seq WHERE seq >= " + str(first), *statements)
 
 
 def start(code: str, *arguments: str) -> subprocess.Popen[str]:

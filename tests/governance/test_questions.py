@@ -15,7 +15,7 @@ from include.base.canonical import digest_of
 from include.base.errors import Conflict, InvalidInput
 from include.governance import questions
 from include.governance.__main__ import main
-from include.governance.questions.releases import CHECKS
+from include.governance.questions.lacking import CHECKS
 from include.governance.usage import record_use
 from include.settings import ROOT
 from tests.datasets.make import GUIDELINE, LABELS, REGISTER, START, answer, task
@@ -172,7 +172,9 @@ def test_what_changed_is_given_with_its_causes(life: Life) -> None:
     later = both(3, "account", guideline=digest_of("guideline 4"), minutes=90)
     new = life.frozen([*FOUR, *later], (1, 2, 3, 4), closed_by="olga", closing_reason="the source is gone")
     found = questions.changed(life.records, old, new)
-    assert [(one.label, one.old, one.new) for one in found.labels] == [("account", 0, 1)]
+    assert [(one.label, one.old, one.new, one.gained) for one in found.labels] == [("account", 0, 1, 1)]
+    assert found.rows == {"unchanged": 2, "added": 1, "removed": 0, "relabelled": 0, "evidence": 0}
+    assert found.came_from == {"disputed": 1}
     causes = {(one.kind, one.event) for one in found.causes}
     assert {("batch", None), ("policy", None), ("guideline", None), ("closing", None), ("guideline", number)} <= causes
     text = "\n".join(questions.lines(found))
@@ -180,7 +182,34 @@ def test_what_changed_is_given_with_its_causes(life: Life) -> None:
     assert "closed unfinished by olga: the source is gone" in text
     assert digest_of("else")[:12] not in text
     same = questions.changed(life.records, old, old)
-    assert (same.labels, same.causes) == ((), ())
+    assert (same.labels, same.became, same.causes) == ((), (), ())
+
+
+def test_a_label_that_was_given_anew_is_shown_with_who_gave_it_and_in_which_round(life: Life) -> None:
+    old = life.frozen(FOUR, (1, 2, 3))
+    sent_back = life.event("approval.rework", f"version:{old.digest}", body={"attempt": 1})
+    new = life.frozen([*FOUR, *both(1, "account", round_=2, minutes=300)], (1, 2, 3))
+    found = questions.changed(life.records, old, new)
+    assert found.rows["relabelled"] == 1
+    assert [(one.old, one.new, one.count) for one in found.became] == [("billing", "account", 1)]
+    assert found.relabelled_by == {"anna": 1, "ben": 1}
+    assert {("rounds", None), ("rework", sent_back)} <= {(one.kind, one.event) for one in found.causes}
+    assert "1 row(s) were labelled again in a later round" in "\n".join(questions.lines(found))
+
+
+def test_where_rows_are_not_kept_any_more_the_rest_is_still_answered(life: Life) -> None:
+    old = life.frozen(FOUR, (1, 2, 3))
+    new = life.frozen([*FOUR, *both(4, "other")], (1, 2, 3, 4))
+    life.approved(old)
+    (life.store.at("versions", "ticket_topics", old.digest) / "rows.jsonl").unlink()
+    inside = questions.trace(life.records, task(1)).versions[0]
+    assert (inside.outcome, inside.answers, len(inside.approvals)) == ("not kept", (), 2)
+    assert questions.in_force(life.records, old, task(1)).outcome == "not kept"
+    assert [one.counted for one in questions.who(life.records, old).labels] == [2, 2]
+    found = questions.changed(life.records, old, new)
+    assert found.rows == {}
+    assert [(one.label, one.old, one.new, one.gained) for one in found.labels] == [("other", 0, 1, None)]
+    assert "not kept any more" in "\n".join(questions.lines(found))
 
 
 # ---- models --------------------------------------------------------------------------------------------------------
@@ -273,6 +302,9 @@ def test_an_approved_version_is_pending_until_it_is_released(life: Life) -> None
 # ---- released without ----------------------------------------------------------------------------------------------
 
 
+DECIDED = ("outcome", "meaning", "grade", "signature", "raw_digest")
+
+
 def kinds(life: Life, *checks: str) -> set[str]:
     return {one.check for one in questions.released_without(life.records, checks=checks).lacks}
 
@@ -288,6 +320,7 @@ def test_a_release_in_order_lacks_nothing(life: Life) -> None:
     assert kinds(life, "role:lawyer") == {"role:lawyer"}
     assert kinds(life, "completeness") == {"completeness"}  # two of three, though its policy demands none
     assert kinds(life, "release-decision") == {"release-decision"}
+    assert kinds(life, "signature", "statement", "agreement", "grade") == {"signature", "statement", "agreement"}
     with pytest.raises(InvalidInput, match="check: found 'luck'"):
         questions.released_without(life.records, checks=["luck"])
 
@@ -300,6 +333,7 @@ def test_a_release_in_order_lacks_nothing(life: Life) -> None:
         ("approval", {}, {"outcome": "reject"}),
         ("approval", {}, {"meaning": "review"}),
         ("grade", {"evidence": "attested"}, {"grade": "asserted"}),
+        ("signature", {"signature": "signed"}, {"signature": "authenticated"}),
         ("evidence", {}, {"raw_digest": ""}),
         ("four-eyes", {}, {"owner": "anna"}),
         ("four-eyes", {}, {"asker": "dana"}),
@@ -321,9 +355,9 @@ def test_what_a_release_lacks_is_found(
     if more.get("gate", True):
         life.gated(version)
     process = life.asked(version)
-    life.decided(version, "quentin", "quality_reviewer", process)
+    life.decided(version, "quentin", "quality_reviewer", process, signature="signed")
     if "leave" not in more:
-        changes = {name: value for name, value in more.items() if name in ("outcome", "meaning", "grade", "raw_digest")}
+        changes = {name: value for name, value in more.items() if name in DECIDED}
         life.decided(version, more.get("owner", "dana"), "data_owner", process, **changes)
     life.event(f"approval.{more.get('state', 'approved')}", subject, body={"attempt": 1})
     life.released(version)
@@ -345,6 +379,21 @@ def test_what_the_ledger_does_not_know_is_found_too(life: Life) -> None:
     record_use(life.ledger, REGISTER, version, model="router", model_version="7", actor="olga")
     [lack] = questions.released_without(life.records).lacks
     assert "model router 7 used version 1" in lack.sentence
+
+
+def test_a_withdrawn_release_is_pending_and_a_lack_until_it_is_recalled(life: Life) -> None:
+    version = life.frozen(FOUR, (1, 2, 3))
+    life.approved(version)
+    life.released(version)
+    subject = f"version:{version.digest}"
+    life.event("approval.withdrawn", subject, actor="dana", reason="a leak", body={"attempt": 1})
+    assert [one.kind for one in questions.pending(life.records).items] == ["recall"]
+    assert kinds(life) == {"recall"}
+    life.event("release.recalled", subject, reason="a leak", body={"number": 1})
+    assert questions.pending(life.records).items == ()
+    assert questions.released_without(life.records).releases == 0
+    record_use(life.ledger, REGISTER, version, model="router", model_version="8", actor="olga")
+    assert kinds(life) == {"ledger"}  # used after it was recalled
 
 
 def test_an_approval_of_an_attempt_that_was_replaced_supports_no_release(life: Life) -> None:

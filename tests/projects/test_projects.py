@@ -126,6 +126,7 @@ def test_a_policys_digest_changes_with_every_field(folder: Path) -> None:
     changes: dict[str, Any] = {
         "approvals": policy.approvals[:1],
         "evidence": "asserted",
+        "signature": "authenticated",
         "four_eyes": False,
         "due_hours": 73,
         "reminder_hours": 47,

@@ -223,8 +223,9 @@ def test_any_text_in_the_facts_gives_a_page_that_parses(one: str, other: str) ->
         decisions=(replace(FACTS.decisions[1], reason=other, process_id=one),),
     )
     from include.reporting import lineage
+    from include.reporting.people import People
 
-    storage.parse(lineage._findings(facts) + lineage._decisions(facts, lineage._People(facts, Exposure.IDS)))
+    storage.parse(lineage._findings(facts) + lineage._decisions(facts, People(facts, Exposure.IDS)))
 
 
 # charts

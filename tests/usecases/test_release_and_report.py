@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from datetime import datetime, timedelta
 
 import pytest
 
 from include.base.errors import Refused
+from include.base.signing import read_signer
+from include.datasets import freeze as freezing
+from include.datasets.release import write_release
+from include.passport.dsse import read_envelope
+from include.passport.verify import verify
+from include.usecases.labeling_approval import approval_state
+from include.usecases.passport import release_context
 from tests.integration.airflow_house import PROJECT
 
 
@@ -37,6 +46,56 @@ def test_airflow_releases_by_itself_where_the_project_says_so(approved):
     assert done.digest_after[:12] in json.dumps(pointer)
     assert approved.events("release.requested") == []
     assert len(approved.examples(done.body["dataset"])) == approved.version().row_count
+
+
+def told_of(place):
+    """Return the statement of a release, and what its events say."""
+    envelope = read_envelope((place / "attestation.json").read_bytes(), "attestation.json")
+    return json.loads(envelope.payload)["predicate"], json.loads((place / "openlineage.json").read_bytes())
+
+
+def test_a_release_carries_its_passport(approved):
+    approved.release()
+    [done] = approved.events("release.done")
+    place = approved.home / "store" / done.body["path"]
+    key = read_signer(approved.signing_key).public
+    found = verify(place, key)
+    assert (found.problems, found.remarks, found.signature) == ((), (), "pinned")
+    assert set(found.persons) == {"quentin (quality_reviewer)", "dana (data_owner)", "rita (release_manager)"}
+    predicate, told = told_of(place)
+    [published] = approved.events("guideline.published")
+    assert [one["digest"] for one in predicate["guidelines"]] == [published.digest_after]
+    assert [one["suite"] for one in predicate["gates"]] == ["version_rows", "release_rows"]
+    assert all(one["checks"] for one in predicate["gates"])
+    event = next(one for one in approved.events() if one.seq == predicate["ledger"]["size"])
+    assert (event.hash, event.subject) == (predicate["ledger"]["hash"], done.subject)
+    assert datetime.fromisoformat(told[1]["eventTime"]) == event.time < done.time
+    assert "@people.example" not in "".join(
+        one.read_text("utf-8") for one in place.iterdir() if one.suffix in (".json", ".md")
+    )
+
+
+def test_a_second_try_writes_the_same_passport(approved):
+    approved.change_project(release={"orchestrator": "airflow"})
+    approved.release_run()
+    [done] = approved.events("release.done")
+    place = approved.home / "store" / done.body["path"]
+    before = {one.name: one.read_bytes() for one in place.iterdir()}
+    (place / "checksums.json").unlink()
+    desk = approved.desk()
+    manifest = freezing.read_manifest(desk.store, PROJECT, done.digest_after)
+    where = approval_state(desk, done.digest_after)
+    process = where.requested.body["process_id"]
+    approved.later += timedelta(days=1)
+    again = write_release(
+        desk.store, approved.project, done.digest_after, 1, manifest,
+        json.loads(before["approvals.json"])["approvals"],
+        release_context(desk, approved.project, manifest, where.requested, {process}),
+        desk.signer,
+    )  # fmt: skip
+    desk.ledger.close()
+    assert again.created
+    assert {one.name: one.read_bytes() for one in place.iterdir()} == before
 
 
 def test_training_is_called_once_with_a_key(approved, monkeypatch):
@@ -81,6 +140,54 @@ def test_a_report_that_a_person_edited_is_never_overwritten(asked):
     with pytest.raises(Refused, match="somebody edited the page"):
         asked.report()
     assert "Olga's own words" in report_page(asked).body
+
+
+@pytest.mark.proves("a signed checkpoint stands outside the database, on the report page")
+def test_the_page_carries_a_signed_checkpoint_that_shows_a_shortened_ledger(approved):
+    from include.base.signing import read_signer
+    from include.governance.note import read_note
+    from include.governance.verify import verify_with
+
+    approved.report()
+    page = report_page(approved)
+    hook = approved.confluence_hook()
+    found = hook.property(page.id, "labelops_checkpoint")
+    told = found.value["note"]
+    note = read_note(told, "the report page")
+    assert note.text.splitlines()[0].startswith("labelops/ledger/")
+    published = approved.events("report.published")[-1]
+    size = int(note.text.splitlines()[1])
+    assert approved.events("gate.passed")[-1].seq <= size < published.seq
+    ledger = approved.ledger()
+    try:
+        key = read_signer(approved.signing_key).public
+        assert verify_with(ledger, None, trusted=[key], notes={"the report page": told}).ok
+        with approved.desk().open() as at:
+            at.ledger.write_checkpoint(at.store, at.signer)
+    finally:
+        ledger.close()
+    approved.report()
+    assert hook.property(page.id, "labelops_checkpoint") == found, "the page was not written, so its property was not"
+    with sqlite3.connect(approved.ledger_file) as conn:
+        for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            conn.execute(f"DROP TRIGGER {name}")
+        conn.execute("DELETE FROM event WHERE seq >= ?", (size,))
+    ledger = approved.ledger()
+    try:
+        outcome = verify_with(ledger, None, trusted=[key], notes={"the report page": told})
+    finally:
+        ledger.close()
+    assert not outcome.ok
+    assert "truncated" in {one.kind for one in outcome.findings}, outcome.findings
+
+
+def test_without_a_key_the_page_carries_no_checkpoint(approved, monkeypatch, caplog):
+    from include.usecases import lineage_report
+
+    monkeypatch.setattr(lineage_report, "last_note", lambda store: None)
+    approved.report()
+    assert approved.confluence_hook().property(report_page(approved).id, "labelops_checkpoint") is None
+    assert "No checkpoint of the ledger is signed" in caplog.text
 
 
 def test_a_report_says_once_on_the_process_what_was_released(approved):

@@ -138,3 +138,14 @@ def test_a_second_withdrawal_is_refused_and_a_second_try_is_not(approved):
     assert len(approved.events("approval.withdrawn")) == 1
     with pytest.raises(Refused, match="withdrawn already"), approved.desk("labeling_approval", by="olga").open() as at:
         orders.withdraw(at, approved.project, digest[:12], "because")
+
+
+def test_a_release_that_was_asked_for_is_ended_too(approved):
+    approved.release_run()
+    [asked] = approved.events("release.requested")
+    withdraw(approved, "dana")
+    [result] = approved.release_run()
+    assert result["state"] == "recalled"
+    assert approved.opentext_hook().process(asked.body["process_id"]) is None
+    assert approved.events("release.done") == []
+    assert approved.release_run() == []

@@ -7,10 +7,12 @@ and reasons, never label content.
 
 from include.governance.questions.changes import changed
 from include.governance.questions.labels import in_force, trace, trace_source
+from include.governance.questions.lacking import released_without
+from include.governance.questions.models import models_of, versions_of_model
 from include.governance.questions.people import person_record, void_decisions, who
-from include.governance.questions.releases import models_of, pending, released_without, versions_of_model
 from include.governance.questions.shared import Records, as_json, find_version
 from include.governance.questions.text import lines
+from include.governance.questions.waiting import pending
 
 __all__ = [
     "Records",

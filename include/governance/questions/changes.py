@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from include.base.canonical import SHORT
 from include.base.errors import InvalidInput
 from include.datasets import freeze as freezing
+from include.datasets.diff import KINDS, Change, diff
 from include.datasets.manifest import Manifest
-from include.governance.questions.shared import Basis, Records, Sight, VersionRef, version_ref
+from include.governance.questions.shared import Basis, Records, Sight, VersionRef, rows_kept, version_ref
 from include.governance.records import Event, VersionRecord
 
-__all__ = ["Cause", "ChangedAnswer", "LabelChange", "changed"]
+__all__ = ["Became", "Cause", "ChangedAnswer", "LabelChange", "changed"]
 
 BETWEEN = {
     "guideline.published": "guideline",
@@ -24,6 +26,8 @@ BETWEEN = {
     "approval.rework": "rework",
     "approval.rejected": "rejected",
     "approval.resubmitted": "resubmitted",
+    "approval.withdrawn": "withdrawn",
+    "release.recalled": "recalled",
     "finding": "finding",
 }
 """Events between two versions that may be why they differ, and the kind of cause they are."""
@@ -31,11 +35,22 @@ BETWEEN = {
 
 @dataclass(frozen=True)
 class LabelChange:
-    """How many rows carry a label, before and after."""
+    """How often a label is given in each version, and how much of it came and went (None: the rows are not kept)."""
 
     label: str
     old: int
     new: int
+    gained: int | None
+    lost: int | None
+
+
+@dataclass(frozen=True)
+class Became:
+    """How often a label became another; None stands for no label before, or after."""
+
+    old: str | None
+    new: str | None
+    count: int
 
 
 @dataclass(frozen=True)
@@ -55,22 +70,32 @@ class Cause:
 class ChangedAnswer:
     """What changed between two versions, and why.
 
-    :param labels: labels whose number of rows differs.
-    :param rows: the record-level diff's counts: added, removed, relabelled, …
+    :param rows: how many rows are unchanged, added, removed, relabelled, or rest on other evidence; empty where the
+        rows of one version are not kept any more.
+    :param labels: labels that are given more or less often, or came and went.
+    :param became: which label became which, the most frequent first.
+    :param relabelled_by: relabelled rows by who gave the new label.
+    :param came_from: added rows by what the old version says about the task; ``went_to`` the same of removed ones.
     """
 
     old: VersionRef
     new: VersionRef
-    labels: tuple[LabelChange, ...]
     rows: dict[str, int]
+    labels: tuple[LabelChange, ...]
+    became: tuple[Became, ...]
+    relabelled_by: dict[str, int]
+    came_from: dict[str, int]
+    went_to: dict[str, int]
     causes: tuple[Cause, ...]
     basis: Basis
 
 
 def changed(records: Records, old: VersionRecord, new: VersionRecord) -> ChangedAnswer:
-    """Answer what changed between two versions of a project, and why.
+    """Answer what changed between two versions of a project, and why. The rows are compared while they stream.
 
-    :raises InvalidInput: when they are of two projects.
+    Where the rows of one are not kept any more, the manifests and the events are compared.
+
+    :raises InvalidInput: when they are of two projects, or one is not what its digest says.
     """
     if old.project != new.project:
         raise InvalidInput(f"{version_ref(old)} and {version_ref(new)}: two versions of one project are compared")
@@ -80,19 +105,62 @@ def changed(records: Records, old: VersionRecord, new: VersionRecord) -> Changed
         sight.file("versions", version.project, version.digest, "manifest.json")
         manifests.append(freezing.read_manifest(records.store, version.project, version.digest))
     before, after = manifests
-    names = sorted({*before.labels, *after.labels})
+    told = (*_of_manifests(before, after), *_of_events(records, old, new, sight))
+    if not (rows_kept(records, old) and rows_kept(records, new)):
+        labels = _counted(before, after)
+        return ChangedAnswer(version_ref(old), version_ref(new), {}, labels, (), {}, {}, {}, told, sight.basis())
+    for version in (old, new):
+        sight.file("versions", version.project, version.digest, "rows.jsonl")
+    tally = _Tally()
+    found = diff(records.store, old.project, old.digest, new.digest, samples=0, sink=tally.take)
     return ChangedAnswer(
         old=version_ref(old),
         new=version_ref(new),
+        rows={"unchanged": found.unchanged, **{kind: getattr(found, kind) for kind in KINDS}},
         labels=tuple(
-            LabelChange(name, before.labels.get(name, 0), after.labels.get(name, 0))
-            for name in names
-            if before.labels.get(name, 0) != after.labels.get(name, 0)
+            LabelChange(name, one.old, one.new, one.gained, one.lost)
+            for name, one in found.labels.items()
+            if one.gained or one.lost or one.old != one.new
         ),
-        rows={},
-        causes=(*_of_manifests(before, after), *_of_events(records, old, new, sight)),
+        became=tuple(Became(was, now, count) for (was, now), count in found.transitions.items()),
+        relabelled_by=dict(found.persons),
+        came_from=dict(found.came_from),
+        went_to=dict(found.went_to),
+        causes=(*told, *tally.causes()),
         basis=sight.basis(),
     )
+
+
+def _counted(before: Manifest, after: Manifest) -> tuple[LabelChange, ...]:
+    pairs = [
+        (name, before.labels.get(name, 0), after.labels.get(name, 0)) for name in {**before.labels, **after.labels}
+    ]
+    return tuple(LabelChange(name, old, new, None, None) for name, old, new in sorted(pairs) if old != new)
+
+
+@dataclass
+class _Tally:
+    """What the rows themselves say of why they differ."""
+
+    later: int = 0
+    earlier: int = 0
+    decided: Counter[str] = field(default_factory=Counter)
+
+    def take(self, change: Change) -> None:
+        if change.old is None or change.new is None:
+            return
+        self.later += change.new.round > change.old.round
+        self.earlier += change.new.round < change.old.round
+        if change.new.basis != change.old.basis:
+            self.decided[f"by {change.new.basis}, by {change.old.basis} before"] += 1
+
+    def causes(self) -> Iterator[Cause]:
+        if self.later:
+            yield Cause("rounds", f"{self.later} row(s) were labelled again in a later round", None)
+        if self.earlier:
+            yield Cause("rounds", f"{self.earlier} row(s) rest on an earlier round than before", None)
+        for how, count in sorted(self.decided.items()):
+            yield Cause("basis", f"{count} row(s) are given {how}", None)
 
 
 def _of_manifests(before: Manifest, after: Manifest) -> Iterator[Cause]:

@@ -14,7 +14,7 @@ from include.base.errors import InvalidInput
 from include.base.store import Store
 from include.governance import questions
 from include.governance.ledger import Ledger
-from include.governance.questions.releases import CHECKS
+from include.governance.questions.lacking import CHECKS
 from include.governance.questions.shared import Records, find_version, version_ref
 from include.governance.register import Register
 from include.governance.usage import record_use

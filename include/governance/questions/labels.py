@@ -18,7 +18,7 @@ from include.base.store import StorePath, read_json
 from include.datasets import freeze as freezing
 from include.datasets.manifest import TaskList
 from include.governance import tables
-from include.governance.questions.releases import release_facts, uses_of
+from include.governance.questions.models import release_facts, uses_of
 from include.governance.questions.shared import (
     Basis,
     DecisionFacts,
@@ -29,6 +29,7 @@ from include.governance.questions.shared import (
     batches_of,
     decision_facts,
     project_names,
+    rows_kept,
     version_ref,
 )
 from include.governance.records import VersionRecord
@@ -88,7 +89,8 @@ class AnswerFacts:
 class TaskInVersion:
     """What a version holds of a task.
 
-    :param outcome: ``counted`` (it is a row), or ``ignored``, ``disputed``, ``missing`` (it was left out).
+    :param outcome: ``counted`` (it is a row), or ``ignored``, ``disputed``, ``missing`` (it was left out), or ``not
+        kept`` (the task was in the version's batch, and the version's rows are not in the store any more).
     :param line: the row's line in ``rows.jsonl``, None where the task is no row.
     :param basis: what gave the value: answers, review or decision; "" where the task is no row.
     :param decided_by: who gave the value by a review or a decision.
@@ -282,6 +284,9 @@ class _Reader:
         """Return a task's row and answers in a version, None where the version holds nothing of it."""
         place = ("versions", version.project, version.digest)
         folder = freezing.version_path(self._records.store, version.project, version.digest)
+        if not rows_kept(self._records, version):
+            self._sight.file(*place, "manifest.json")
+            return _Held("not kept", None, {}, ())
         line, row = next(_lines_about(folder / "rows.jsonl", task_id), (None, {}))
         losing = [one for _, one in _lines_about(folder / "losing.jsonl", task_id)]
         outcome = "counted" if line else self._left_out(version, task_id)

@@ -17,6 +17,7 @@ from include.governance.questions.shared import (
     VersionRef,
     decision_facts,
     project_names,
+    rows_kept,
     version_ref,
 )
 from include.governance.records import Event, VersionRecord
@@ -47,15 +48,15 @@ class LabelShare:
 
     :param counted: answers that carry the value that counts.
     :param losing: answers that do not.
-    :param reviewed: rows whose value this person gave by a review.
-    :param adjudicated: rows whose value this person gave by a final decision.
+    :param reviewed: rows whose value this person gave by a review; None where the rows are not kept any more.
+    :param adjudicated: rows whose value this person gave by a final decision; None likewise.
     """
 
     person: str
-    counted: int = 0
-    losing: int = 0
-    reviewed: int = 0
-    adjudicated: int = 0
+    counted: int
+    losing: int
+    reviewed: int | None
+    adjudicated: int | None
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,9 @@ def who(records: Records, version: VersionRecord) -> WhoAnswer:
     for event in events:
         if event.action == "version.frozen":
             sight.event(event)
+        if "statements" in event.body:  # a request, with what it put before the persons it asked
+            sight.event(event)
+            sight.file("objects", event.body["statements"][:2], event.body["statements"])
     return WhoAnswer(
         version=version_ref(version),
         labels=tuple(_labels(records, version, sight)),
@@ -168,7 +172,8 @@ def _labels(records: Records, version: VersionRecord, sight: Sight) -> list[Labe
     manifest = freezing.read_manifest(records.store, version.project, version.digest)
     reviewed: Counter[str] = Counter()
     adjudicated: Counter[str] = Counter()
-    if manifest.adjudicators:
+    known = not manifest.adjudicators or rows_kept(records, version)
+    if manifest.adjudicators and known:
         sight.file(folder, "rows.jsonl")
         for row in freezing.rows(records.store, version.project, version.digest):
             if row["decision"] is not None:
@@ -179,8 +184,8 @@ def _labels(records: Records, version: VersionRecord, sight: Sight) -> list[Labe
             person=person,
             counted=shares[person].counted if person in shares else 0,
             losing=shares[person].losing if person in shares else 0,
-            reviewed=reviewed[person],
-            adjudicated=adjudicated[person],
+            reviewed=reviewed[person] if known else None,
+            adjudicated=adjudicated[person] if known else None,
         )
         for person in sorted({*shares, *manifest.adjudicators})
     ]

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from include.base.canonical import SHORT
 from include.base.errors import InvalidInput
 from include.base.store import Store
+from include.datasets import freeze as freezing
 from include.governance import tables
 from include.governance.ledger import Ledger
 from include.governance.records import Decision, Event, VersionRecord, time_text
@@ -24,9 +25,11 @@ __all__ = [
     "UseFacts",
     "VersionRef",
     "as_json",
+    "batches_of",
     "decision_facts",
     "find_version",
     "project_names",
+    "rows_kept",
     "use_facts",
     "version_ref",
 ]
@@ -179,6 +182,12 @@ def find_version(records: Records, name: str, project: str | None = None) -> Ver
     if version is None:
         raise AssertionError("a version's row is never removed")
     return version
+
+
+def rows_kept(records: Records, version: VersionRecord) -> bool:
+    """Tell whether the rows of a version are in the store: they may be removed, its manifest stays."""
+    folder = freezing.version_path(records.store, version.project, version.digest)
+    return bool((folder / "rows.jsonl").exists() and (folder / "losing.jsonl").exists())
 
 
 def project_names(records: Records, project: str | None = None) -> list[str]:

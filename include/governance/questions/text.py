@@ -10,9 +10,11 @@ from typing import Any
 from include.base.canonical import SHORT
 from include.governance.questions.changes import ChangedAnswer
 from include.governance.questions.labels import AnswerFacts, InForce, InForceAnswer, TaskInVersion, TraceAnswer
+from include.governance.questions.lacking import WithoutAnswer
+from include.governance.questions.models import ModelsAnswer
 from include.governance.questions.people import PersonAnswer, VoidAnswer, WhoAnswer
-from include.governance.questions.releases import ModelsAnswer, PendingAnswer, PendingItem, WithoutAnswer
 from include.governance.questions.shared import Basis, DecisionFacts, UseFacts, VersionRef
+from include.governance.questions.waiting import PendingAnswer, PendingItem
 
 __all__ = ["lines"]
 
@@ -46,8 +48,8 @@ def _who(answer: WhoAnswer, name: Name) -> Iterator[str]:
         for one in answer.labels if one.counted or one.losing
     ])  # fmt: skip
     yield from _section("Reviewed or adjudicated labels", [
-        f"{name(one.person)}: {one.reviewed} reviewed, {one.adjudicated} decided"
-        for one in answer.labels if one.reviewed or one.adjudicated
+        f"{name(one.person)}: {_number(one.reviewed)} reviewed, {_number(one.adjudicated)} decided"
+        for one in answer.labels if one.reviewed != 0 or one.adjudicated != 0
     ])  # fmt: skip
     yield from _section("Asked for it", [
         f"{name(one.person)}: {one.action} at {_time(one.at)}{_because(one.reason)} [{one.event}]"
@@ -118,10 +120,23 @@ def _force(one: InForce) -> str:
 @_lines.register
 def _changed(answer: ChangedAnswer, name: Name) -> Iterator[str]:
     yield f"From {_version(answer.old)} ({answer.old.rows} rows) to {_version(answer.new)} ({answer.new.rows} rows)."
-    yield from _section("Rows", [f"{count} {what}" for what, count in answer.rows.items()])
+    if answer.rows:
+        yield f"Rows: {', '.join(f'{count} {what}' for what, count in answer.rows.items())}."
+    else:
+        yield "The rows of one of them are not kept any more, so they cannot be compared."
     yield from _section("Labels", [
-        f"{one.label}: {one.old} > {one.new} ({one.new - one.old:+d})" for one in answer.labels
-    ], "the same number of rows for every label")  # fmt: skip
+        f"{one.label}: {one.old} > {one.new}"
+        + (f" (gained {one.gained}, lost {one.lost})" if one.gained is not None else "")
+        for one in answer.labels
+    ], "each given as often as before")  # fmt: skip
+    yield from _section("From label to label", [
+        f"{one.old or '-'} > {one.new or '-'}: {one.count}" for one in answer.became
+    ])  # fmt: skip
+    yield from _section("Who gave the new labels", [
+        f"{name(one)}: {count} row(s)" for one, count in answer.relabelled_by.items()
+    ])  # fmt: skip
+    yield from _section("What the added rows were before", [f"{one}: {n}" for one, n in answer.came_from.items()])
+    yield from _section("What became of the removed rows", [f"{one}: {n}" for one, n in answer.went_to.items()])
     yield from _section("Why, as far as it is on record", [
         f"{one.kind}: {one.sentence}{f' [{one.event}]' if one.event else ''}" for one in answer.causes
     ], "nothing on record differs")  # fmt: skip
@@ -163,6 +178,7 @@ def _pending_item(one: PendingItem, name: Name) -> Iterator[str]:
         "approval": "waits for its approval",
         "release": "is approved and was not handed over yet",
         "release decision": "waits for the decision to release it",
+        "recall": "was withdrawn and has to be recalled",
     }[one.kind]
     late = "OVERDUE: " if one.overdue else ""
     yield f"{late}{_cap(_version(one.version))} {said} (attempt {one.attempt}), since {_time(one.since)} [{one.event}]"
@@ -261,6 +277,10 @@ def _basis(basis: Basis) -> Iterator[str]:
         yield f"  {one}"
     if len(basis.files) > FILES:
         yield f"  and {len(basis.files) - FILES} more (--json lists all)"
+
+
+def _number(count: int | None) -> str:
+    return "an unknown number" if count is None else str(count)
 
 
 def _version(version: VersionRef) -> str:

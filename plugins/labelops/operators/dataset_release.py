@@ -100,8 +100,7 @@ class HandOverOperator(GatedOperator, _ReleaseStep):
 
         webhook = _webhook(project.release.webhook_conn_id)
         if item.detail.get("kind") == dataset_release.RECALL:
-            prodigy, _, _ = self.gateways(project)
-            return dataset_release.recall(desk, project, item, prodigy, webhook).as_dict()
+            return dataset_release.recall(desk, project, item, *self.gateways(project), webhook).as_dict()
         if self.given is None:
             raise AirflowSkipException("The check was skipped, so nothing is handed over.")
         return dataset_release.hand_over(

@@ -1,0 +1,195 @@
+"""Everything that is told about the annotation of one version, measured at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+
+from include.agreement.accounting import Expected, Limits, account
+from include.agreement.bootstrap import Interval, bootstrap
+from include.agreement.breakdown import per_annotator
+from include.agreement.coefficients import Agreement, agreement
+from include.agreement.given import NO_TIME, Gathered
+from include.agreement.statistics import Name
+from include.agreement.summary import Part, Quality, Score, spelled
+from include.agreement.units import MISSING, AnswerMapping, Repeats, Units, units_of
+from include.projects.model import Interface
+
+__all__ = ["COEFFICIENTS", "CONFIDENCE", "LISTED", "RESAMPLES", "Scheme", "measure", "seed_of"]
+
+COEFFICIENTS: tuple[Name, ...] = ("krippendorff_alpha", "gwet_ac", "percent_agreement")
+"""What is measured over everything, of each label and of each annotator."""
+
+CONFIDENCE = 95
+RESAMPLES = 1000
+
+LISTED = 100
+"""Labels and annotators of which scores are kept, those with the most ratings; the others are counted."""
+
+CELLS = 20_000_000
+"""Up to so many units × annotators one matrix is made; beyond, one annotator is looked at after the other."""
+
+_CLASSES = {
+    Interface.TEXTCAT: "The classes are the two answers.",
+    Interface.CHOICE: "The classes are the options.",
+}
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """What could be answered.
+
+    :param labels: every label of the scheme, whether somebody gave it or not.
+    :param multiple: for ``choice``: more than one option may be picked.
+    """
+
+    interface: Interface
+    labels: tuple[str, ...]
+    multiple: bool = False
+
+    @property
+    def spans(self) -> bool:
+        """Tell whether answers mark parts of what is shown, so that spans are to be gathered."""
+        return self.interface not in (Interface.TEXTCAT, Interface.CHOICE)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Return the labels of which exactly one is picked; none where sets are, or nothing is."""
+        return self.labels if self.interface is Interface.CHOICE and not self.multiple else ()
+
+    @property
+    def classes(self) -> str:
+        """Say what the classes are."""
+        if self.multiple:
+            return "The classes are the sets of options picked."
+        return _CLASSES.get(self.interface, "The classes are the sets of labels marked.")
+
+
+def seed_of(digest: str) -> int:
+    """Return the seed of a version's intervals: the first 32 bits of its digest."""
+    return int(digest[:8], 16)
+
+
+def measure(
+    gathered: Gathered,
+    scheme: Scheme,
+    digest: str,
+    expected: Expected,
+    *,
+    mapping: AnswerMapping | None = None,
+    repeats: Repeats = Repeats.LATEST,
+    limits: Limits | None = None,
+) -> Quality:
+    """Return the agreement and the account of a version.
+
+    :param gathered: see ``given.gather``; with spans where the scheme has them.
+    :param digest: the version's; the intervals' seed comes from it.
+    :param expected: what was to be answered.
+    :raises InvalidInput: when the answers and what was expected do not go together.
+    """
+    mapping = mapping or AnswerMapping()
+    units = units_of(gathered, mapping, repeats=repeats, labels=scheme.options)
+    seed = seed_of(digest)
+    labels, more_labels = _labels(units, scheme, seed)
+    persons, more_persons = _persons(units, seed)
+    notes = units.notes
+    return Quality(
+        version=digest,
+        classes=scheme.classes,
+        mapping=mapping.canonical(),
+        repeats=str(repeats),
+        seed=seed,
+        resamples=RESAMPLES,
+        confidence=CONFIDENCE,
+        units=units.count,
+        ratings=notes.ratings,
+        unrated=notes.unrated,
+        repeated=notes.repeated,
+        earlier=notes.earlier,
+        scores=tuple(_scores(units.slots()[0], units.names, seed)),
+        labels=labels,
+        more_labels=more_labels,
+        persons=persons,
+        more_persons=more_persons,
+        answers_by_day=_by_day(gathered),
+        accounting=account(gathered, expected, limits),
+    )
+
+
+def _scores(codes: Any, names: Sequence[str], seed: int) -> Iterator[Score]:
+    for name in COEFFICIENTS:
+        found = agreement(name, codes, names)
+        yield _score(name, found, bootstrap(name, codes, names, seed=seed, resamples=RESAMPLES))
+
+
+def _score(name: str, found: Agreement, interval: Interval | None) -> Score:
+    low = high = None
+    reason = found.reason or ""
+    if found.value is not None and interval is not None:
+        low, high, reason = spelled(interval.low), spelled(interval.high), interval.reason or ""
+    return Score(name, spelled(found.value), low, high, found.units, reason)
+
+
+def _labels(units: Units, scheme: Scheme, seed: int) -> tuple[tuple[Part, ...], int]:
+    """Return the agreement on each label, given or not, and how many labels are not listed."""
+    if scheme.interface is Interface.TEXTCAT:
+        return (), 0
+    names = sorted({*scheme.labels, *units.labels}, key=str)
+    parts = []
+    for label in names:
+        one = units.for_label(label)
+        parts.append((label, int((one.code == 1).sum()), one))
+    parts.sort(key=lambda part: (-part[1], str(part[0])))
+    return (
+        tuple(
+            Part(str(label), given, tuple(_scores(one.slots()[0], one.names, seed)))
+            for label, given, one in parts[:LISTED]
+        ),
+        max(0, len(parts) - LISTED),
+    )
+
+
+def _persons(units: Units, seed: int) -> tuple[tuple[Part, ...], int]:
+    """Return how far each annotator agrees with the others, and how many annotators are not listed."""
+    ratings = np.bincount(units.rater, minlength=len(units.raters))
+    ordered = sorted(range(len(units.raters)), key=lambda rater: (-int(ratings[rater]), units.raters[rater]))
+    parts = [
+        Part(units.raters[rater], int(ratings[rater]), tuple(scores))
+        for rater, scores in _against_others(units, ordered[:LISTED], seed)
+    ]
+    return tuple(parts), max(0, len(ordered) - LISTED)
+
+
+def _against_others(units: Units, raters: Sequence[int], seed: int) -> Iterator[tuple[int, list[Score]]]:
+    if units.count * len(units.raters) <= CELLS:
+        codes = units.matrix()
+        found = {name: per_annotator(name, codes, units.names, resamples=RESAMPLES, seed=seed) for name in COEFFICIENTS}
+        for rater in raters:
+            parts = [(name, found[name][rater]) for name in COEFFICIENTS]
+            yield rater, [_score(name, part.agreement, part.interval) for name, part in parts]
+        return
+    codes, who = units.slots()
+    for rater in raters:
+        rated = np.flatnonzero((who == rater).any(axis=1))
+        mine = who[rated] == rater
+        own = codes[rated][mine][:, None]
+        both = np.hstack([own, np.where(mine, MISSING, codes[rated])])
+        scores = []
+        for name in COEFFICIENTS:
+            part = per_annotator(name, both, units.names, resamples=RESAMPLES, seed=seed)[0]
+            scores.append(_score(name, part.agreement, part.interval))
+        yield rater, scores
+
+
+def _by_day(gathered: Gathered) -> dict[str, int]:
+    """Count the answers that have a time by day."""
+    days = gathered.at[gathered.at != NO_TIME] // (24 * 3600 * 1000)
+    start = date(1970, 1, 1)
+    numbers, counts = np.unique(days, return_counts=True)
+    return {
+        (start + timedelta(days=int(day))).isoformat(): int(count) for day, count in zip(numbers, counts, strict=True)
+    }

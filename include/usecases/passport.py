@@ -1,0 +1,79 @@
+"""What the ledger and the store tell about a release, gathered for its passport."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from include.base.canonical import sha256_hex
+from include.base.errors import InvalidInput
+from include.base.store import read_json
+from include.datasets.manifest import Manifest
+from include.governance.records import Event, time_text
+from include.passport.facts import Check, Context, Gate, GuidelineRelease, LedgerPlace
+from include.projects.model import Project
+from include.quality.results import GateResult
+from include.usecases.desk import Desk, short
+
+__all__ = ["release_context"]
+
+_RESTS_ON = ("version.ready", "gate.passed", "approval.approved", "decision.recorded")
+
+
+def release_context(
+    desk: Desk, project: Project, manifest: Manifest, asked: Event | None, processes: Collection[str]
+) -> Context:
+    """Return what a release's passport says beside its manifest and decisions.
+
+    Every time in it is the ledger's, so a second try tells the same.
+
+    :param asked: the request for the approval that counts.
+    :param processes: ids of the processes whose decisions it rests on.
+    """
+    subject = f"version:{manifest.digest}"
+    events = [
+        event
+        for event in desk.ledger.events(subject=subject, actions=_RESTS_ON)
+        if event.action != "decision.recorded" or event.run in processes
+    ]
+    last = events[-1] if events else None
+    head = desk.ledger.head()
+    return Context(
+        asked_at=asked.time if asked else None,
+        released_at=last.time if last else None,
+        guidelines=tuple(_guidelines(desk, project, manifest)),
+        gates=tuple(_gate(desk, event) for event in events if event.action == "gate.passed"),
+        ledger=LedgerPlace(head.ledger_id, head.epoch, last.seq, last.hash, time_text(last.time)) if last else None,
+    )
+
+
+def _guidelines(desk: Desk, project: Project, manifest: Manifest) -> Iterator[GuidelineRelease]:
+    """Yield the releases that answers were given under, each as it was published first."""
+    wanted = {share.digest for share in manifest.guidelines}
+    for event in desk.ledger.events(subject=f"guideline:{project.name}", actions=["guideline.published"]):
+        if event.digest_after in wanted:
+            wanted.remove(event.digest_after)
+            yield GuidelineRelease(
+                event.body["number"], event.digest_after, time_text(event.time), event.body["page_count"]
+            )
+
+
+def _gate(desk: Desk, event: Event) -> Gate:
+    """Return what a gate found; its checks are left out where its report is gone or is not the one on the ledger."""
+    place = desk.store.at(*str(event.body["report"]).split("/"))
+    checks: tuple[Check, ...] = ()
+    rows = None
+    try:
+        if place.exists() and sha256_hex(bytes(place.read_bytes())) == event.body["report_digest"]:
+            result = GateResult.from_dict(read_json(place))
+            rows = result.rows
+            checks = tuple(
+                Check(one.description, one.column, one.expected, one.observed, one.severity, one.passed)
+                for one in result.checks
+            )
+    except InvalidInput as error:
+        desk.log.warning("The report of gate %s is left out of the passport: %s", event.body["suite"], error)
+    if rows is None:
+        desk.log.info(
+            "The report of gate %s (%s) is kept no longer.", event.body["suite"], short(event.body["report_digest"])
+        )
+    return Gate(event.body["suite"], event.digest_after or "", event.body["report_digest"], rows, checks)

@@ -1,0 +1,257 @@
+"""Signature levels, and the statement that a decision stands for (21 CFR 11.50, 11.70)."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from include.base.canonical import digest_of
+from include.base.store import Store
+from include.bpmn.mapping import ProcessMapping
+from include.datasets.batches import form
+from include.datasets.freeze import freeze
+from include.datasets.release import policy_problems
+from include.governance.approval import STATEMENT_VERSION, STATEMENTS, Evaluation, ProcessSnapshot, statements
+from include.governance.records import lower_signature, signed_enough
+from include.projects.model import Policy
+from tests.datasets.make import REGISTER, project, task
+from tests.governance.lives import both
+from tests.governance.test_approval import (
+    DANA,
+    DIGEST,
+    MAPPING,
+    OWNER,
+    PROJECT,
+    QUALITY,
+    QUENTIN,
+    SHORT,
+    comment,
+    historic,
+    judge,
+    policy,
+    process,
+)
+from tests.house import House
+
+LEVELS = ("recorded", "authenticated", "signed")
+
+
+def mapping(cap: str = "signed") -> ProcessMapping:
+    """Return the default mapping with signing steps in its tasks, as far as the cap allows them."""
+    value = MAPPING.model_dump(mode="json")
+    value["signature"] = cap
+    if cap == "signed":
+        for one in value["tasks"]:
+            one["signature_variable"] = f"{one['key']}_signed_by"
+    return ProcessMapping.model_validate(value)
+
+
+def decided(
+    model: ProcessMapping,
+    *,
+    attested: bool = True,
+    signer: str | None = DANA,
+    shown: bool = True,
+    local: bool = True,
+    **changes: Any,
+) -> Evaluation:
+    """Judge a process in which the owner approved, signed or not."""
+    text = statements(model, policy=policy(), project=PROJECT.name, digest=DIGEST)
+    signed = {"approve_dataset_signed_by": signer} if signer else {}
+    own = {OWNER.outcome_variable: "approved", **(signed if local else {})}
+    variables = {
+        MAPPING.digest_variable: DIGEST, **({STATEMENTS: text} if shown else {}), **({} if local else signed),
+    }  # fmt: skip
+    reviewed = historic(QUALITY, QUENTIN, "approved", 1)
+    return judge(
+        ProcessSnapshot(
+            process("approved", variables=variables),
+            (reviewed, historic(OWNER, DANA, None, 2, variables=own)),
+            comments=(comment(DANA, f"I looked at {SHORT}", 1.9),) if attested else (),
+        ),
+        **{"mapping": model, "statements": text, **changes},
+    )
+
+
+def owner_of(result: Evaluation) -> Any:
+    return next(one for one in result.decisions if one.role == OWNER.role)
+
+
+# ---- levels --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.proves("a signature level is never claimed higher than the system that made it allows")
+@pytest.mark.parametrize("cap", LEVELS)
+def test_no_evidence_lifts_a_decision_above_the_cap(cap: str) -> None:
+    model = mapping(cap)
+    for attested, shown, local in itertools.product((True, False), repeat=3):
+        for signer in (None, DANA, QUENTIN, "labelops-service"):
+            level = owner_of(decided(model, attested=attested, shown=shown, local=local, signer=signer)).signature
+            assert signed_enough(cap, level)
+            wanted = "recorded"
+            if attested:
+                wanted = "signed" if cap == "signed" and shown and signer == DANA else "authenticated"
+            assert level == lower_signature(wanted, cap)
+
+
+def test_our_own_models_are_never_called_signed() -> None:
+    assert MAPPING.signature == "authenticated"
+    assert owner_of(decided(MAPPING)).signature == "authenticated"
+
+
+def test_a_signature_in_a_variable_that_two_tasks_could_have_written_is_none() -> None:
+    model = mapping()
+    text = statements(model, policy=policy(), project=PROJECT.name, digest=DIGEST)
+    twice = [historic(OWNER, DANA, "rework", 1), historic(OWNER, DANA, "approved", 2)]
+    result = judge(
+        ProcessSnapshot(
+            process("approved", variables={
+                MAPPING.digest_variable: DIGEST, STATEMENTS: text, "approve_dataset_signed_by": DANA,
+            }),
+            twice,
+            comments=(comment(DANA, SHORT, 0.9), comment(DANA, SHORT, 1.9)),
+        ),
+        mapping=model,
+        statements=text,
+    )  # fmt: skip
+    assert {one.signature for one in result.decisions} == {"authenticated"}
+
+
+def test_what_was_read_of_a_signature_is_part_of_the_proof() -> None:
+    signed, unsigned = (owner_of(decided(mapping(), signer=one)) for one in (DANA, QUENTIN))
+    assert json.loads(signed.proof())["variables"]["approve_dataset_signed_by"] == DANA
+    assert signed.proof() != unsigned.proof()
+    assert "signed_by" not in owner_of(decided(MAPPING)).proof().decode()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"signature": "signed"}, "needs a task with a signature_variable"),
+        ({"signature": "authenticated", "variable": "who"}, "goes with signature `signed`"),
+        ({"signature": "signed", "variable": "owner_decision"}, "for an outcome too: owner_decision"),
+        ({"signature": "notarised"}, "'recorded', 'authenticated' or 'signed'"),
+    ],
+)
+def test_a_mapping_cannot_claim_what_its_model_does_not_show(changes: dict[str, str], words: str) -> None:
+    value = MAPPING.model_dump(mode="json")
+    value["signature"] = changes["signature"]
+    value["tasks"][1]["signature_variable"] = changes.get("variable")
+    with pytest.raises(ValidationError, match=words):
+        ProcessMapping.model_validate(value)
+
+
+# ---- the policy's demand -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("demanded", "reached"), [*itertools.product(LEVELS, LEVELS)])
+def test_a_decision_below_the_demanded_level_does_not_count(demanded: str, reached: str) -> None:
+    result = decided(
+        mapping(), attested=reached != "recorded", signer=DANA if reached == "signed" else None,
+        policy=policy(signature=demanded),
+    )  # fmt: skip
+    found = owner_of(result)
+    assert found.signature == reached
+    assert found.counts == signed_enough(reached, demanded)
+    if not found.counts:
+        assert f"demands a decision that is {demanded}, and this one is {reached}" in found.void_reason
+        assert result.state == "void"
+
+
+def test_a_policy_that_demands_no_level_keeps_the_digest_it_had() -> None:
+    pinned = PROJECT.policy.pinned()
+    assert "signature" not in pinned
+    assert Policy.from_pinned(pinned).signature == "recorded"
+    strict = policy(signature="signed")
+    assert strict.pinned()["signature"] == "signed"
+    assert Policy.from_pinned(strict.pinned()).digest == strict.digest == digest_of(strict.pinned())
+
+
+@pytest.mark.proves("a release needs decisions of the signature level that its policy demands")
+def test_a_release_lacks_approvals_of_a_lower_level(tmp_path: Path) -> None:
+    strict = project(policy={"signature": "signed", "evidence": "asserted"})
+    frozen = freeze(Store(tmp_path), strict, form([task(1)]).digest, [task(1)], both(1, "billing"), register=REGISTER)
+
+    def problems(level: str) -> list[str]:
+        common = {"digest": frozen.digest, "subject": f"version:{frozen.digest}", "outcome": "approve", "counts": True}
+        made = [
+            SimpleNamespace(role=demand.role, person=person, meaning=demand.meaning, grade="attested", **common)
+            for demand, person in zip(strict.policy.approvals, ("quentin", "dana"), strict=True)
+        ]
+        for one in made:
+            one.signature = level
+        return policy_problems(strict, frozen.manifest, made)
+
+    assert problems("signed") == []
+    assert len(problems("authenticated")) == 2
+    assert "lacks signed review by 1 quality_reviewer" in problems("recorded")[0]
+
+
+# ---- the statement -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.proves("a decision carries the versioned statement that was put before the person")
+def test_the_statement_that_was_shown_is_the_one_that_is_kept() -> None:
+    found = owner_of(decided(MAPPING))
+    assert found.statement_version == STATEMENT_VERSION
+    assert found.statement.startswith(f"[{STATEMENT_VERSION}] I approve dataset version {DIGEST}")
+    assert found.record("0" * 64).statement_version == STATEMENT_VERSION
+    text = statements(MAPPING, policy=policy(), project=PROJECT.name, digest=DIGEST)
+    assert f"Approve dataset, approved: {found.statement}" in text.splitlines()
+    assert sum(DIGEST in line for line in text.splitlines()) == len(MAPPING.tasks) * len(MAPPING.outcomes)
+
+
+def test_an_older_wording_is_kept_as_it_was_shown() -> None:
+    old = f"You state:\nApprove dataset, approved: [7] Yes to {DIGEST}, I do."
+    variables = {MAPPING.digest_variable: DIGEST, STATEMENTS: old}
+    found = owner_of(judge(ProcessSnapshot(process("approved", variables=variables), _both()), statements=old))
+    assert (found.statement, found.statement_version) == (f"[7] Yes to {DIGEST}, I do.", 7)
+
+
+@pytest.mark.parametrize("shown", ["", "something else", f"Approve dataset, approved: [1] I approve {'0' * 64}."])
+def test_a_statement_that_was_changed_or_is_about_something_else_was_not_shown(shown: str) -> None:
+    put = statements(MAPPING, policy=policy(), project=PROJECT.name, digest=DIGEST)
+    for expected in (put, shown, None):
+        variables = {MAPPING.digest_variable: DIGEST, STATEMENTS: shown}
+        result = judge(ProcessSnapshot(process("approved", variables=variables), _both()), statements=expected)
+        found = owner_of(result)
+        assert found.statement_version is None
+        assert DIGEST in found.statement
+
+
+def _both() -> tuple[Any, ...]:
+    return historic(QUALITY, QUENTIN, "approved", 1), historic(OWNER, DANA, "approved", 2)
+
+
+# ---- in an installation --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.proves("the person who decides has the statement in front of them, and the release carries it")
+def test_the_statement_is_before_the_person_and_travels_with_the_release(asked: House) -> None:
+    [waiting] = asked.person("quentin").tasks()
+    seen = {one["name"]: one.get("value") for one in waiting["variables"]}[STATEMENTS]
+    [requested] = asked.events("approval.requested")
+    store = Store(asked.home / "store")
+    assert store.get_object(requested.body["statements"]).decode() == seen
+    asked.approve()
+    asked.release()
+    ledger = asked.ledger()
+    try:
+        decisions = ledger.decisions(asked.version().digest)
+    finally:
+        ledger.close()
+    assert {one.role for one in decisions} == {"quality_reviewer", "data_owner", "release_manager"}
+    assert {(one.signature, one.statement_version) for one in decisions} == {("authenticated", STATEMENT_VERSION)}
+    reviewed = next(one for one in decisions if one.role == "quality_reviewer")
+    assert f"Review quality, approved: {reviewed.statement}" in seen.splitlines()
+    [done] = asked.events("release.done")
+    listed = json.loads((asked.home / "store" / done.body["path"] / "approvals.json").read_bytes())["approvals"]
+    assert {(one["signature"], one["statement_version"]) for one in listed} == {("authenticated", STATEMENT_VERSION)}
+    assert {one["statement"] for one in listed} == {one.statement for one in decisions}
+    assert all(one["decided_at"] < one["recorded_at"] for one in listed)  # the source's time, and ours
