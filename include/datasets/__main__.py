@@ -18,11 +18,10 @@ from include.base.errors import InvalidInput, LabelopsError
 from include.base.store import Store, atomic_file
 from include.datasets.diff import diff
 from include.datasets.diff_report import markdown, plain_text
+from include.datasets.manifest import find_version
 from include.settings import settings
 
 __all__ = ["main"]
-
-_LEAST_PREFIX = 6
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _diff(options: argparse.Namespace) -> int:
     store = _store(options.store)
-    old, new = (_digest(store, options.project, prefix) for prefix in (options.old, options.new))
+    old, new = (find_version(store, options.project, prefix) for prefix in (options.old, options.new))
     with nullcontext(None) if options.changes is None else atomic_file(options.changes) as out:
         found = diff(
             store,
@@ -84,20 +83,6 @@ def _store(place: str | None) -> Store:
     if "://" in place:
         raise InvalidInput(f"{place} is no folder: name a copy of the store with --store")
     return Store(Path(place))
-
-
-def _digest(store: Store, project: str, prefix: str) -> str:
-    """Return the digest of the one version in the store that begins like this."""
-    if len(prefix) == 64:
-        return prefix
-    folder = store.at("versions", project)
-    found = [place.name for place in folder.iterdir() if place.name.startswith(prefix)] if folder.exists() else []
-    if len(prefix) < _LEAST_PREFIX or len(found) != 1:
-        raise InvalidInput(
-            f"{prefix!r} names {len(found)} versions of {project} in {store.root}; "
-            f"allowed: a digest, or {_LEAST_PREFIX} or more characters that only one begins with"
-        )
-    return found[0]
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
@@ -68,6 +68,7 @@ __all__ = [
     "SourceDrift",
     "VersionState",
     "annotators",
+    "build",
     "check_version",
     "compare_sources",
     "freeze",
@@ -136,6 +137,38 @@ def freeze(
     ids = sorted(task_ids)
     _check_batch(batch, ids)
     closing = _closing(register, closed_by, closing_reason)
+    return build(
+        store,
+        project,
+        batch,
+        ids,
+        answers,
+        register=register,
+        closing=closing,
+        gate=gate,
+        decisions=decisions,
+        from_round=from_round,
+    )
+
+
+def build(
+    store: Store,
+    project: Project,
+    batch: str,
+    ids: Sequence[str],
+    answers: Iterable[Answer],
+    *,
+    register: Register,
+    closing: ClosedBy | None,
+    gate: Mapping[str, Any] | None,
+    decisions: Iterable[FinalDecision],
+    from_round: int | None = None,
+    unfinished: bool = False,
+) -> FrozenVersion:
+    """Do as :func:`freeze` for tasks that are known to be the batch's, in order, and a closing that was checked.
+
+    :param unfinished: go on although answers are missing and nobody closed the batch.
+    """
     with ExitStack() as stack:
         known = dict.fromkeys(ids, True)
         votes = stack.enter_context(VoteStore())
@@ -163,7 +196,7 @@ def freeze(
             )
             draft.add(resolution, given)
         manifest = draft.manifest(batch, register, closing, gate)
-        if manifest.missing.count and closing is None:
+        if manifest.missing.count and closing is None and not unfinished:
             raise Refused(
                 f"batch {batch[:SHORT]} of {project.name} is not finished: {manifest.missing.count} of {len(ids)} "
                 "tasks lack answers; wait for them, or let a named person close it with a reason"

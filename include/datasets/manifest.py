@@ -25,6 +25,7 @@ __all__ = [
     "RuleRef",
     "TaskEntry",
     "TaskList",
+    "find_version",
     "parse_manifest",
     "read_manifest",
     "version_path",
@@ -32,6 +33,9 @@ __all__ = [
 
 INLINE = 1000
 """Up to how many tasks a list stands in the manifest itself; longer ones are files beside it, named by their digest."""
+
+_DIGEST_LENGTH = 64
+_LEAST_PREFIX = 6
 
 Sha256 = Field(pattern=r"^[0-9a-f]{64}$")
 
@@ -232,6 +236,23 @@ def read_manifest(store: Store, project: Project | str, digest: str) -> Manifest
     if manifest.project != _name(project):
         raise InvalidInput(f"{place}: project: found {manifest.project!r}; allowed: {_name(project)!r}")
     return manifest
+
+
+def find_version(store: Store, project: str, prefix: str) -> str:
+    """Return the digest of the one version in the store that begins like this; a whole digest is taken as it is.
+
+    :raises InvalidInput: when none or several do, or the beginning is too short to name one.
+    """
+    if len(prefix) == _DIGEST_LENGTH:
+        return prefix
+    folder = store.at("versions", project)
+    found = [place.name for place in folder.iterdir() if place.name.startswith(prefix)] if folder.exists() else []
+    if len(prefix) < _LEAST_PREFIX or len(found) != 1:
+        raise InvalidInput(
+            f"{prefix!r} names {len(found)} versions of {project} in {store.root}; "
+            f"allowed: a digest, or {_LEAST_PREFIX} or more characters that only one begins with"
+        )
+    return str(found[0])
 
 
 def _name(project: Project | str) -> str:
