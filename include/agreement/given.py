@@ -127,6 +127,11 @@ class Spans:
     to_token: NDArray[np.int32]
     tokens: NDArray[np.int32]
 
+    @property
+    def in_text(self) -> bool:
+        """Tell whether any unit is a text."""
+        return bool((self.tokens != UNKNOWN_TOKENS).any())
+
 
 @dataclass(frozen=True)
 class Gathered:
@@ -415,7 +420,8 @@ def _intervals(value: Mapping[str, Any]) -> Iterator[tuple[int, int, str]]:
     for start, end, label in value.get("spans", ()):
         yield start, end, str(label)
     for start, end, label in value.get("segments", ()):
-        yield round(float(start) * 1000), round(float(end) * 1000), str(label)
+        first = round(float(start) * 1000)
+        yield first, max(round(float(end) * 1000), first + 1), str(label)
 
 
 def _of_answer(answer: Answer, unit: str, person: str) -> Given:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,14 @@ import numpy as np
 from include.agreement.accounting import Expected, Limits, account
 from include.agreement.bootstrap import Interval, bootstrap
 from include.agreement.breakdown import per_annotator
-from include.agreement.coefficients import Agreement, agreement
+from include.agreement.coefficients import Agreement, agreement, conclude
 from include.agreement.given import NO_TIME, Gathered
-from include.agreement.statistics import Name
+from include.agreement.patterns import Patterns
+from include.agreement.spans import Mark, Mode, span, span_agreement
+from include.agreement.statistics import Name, make
 from include.agreement.summary import Part, Quality, Score, spelled
-from include.agreement.units import MISSING, AnswerMapping, Repeats, Units, units_of
+from include.agreement.units import MISSING, AnswerMapping, Repeats, SpanUnit, Units, units_of
+from include.base.errors import Refused
 from include.projects.model import Interface
 
 __all__ = ["COEFFICIENTS", "CONFIDENCE", "LISTED", "RESAMPLES", "Scheme", "measure", "seed_of"]
@@ -32,6 +36,12 @@ LISTED = 100
 
 CELLS = 20_000_000
 """Up to so many units × annotators one matrix is made; beyond, one annotator is looked at after the other."""
+
+SPAN_MODES: tuple[Mode, ...] = ("exact", "partial", "type")
+"""How marks are matched; of each label and annotator only ``exact`` is measured."""
+
+APART = 2**31
+"""How far marks of different pairs of annotators are laid apart, so that no mark of one meets one of another."""
 
 _CLASSES = {
     Interface.TEXTCAT: "The classes are the two answers.",
@@ -53,8 +63,8 @@ class Scheme:
 
     @property
     def spans(self) -> bool:
-        """Tell whether answers mark parts of what is shown, so that spans are to be gathered."""
-        return self.interface not in (Interface.TEXTCAT, Interface.CHOICE)
+        """Tell whether answers mark spans of a text or segments of a recording, so that these are to be gathered."""
+        return self.interface not in (Interface.TEXTCAT, Interface.CHOICE, Interface.IMAGE)
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -110,7 +120,7 @@ def measure(
         unrated=notes.unrated,
         repeated=notes.repeated,
         earlier=notes.earlier,
-        scores=tuple(_scores(units.slots()[0], units.names, seed)),
+        scores=(*_scores(units.slots()[0], units.names, seed), *_span_scores(units, seed)),
         labels=labels,
         more_labels=more_labels,
         persons=persons,
@@ -124,6 +134,73 @@ def _scores(codes: Any, names: Sequence[str], seed: int) -> Iterator[Score]:
     for name in COEFFICIENTS:
         found = agreement(name, codes, names)
         yield _score(name, found, bootstrap(name, codes, names, seed=seed, resamples=RESAMPLES))
+
+
+def _span_scores(units: Units, seed: int) -> Iterator[Score]:
+    """Yield the F1 of marks over everything, and the agreement of tokens where the texts are at hand."""
+    if units.spans is None:
+        return
+    for mode in SPAN_MODES:
+        yield _span_f1(units, mode, seed)
+    if units.spans.in_text:
+        yield _token_alpha(units)
+
+
+def _span_f1(units: Units, mode: Mode, seed: int, *, label: str | None = None, rater: int | None = None) -> Score:
+    """Return ``2 × matched / marks`` over all pairs of annotators together (all pairs with one annotator).
+
+    The pairs of a unit are laid side by side as one pair of annotators whose marks cannot meet: so a unit is drawn with
+    all its pairs when units are resampled.
+    """
+    sides = (_sides(unit, label, rater) for unit in units.span_units())
+    found = span_agreement(
+        ([first, second] for first, second in sides if first is not None), mode, resamples=RESAMPLES, seed=seed
+    ).pairs.get((0, 1))
+    name = f"span_f1_{mode}"
+    if found is None:
+        return Score(name, None, reason="no two annotators accepted a unit")
+    if found.value is None or found.interval is None:
+        return Score(name, spelled(found.value), units=found.units, reason=found.reason or "")
+    spread = found.interval
+    return Score(
+        name, spelled(found.value), spelled(spread.low), spelled(spread.high), found.units, spread.reason or ""
+    )
+
+
+def _exact(units: Units, seed: int, *, label: str | None = None, rater: int | None = None) -> Iterator[Score]:
+    if units.spans is not None and len(units.spans.start):
+        yield _span_f1(units, "exact", seed, label=label, rater=rater)
+
+
+def _sides(unit: SpanUnit, label: str | None, rater: int | None) -> tuple[list[Mark] | None, list[Mark]]:
+    """Return the marks of both sides of all pairs of a unit; None for the first where there is no pair."""
+    pairs = [pair for pair in combinations(unit.spans, 2) if rater is None or rater in (pair[0][0], pair[1][0])]
+    first, second = (
+        [
+            span(start + place * APART, end + place * APART, name)
+            for place, pair in enumerate(pairs)
+            for start, end, name in pair[side][1]
+            if label is None or name == label
+        ]
+        for side in (0, 1)
+    )
+    return (first if pairs else None), second
+
+
+def _token_alpha(units: Units) -> Score:
+    """Return Krippendorff's alpha with tokens as units. Tokens of a text are no independent draws: no interval."""
+    name = "token_alpha"
+    try:
+        tokens = units.tokens()
+    except Refused as error:
+        return Score(name, None, reason=str(error))
+    statistic = make("krippendorff_alpha", tokens.categories, tokens.codes.shape[1], None)
+    patterns = Patterns(tokens.codes.astype(np.int64), tokens.times)
+    raters = tokens.codes.shape[1]
+    found = conclude(
+        "krippendorff_alpha", statistic, patterns, size=len(tokens.categories), raters=raters, weights=None
+    )
+    return replace(_score(name, found, None), reason=found.reason or "the tokens of a text are not drawn independently")
 
 
 def _score(name: str, found: Agreement, interval: Interval | None) -> Score:
@@ -146,7 +223,7 @@ def _labels(units: Units, scheme: Scheme, seed: int) -> tuple[tuple[Part, ...], 
     parts.sort(key=lambda part: (-part[1], str(part[0])))
     return (
         tuple(
-            Part(str(label), given, tuple(_scores(one.slots()[0], one.names, seed)))
+            Part(str(label), given, (*_scores(one.slots()[0], one.names, seed), *_exact(units, seed, label=str(label))))
             for label, given, one in parts[:LISTED]
         ),
         max(0, len(parts) - LISTED),
@@ -158,7 +235,7 @@ def _persons(units: Units, seed: int) -> tuple[tuple[Part, ...], int]:
     ratings = np.bincount(units.rater, minlength=len(units.raters))
     ordered = sorted(range(len(units.raters)), key=lambda rater: (-int(ratings[rater]), units.raters[rater]))
     parts = [
-        Part(units.raters[rater], int(ratings[rater]), tuple(scores))
+        Part(units.raters[rater], int(ratings[rater]), (*scores, *_exact(units, seed, rater=rater)))
         for rater, scores in _against_others(units, ordered[:LISTED], seed)
     ]
     return tuple(parts), max(0, len(ordered) - LISTED)

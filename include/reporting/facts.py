@@ -33,6 +33,7 @@ class VersionFacts:
     :param missing: tasks of the batch without the answers the project asks for.
     :param state: what became of it: ``frozen``, ``in approval``, ``approved``, ``rejected``, ``rework``, ``expired``,
         ``undecided``, ``void``, ``withdrawn``, ``released``, ``recalled``.
+    :param removed_at: when its content was removed; its manifest stays.
     :param origin: where the tasks came from: ``inbox``; ``adopted``, answered without having been there; ``late``,
         answered after their batch was frozen.
     :param quality: how far its annotators agree, and the account of their answers; None where it was not measured.
@@ -51,6 +52,7 @@ class VersionFacts:
     missing: int
     policy_digest: str
     state: str = "frozen"
+    removed_at: datetime | None = None
     origin: str = "inbox"
     quality: Quality | None = None
     changes: VersionDiff | None = None

@@ -152,7 +152,7 @@ def _versions(facts: LineageFacts) -> str:
             time(version.frozen_at),
             Raw(code(version.digest)),
             Raw(code(version.batch)),
-            f"{version.rows:,}",
+            f"{version.rows:,}" + (f" (removed {time(version.removed_at)})" if version.removed_at else ""),
             f"{version.disputed:,}",
             f"{version.missing:,}",
             top(version.labels),

@@ -13,6 +13,7 @@ from typing import Any
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import LabelopsError, NotFound, Refused, Unsupported
 from include.datasets import freeze as freezing
+from include.datasets.withdrawals import withdrawal
 from include.governance.checkpoint import last_note
 from include.governance.records import Event
 from include.guidelines import storage
@@ -58,6 +59,7 @@ def facts(desk: Desk, project: Project) -> lineage.LineageFacts:
         manifest = freezing.read_manifest(desk.store, project.name, record.digest)
         state = states[record.digest].state
         subject = f"version:{record.digest}"
+        removed = withdrawal(desk.store, project.name, record.digest)
         quality = quality_of(desk.store, project, record.digest)
         versions.append(
             lineage.VersionFacts(
@@ -73,6 +75,7 @@ def facts(desk: Desk, project: Project) -> lineage.LineageFacts:
                 missing=manifest.counts.missing,
                 policy_digest=record.policy_digest,
                 state=_state(state, subject, standing, recalled),
+                removed_at=None if removed is None else datetime.fromisoformat(removed.at),
                 origin=origins.get(f"batch:{record.batch}", "inbox"),
                 quality=quality,
                 changes=None if before is None else changes_since(desk.store, project, before, record.digest),
@@ -146,6 +149,8 @@ def _state(state: str, subject: str, standing: Collection[str], recalled: Collec
 def build(desk: Desk, project: Project, prodigy: ProdigyGateway) -> dict[str, Any]:
     """Build the page, look for answers changed since they were seen, and stage both for the gate."""
     for record in desk.ledger.versions(project.name):
+        if withdrawal(desk.store, project.name, record.digest) is not None:
+            continue  # its sources were removed with its rows: what became of them is nobody's to know
         for drift in source_drift(desk, project, record.digest, prodigy):
             desk.finding(project.name, f"version:{record.digest}", "answer changed", drift)
     known = facts(desk, project)

@@ -21,6 +21,7 @@ from include.base.store import Store, StorePath, atomic_write, read_json
 from include.datasets import freeze as freezing
 from include.datasets.diff import LabelShift, ManifestChange, VersionDiff, diff
 from include.datasets.manifest import FileRef, Manifest
+from include.datasets.withdrawals import withdrawal
 from include.projects.model import Interface, Project
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def quality_of(
 ) -> Quality | None:
     """Return the agreement and the account of a version: measured the first time, read afterwards.
 
-    :return: None where the version's rows are not kept any more and it was never measured.
+    :return: None where the version's content was removed and it was never measured.
     :raises InvalidInput: when a file of the version is not what its manifest says, or the kept summary was changed.
     """
     from include.agreement import measure as measuring
@@ -70,8 +71,9 @@ def quality_of(
     kept = _kept(place, settings)
     if kept is not None:
         return Quality.from_json(kept)
-    if not _rows_are_there(store, project, digest, manifest):
+    if withdrawal(store, project, digest) is not None:
         return None
+    _require_whole(store, project, digest, manifest)
     gathered = gather(
         from_version(freezing.rows(store, project, digest), freezing.losing(store, project, digest)),
         spans=scheme.spans,
@@ -86,7 +88,7 @@ def quality_of(
 def changes_since(store: Store, project: Project, old: str, new: str) -> VersionDiff | None:
     """Return what differs between two versions, without samples: compared the first time, read afterwards.
 
-    :return: None where the rows of one are not kept any more and they were never compared.
+    :return: None where the content of one was removed and they were never compared.
     :raises InvalidInput: as :func:`quality_of`.
     """
     settings = {"old": old, "new": new}
@@ -94,9 +96,8 @@ def changes_since(store: Store, project: Project, old: str, new: str) -> Version
     kept = _kept(place, settings)
     if kept is not None:
         return _diff_of(kept)
-    for digest in (old, new):
-        if not _rows_are_there(store, project, digest, None):
-            return None
+    if any(withdrawal(store, project, digest) is not None for digest in (old, new)):
+        return None
     found = diff(store, project, old, new, samples=0).as_json()
     _keep(place, settings, found)
     return _diff_of(found)
@@ -130,14 +131,11 @@ def _keep(place: StorePath, settings: Mapping[str, Any], found: Mapping[str, Any
     atomic_write(place, canonical_json({**content, "sha256": digest_of(content)}) + b"\n")
 
 
-def _rows_are_there(store: Store, project: Project, digest: str, manifest: Manifest | None) -> bool:
-    """Tell whether a version's rows are kept; with a manifest, hold the files against it."""
+def _require_whole(store: Store, project: Project, digest: str, manifest: Manifest) -> None:
+    """Hold a version's files against its manifest."""
     folder = freezing.version_path(store, project, digest)
-    if not (folder / "rows.jsonl").exists():
-        return False
-    for file in (manifest.rows, manifest.losing) if manifest is not None else ():
+    for file in (manifest.rows, manifest.losing):
         _check(folder, file)
-    return True
 
 
 def _check(folder: StorePath, file: FileRef) -> None:
@@ -146,6 +144,8 @@ def _check(folder: StorePath, file: FileRef) -> None:
             while block := content.read(_BLOCK):
                 yield block
 
+    if not (folder / file.name).exists():
+        raise InvalidInput(f"{folder / file.name}: is not there")
     found = sha256_hex(blocks())
     if found != file.sha256:
         raise InvalidInput(f"{folder / file.name}: its SHA-256 is {found}, the manifest says {file.sha256}")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from include.agreement.accounting import Expected
 from include.agreement.coefficients import gwet_ac1, krippendorff_alpha, percent_agreement
 from include.agreement.given import from_rows, gather
 from include.agreement.measure import Scheme, measure, seed_of
+from include.agreement.spans import span, span_agreement
 from include.agreement.summary import Quality, spelled
 from include.agreement.units import AnswerMapping, Treat, units_of
 from include.base.canonical import canonical_json, digest_of
@@ -133,6 +135,71 @@ def test_a_summary_comes_back_from_json_as_it_was():
     assert Quality.from_json(json.loads(canonical_json(quality.as_json()))) == quality
     with pytest.raises(InvalidInput, match="not a summary"):
         Quality.from_json({"version": DIGEST})
+
+
+TEXT = "Anna met Ben in Bern on Monday."
+NAMES = Scheme(Interface.NER, ("L", "P"))
+
+
+def marked(*people: list[tuple[int, int, str]], unit: str = "u") -> list[Any]:
+    return [given(unit, f"p{place}", ner(*spans), text=TEXT) for place, spans in enumerate(people)]
+
+
+@pytest.mark.proves("agreement: span F1 exact, partial and type only on the report, over all pairs of annotators")
+def test_spans_are_scored_over_all_pairs_of_annotators():
+    anna, ben, bern = (0, 4, "P"), (9, 12, "P"), (16, 20, "L")
+    answers = marked([anna, ben], [anna, bern], [(0, 8, "P"), bern]) + marked([anna], [anna], unit="v")
+    quality = measured(answers, NAMES)
+    # Unit u, exact: 0-1 share 1 of 4 marks, 0-2 none, 1-2 one; partial: 1, 0.5, 1.5; type: 1, 1, 2. Unit v: 1 of 2.
+    assert quality.score("span_f1_exact").value == spelled(2 * (1 + 0 + 1 + 1) / (4 + 4 + 4 + 2))
+    assert quality.score("span_f1_partial").value == spelled(2 * (1 + 0.5 + 1.5 + 1) / 14)
+    assert quality.score("span_f1_type").value == spelled(2 * (1 + 1 + 2 + 1) / 14)
+    assert quality.score("span_f1_exact").units == 2
+    by_label = {one.name: {score.name: score.value for score in one.scores} for one in quality.labels}
+    # Of L: 0-1 none of 1, 0-2 none of 1, 1-2 the same.
+    assert by_label["L"]["span_f1_exact"] == spelled(2 * 1 / (1 + 1 + 2))
+    by_person = {one.name: {score.name: score.value for score in one.scores} for one in quality.persons}
+    assert by_person["p0"]["span_f1_exact"] == spelled(2 * (1 + 0 + 1) / (4 + 4 + 2))
+    assert by_person["p2"]["span_f1_exact"] == spelled(2 * (0 + 1) / (4 + 4))
+
+
+def test_pairs_of_annotators_are_pooled_as_the_pairwise_function_does():
+    draw = random.Random(5)
+    spots = [(0, 4, "P"), (5, 8, "P"), (9, 12, "L"), (16, 20, "L"), (0, 8, "L")]
+    answers = [
+        one
+        for number in range(40)
+        for one in marked(*(draw.sample(spots, draw.randint(0, 3)) for _ in range(3)), unit=f"{number:02}")
+    ]
+    units = units_of(gather(answers, spans=True))
+    columns = [[[span(*mark) for mark in marks] for _, marks in unit.spans] for unit in units.span_units()]
+    quality = measured(answers, NAMES)
+    for mode in ("exact", "partial", "type"):
+        assert quality.score(f"span_f1_{mode}").value == spelled(span_agreement(columns, mode).pooled)
+        score = quality.score(f"span_f1_{mode}")
+        assert score.low is not None
+        assert float(score.low) < float(score.value or "") < float(score.high or "")
+
+
+def test_tokens_are_compared_where_the_texts_are_at_hand():
+    # Anna | met | Ben | in | Bern | on | Monday | .
+    answers = marked([(0, 4, "P"), (9, 12, "P")], [(0, 4, "P"), (16, 20, "L")])
+    token = measured(answers, NAMES).score("token_alpha")
+    codes = [[1, 1], [0, 0], [1, 0], [0, 0], [0, 2], [0, 0], [0, 0], [0, 0]]
+    assert token.value == spelled(krippendorff_alpha(np.array(codes)).value)
+    assert token.low is None
+    assert "not drawn independently" in token.reason
+    without = [replace(one, text=None) if one.person == "p1" else one for one in answers]
+    assert measured(without, NAMES).score("token_alpha").value == token.value, "one answer brought the text"
+    mixed = answers + [replace(one, unit="v", text=None) for one in answers]
+    assert "not at hand" in measured(mixed, NAMES).score("token_alpha").reason
+
+
+def test_spans_without_pairs_have_a_reason():
+    alone = measured(marked([(0, 4, "P")]), NAMES)
+    assert alone.score("span_f1_exact").reason == "no two annotators accepted a unit"
+    empty = measured(marked([], []), NAMES)
+    assert "neither marked anything" in empty.score("span_f1_exact").reason
 
 
 def test_numbers_have_three_digits_and_no_negative_zero():

@@ -12,6 +12,7 @@ from include.base.store import Store
 from include.datasets import freeze as freezing
 from include.datasets.batches import form
 from include.datasets.diff import diff
+from include.datasets.withdrawals import withdraw
 from include.usecases import measured
 from tests.datasets import make
 from tests.integration.airflow_house import PROJECT
@@ -61,11 +62,21 @@ def test_rows_that_are_not_the_versions_are_not_measured(approved):
         approved.report()
 
 
+def test_rows_that_are_lost_are_no_rows_that_were_removed(approved):
+    (approved.home / "store" / "versions" / PROJECT / approved.version().digest / "losing.jsonl").unlink()
+    with approved.desk().open() as desk, pytest.raises(InvalidInput, match=r"losing\.jsonl: is not there"):
+        measured.quality_of(desk.store, approved.project, approved.version().digest)
+
+
 def test_the_numbers_outlive_the_rows(approved):
     approved.report()
-    (approved.home / "store" / "versions" / PROJECT / approved.version().digest / "rows.jsonl").unlink()
+    digest = approved.version().digest
     with approved.desk().open() as desk:
-        digest = approved.version().digest
+        withdraw(desk.store, PROJECT, digest, person="dana", reason="the texts were not ours", at=desk.now())
+    approved.report()
+    page = approved.events("report.published")[-1].body
+    assert "(removed 20" in approved.confluence_hook().page(page["page"]).body
+    with approved.desk().open() as desk:
         assert measured.quality_of(desk.store, approved.project, digest) is not None
         kept(approved, "agreement")[0].unlink()
         assert measured.quality_of(desk.store, approved.project, digest) is None
@@ -90,7 +101,6 @@ def test_versions_are_compared_once_and_the_result_comes_back_as_it_was(tmp_path
     again = measured.changes_since(store, project, old, new)
     assert again == first
     assert list(again.transitions) == list(first.transitions)
-    back = freezing.version_path(store, project, old) / "rows.jsonl"
-    back.unlink()
+    withdraw(store, project, old, person="dana", reason="the texts were not ours", at=make.START)
     assert measured.changes_since(store, project, old, new) == first
     assert measured.changes_since(store, project, new, old) is None
