@@ -24,7 +24,7 @@ from include.governance.questions.waiting import RELEASE_ROLE, Course
 from include.governance.records import Event, VersionRecord, signed_enough
 from include.projects.model import Policy
 
-__all__ = ["CHECKS", "Lack", "WithoutAnswer", "released_without"]
+__all__ = ["CHECKS", "ON_REQUEST", "Lack", "WithoutAnswer", "released_without"]
 
 
 @dataclass(frozen=True)
@@ -104,20 +104,21 @@ def released_without(
     for one in named:
         if one not in CHECKS and not one.startswith("role:"):
             raise InvalidInput(f"check: found {one!r}; allowed: {', '.join(CHECKS)}, role:<role>")
+    asked = named or tuple(one for one in CHECKS if one not in ON_REQUEST)
     sight, count = Sight(), 0
     lacks: list[Lack] = []
     for name in project_names(records, project):
         for found in _releases(records, name, bool(named), sight):
             count += 1
-            lacks += _lacks_of(found, named)
-        if not named or "ledger" in named:
+            lacks += _lacks_of(found, asked)
+        if "ledger" in asked:
             lacks += _strangers(records, name, sight)
-    return WithoutAnswer(project, named or tuple(CHECKS), count, tuple(lacks), sight.basis())
+    return WithoutAnswer(project, asked, count, tuple(lacks), sight.basis())
 
 
-def _lacks_of(found: _Released, named: Sequence[str]) -> Iterator[Lack]:
+def _lacks_of(found: _Released, asked: Sequence[str]) -> Iterator[Lack]:
     ref = version_ref(found.version)
-    for check in named or CHECKS:
+    for check in asked:
         role = check.removeprefix("role:")
         for sentence in CHECKS[check](found) if role == check else _role(found, role):
             yield Lack(check, ref, sentence, (found.release.seq,))
@@ -248,13 +249,13 @@ def _signature(found: _Released) -> Iterator[str]:
 
 
 def _statement(found: _Released) -> Iterator[str]:
-    for one in found.decisions if found.demanded else ():
+    for one in found.decisions:
         if one.counts and one.statement_version is None:
             yield f"{found.name} was released on a decision of {one.who} who is not known to have seen the statement"
 
 
 def _agreement(found: _Released) -> Iterator[str]:
-    if found.demanded and not found.measured:
+    if not found.measured:
         yield f"{found.name} was released and its agreement is not measured"
 
 
@@ -287,9 +288,13 @@ CHECKS: Mapping[str, Callable[[_Released], Iterator[str]]] = {
 }
 """What a release is held against, by the name of the check.
 
-Named, ``signature`` demands at least ``authenticated``; by default the policy says which. ``statement`` (each is known
-to have been put before its person) and ``agreement`` (it was measured and lies beside the version) are demanded only
-where they are named. ``ledger`` is about releases that no event tells of, and models that used what was not out.
+Where ``signature`` is named, it demands at least ``authenticated``; else the policy says which. ``ledger`` is about
+releases that no event tells of, and models that used what was not released.
+"""
+
+ON_REQUEST = ("statement", "agreement")
+"""Checks that are made only where they are named, for no rule demands them: that each statement is known to have been
+put before its person, and that the agreement was measured and lies beside the version.
 """
 
 

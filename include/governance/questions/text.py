@@ -56,9 +56,11 @@ def _who(answer: WhoAnswer, name: Name) -> Iterator[str]:
         for one in answer.requests
     ])  # fmt: skip
     counting = [one for one in answer.decisions if one.counts]
-    for title, meaning in (("Reviewed", "review"), ("Approved", "approval"), ("Took responsibility", "responsibility")):
-        yield from _decisions(title, [one for one in counting if one.meaning == meaning], name)
-    others = [one for one in counting if one.meaning not in ("review", "approval", "responsibility")]
+    meanings = {"review": "Reviewed", "approval": "Approved", "responsibility": "Took responsibility"}
+    for meaning, title in meanings.items():
+        given = [one for one in counting if one.outcome == "approve" and one.meaning == meaning]
+        yield from _decisions(title, given, name)
+    others = [one for one in counting if one.outcome != "approve" or one.meaning not in meanings]
     if others:
         yield from _decisions("Decided otherwise", others, name)
     yield from _decisions("Decisions that do not count", [one for one in answer.decisions if not one.counts], name)
@@ -106,15 +108,15 @@ def _answer(one: AnswerFacts, name: Name, indent: str) -> Iterator[str]:
     counts = "counts" if one.counted else f"does not count ({one.reason})"
     yield f"{indent}{name(one.person)} answered {_time(one.at)}; the answer {counts}; row {one.row[:SHORT]}"
     yield f"{indent}  guideline: {_force(one.guideline)}"
-    yield f"{indent}  taxonomy:  {_force(one.taxonomy)}"
+    labels = f": {', '.join(one.taxonomy.labels)}" if one.taxonomy.labels else ""
+    yield f"{indent}  taxonomy:  {_force(one.taxonomy)}{labels}"
 
 
 def _force(one: InForce) -> str:
     if one.how == "unknown":
         return f"UNKNOWN: {one.why}"
     number = f"release {one.number} " if one.number else ""
-    labels = f"; labels {', '.join(one.labels)}" if one.labels else ""
-    return f"{number}({(one.digest or '')[:SHORT]}), {one.how}: {one.why}{labels}"
+    return f"{number}({(one.digest or '')[:SHORT]}), {one.how}: {one.why}"
 
 
 @_lines.register
