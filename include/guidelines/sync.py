@@ -198,9 +198,14 @@ def _kilobytes(size: int) -> int:
 
 @dataclass
 class _Entry:
-    """What ``seen`` keeps of a page."""
+    """What ``seen`` keeps of a page.
+
+    :param version: the version that was judged; 0 makes the next run look again.
+    :param doubted: the version whose state said that it is not approved, at the first look at it.
+    """
 
     version: int
+    doubted: int = 0
     digest: str | None = None
     title: str = ""
     approved: Approved | None = None
@@ -218,6 +223,7 @@ class _Entry:
     def value(self) -> dict[str, Any]:
         return {
             **{name: getattr(self, name) for name in _PLAIN_FIELDS},
+            **({"doubted": self.doubted} if self.doubted else {}),
             "approved": self.approved.value() if self.approved else None,
             "findings": [finding.value() for finding in self.findings],
             "images": [image.value() for image in self.images],
@@ -226,7 +232,7 @@ class _Entry:
 
     @classmethod
     def from_value(cls, value: dict[str, Any]) -> _Entry:
-        entry = cls(**{name: value[name] for name in _PLAIN_FIELDS})
+        entry = cls(**{name: value[name] for name in _PLAIN_FIELDS}, doubted=value.get("doubted", 0))
         entry.approved = Approved.from_value(value["approved"])
         entry.findings = [Finding(*finding) for finding in value["findings"]]
         entry.render_findings = [Finding(*finding) for finding in value["render_findings"]]
@@ -485,6 +491,8 @@ class _Run:
         )
         if not any(finding.kind == "unreadable" for finding in verdict.findings):
             entry.digest = history.digest(history.number)
+        if self.mark.by == "state" and (entry.approved is None or entry.approved.version != entry.version):
+            self._doubt(entry, before)
         if entry.approved is None:
             entry.title = page.title
             return entry
@@ -496,6 +504,17 @@ class _Run:
             self._render(history, entry, entry.approved)
             entry.title = history.page(entry.approved.version).title if earlier else page.title
         return entry
+
+    def _doubt(self, entry: _Entry, before: _Entry | None) -> None:
+        """Let the next run look again at a version that is not approved, once.
+
+        A state is read by a request of its own, which may answer from before the approval; setting it is what made
+        this version, so nothing about the page would ever bring another look.
+        """
+        if before is None or before.doubted != entry.version:
+            entry.doubted, entry.version = entry.version, 0
+        else:
+            entry.doubted = entry.version
 
     def _judge(self, history: History, before: _Entry | None, labelled: list[int]) -> Verdict:
         known = before.approved if before else None

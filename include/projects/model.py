@@ -27,6 +27,7 @@ __all__ = [
     "Project",
     "ReleaseSettings",
     "Repeated",
+    "Retention",
     "Rule",
     "Source",
     "SourceRoute",
@@ -347,6 +348,25 @@ class Card(_Strict):
         return value
 
 
+class Retention(_Strict):
+    """How long content is kept, in days; without a number it is kept for ever.
+
+    Proofs always stay: events and decisions of the ledger, manifests, digests, checkpoints.
+
+    :param name: the retention class, as the organisation's schedule of records calls it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    name: str = Field(default="standard", alias="class", min_length=1)
+    versions_days: int | None = Field(default=None, ge=1, description="of versions no release of which stands")
+    evidence_days: int | None = Field(
+        default=None, ge=1, description="of replies that prove decisions on such versions"
+    )
+    quarantine_days: int | None = Field(default=None, ge=1, description="of records that were set aside")
+    legal_hold: str | None = Field(default=None, min_length=3, description="why nothing of the project may be removed")
+
+
 class Project(_Strict):
     """One labelling project."""
 
@@ -359,6 +379,7 @@ class Project(_Strict):
     policy: Policy
     release: ReleaseSettings = ReleaseSettings()
     card: Card = Card()
+    retention: Retention = Retention()
     process_mapping: str = Field(
         default="default", description="name of the OpenText mapping under include/bpmn/mappings"
     )

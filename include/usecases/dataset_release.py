@@ -12,6 +12,7 @@ from include.bpmn.mapping import ProcessMappings, start_variables
 from include.datasets import freeze as freezing
 from include.datasets import release as releasing
 from include.datasets.conditions import policy_problems
+from include.datasets import withdrawals
 from include.governance import approval
 from include.governance.records import Decision, Event, VersionRecord
 from include.projects.model import Project
@@ -576,7 +577,12 @@ def _source_problems(desk: Desk, project: Project, digest: str, prodigy: Prodigy
 
 
 def source_drift(desk: Desk, project: Project, digest: str, prodigy: ProdigyGateway) -> list[str]:
-    """Return a sentence for each answer of a version that is not in Prodigy's database as it was when it was seen."""
+    """Return a sentence for each answer of a version that is not in Prodigy's database as it was when it was seen.
+
+    Of a version whose content was removed nothing is known any more, so nothing is compared.
+    """
+    if withdrawals.withdrawal(desk.store, project, digest) is not None:
+        return []
     seen = list(freezing.source_rows(desk.store, project, digest))
     recorded = next(iter(desk.ledger.events(subject=f"version:{digest}", actions=["version.ready"])), None)
     listing = freezing.version_path(desk.store, project, digest) / "sources.jsonl"

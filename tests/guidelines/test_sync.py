@@ -519,9 +519,42 @@ def test_another_renderer_renders_again_and_approves_nothing_new(
     again = sync.run()
     assert again.read == ("1", "3", "4", "2")
     assert versions(again) == versions(first)
+    sync.run()  # looks once more at the version that nobody approved
     tree.reset()
     sync.run()
     assert tree.requests == Counter({"listing": 1})
+
+
+def test_a_state_that_was_read_too_early_is_read_again(
+    tree: FakeConfluence, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Setting a state makes a version; a stale answer about the state must not stand for ever."""
+    approve_all(tree)
+    sync = Sync(tree, store, make_project())
+    sync.run()
+    tree.write("3", "<p>later</p>")
+    tree.set_state("3", "Verified")
+    with monkeypatch.context() as stale:
+        stale.setattr(tree, "content_state", lambda page_id: None)
+        early = sync.run()
+    assert "early" in html(store, early, "3"), "what was approved before is served meanwhile"
+    late = sync.run()
+    assert "later" in html(store, late, "3")
+
+
+def test_a_version_that_nobody_approved_is_looked_at_twice_and_no_more(tree: FakeConfluence, store: Store) -> None:
+    approve_all(tree)
+    sync = Sync(tree, store, make_project())
+    sync.run()
+    tree.write("3", "<p>later</p>")
+    looks = []
+    for _ in range(4):
+        tree.reset()
+        sync.run()
+        looks.append(tree.requests["state"])
+    assert looks == [1, 1, 0, 0]
+    tree.set_state("3", "Verified")
+    assert "later" in html(store, sync.run(), "3")
 
 
 def test_a_long_history_is_followed_so_far_and_no_further(rowed: Sync, monkeypatch: pytest.MonkeyPatch) -> None:
