@@ -11,8 +11,8 @@ from include.base.errors import InvalidInput, Refused
 from include.bpmn.mapping import ProcessMappings, start_variables
 from include.datasets import freeze as freezing
 from include.datasets import release as releasing
-from include.datasets.conditions import policy_problems
 from include.datasets import withdrawals
+from include.datasets.conditions import policy_problems
 from include.governance import approval
 from include.governance.records import Decision, Event, VersionRecord
 from include.projects.model import Project
