@@ -60,9 +60,9 @@ def due(desk: Desk, project: Project) -> Iterator[Due]:
     folder = desk.store.at("quarantine", project.name)
     if limit is not None and folder.exists():
         for path, parts in _reports(folder, ("quarantine", project.name)):
-            since = _modified(path)
-            if since is not None and since < limit:
-                yield Due("quarantine", "/".join(parts), since)
+            written = _modified(path)
+            if written is not None and written < limit:
+                yield Due("quarantine", "/".join(parts), written)
 
 
 def apply(desk: Desk, project: Project, *, person: str, reason: str) -> list[Due]:
