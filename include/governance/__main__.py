@@ -19,7 +19,7 @@ from include.base.canonical import SHORT
 from include.base.errors import InvalidInput, LabelopsError, LedgerBehind
 from include.base.signing import PublicKey, Signer, make_key, read_public_key, read_signer
 from include.base.store import Store
-from include.governance import checkpoint, tables
+from include.governance import checkpoint, proof, tables
 from include.governance.ledger import Ledger
 from include.governance.questions import commands as questions
 from include.governance.records import Event, time_text
@@ -76,6 +76,17 @@ def _parser() -> argparse.ArgumentParser:
     key = add("keygen", _keygen, "make the key that signs checkpoints and releases")
     key.add_argument("file", type=Path, help="the new PEM file; LABELOPS_SIGNING_KEY names it to the installation")
     add("head", _head, "print how far the ledger has come, as JSON")
+    showing = add("prove", _prove, "write a proof that an event is on the ledger, or that a checkpoint begins another")
+    showing.add_argument("--store", metavar="DIR", help="the store's folder")
+    showing.add_argument("what", choices=("inclusion", "consistency"))
+    showing.add_argument("number", type=int, nargs="+", metavar="N", help="an event's number, or two numbers of events")
+    showing.add_argument("--size", type=int, help="lead to the tree of so many events (inclusion only)")
+    shown = add("check-proof", _check_proof, "check a proof alone: needs neither the ledger nor a secret")
+    shown.add_argument("file", type=Path, help="the proof's JSON file")
+    shown.add_argument("--public-key", type=Path, action="append", default=[], metavar="FILE", help="trust this key")
+    shown.add_argument("--note", type=Path, metavar="FILE", help="the signed checkpoint that it has to lead to")
+    noted = add("note", _note, "print the newest signed checkpoint, as other transparency-log tools read it")
+    noted.add_argument("--store", metavar="DIR", help="the store's folder")
     listing = add("events", _events, "list who did what, when")
     listing.add_argument("--project", help="only this labelling project")
     listing.add_argument("--subject", help="only this subject, as version:<digest>")
@@ -118,6 +129,38 @@ def _keygen(_ledger: Ledger, options: argparse.Namespace) -> int:
 
 def _head(ledger: Ledger, _options: argparse.Namespace) -> int:
     sys.stdout.write(json.dumps(asdict(ledger.head())) + "\n")
+    return 0
+
+
+def _prove(ledger: Ledger, options: argparse.Namespace) -> int:
+    wanted = {"inclusion": 1, "consistency": 2}[options.what]
+    if len(options.number) != wanted:
+        raise InvalidInput(f"{options.what} takes {wanted} number{'s' if wanted > 1 else ''}")
+    store = _store(options) if options.store or "://" not in settings().store else None
+    if options.what == "inclusion":
+        made = proof.prove_inclusion(ledger, store, options.number[0], options.size)
+    else:
+        made = proof.prove_consistency(ledger, store, *options.number)
+    sys.stdout.write(json.dumps(made, ensure_ascii=False, indent=1) + "\n")
+    return 0
+
+
+def _check_proof(_ledger: Ledger, options: argparse.Namespace) -> int:
+    try:
+        value = json.loads(_read_text(options.file))
+    except json.JSONDecodeError as error:
+        raise InvalidInput(f"{options.file}: not JSON ({error})") from error
+    outcome = proof.check_proof(value, _public_keys(options), _read_text(options.note) if options.note else None)
+    for sentence in outcome.sentences:
+        sys.stdout.write(_printable(sentence) + "\n")
+    return 0 if outcome.ok else 1
+
+
+def _note(_ledger: Ledger, options: argparse.Namespace) -> int:
+    content = checkpoint.last_note(_store(options))
+    if content is None:
+        raise InvalidInput("no checkpoint is signed yet")
+    sys.stdout.write(content)
     return 0
 
 

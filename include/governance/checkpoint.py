@@ -36,6 +36,7 @@ __all__ = [
     "kept_checkpoints",
     "last_checkpoint",
     "last_note",
+    "leaves",
     "pointer_path",
     "published_keys",
     "read_checkpoint",
@@ -232,7 +233,7 @@ def _made(ledger: Ledger, head: Head, known: Checkpoint | None, signer: Signer |
     if known is not None and known.root is not None and known.fault is None:
         tree = Frontier.of(known.head.size, known.frontier)
     with ledger.reading() as connection:
-        for page in _hashes(connection, tree.size, head.size):
+        for page in leaves(connection, tree.size, head.size):
             tree.extend(page)
     if tree.size != head.size:
         raise LedgerBehind(
@@ -244,7 +245,7 @@ def _made(ledger: Ledger, head: Head, known: Checkpoint | None, signer: Signer |
     return Checkpoint(head, root, tuple(tree.nodes), None if signer is None else sign_note(text, name, signer))
 
 
-def _hashes(connection: sa.Connection, after: int, last: int) -> Iterator[list[bytes]]:
+def leaves(connection: sa.Connection, after: int, last: int) -> Iterator[list[bytes]]:
     """Stream the data of the Merkle tree's leaves: the chain hashes of the events."""
     table = tables.event
     query = sa.select(table.c.seq, table.c.hash).order_by(table.c.seq).limit(PAGE)

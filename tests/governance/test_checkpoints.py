@@ -156,17 +156,17 @@ def test_a_key_that_is_set_later_signs_from_then_on(ledger: Ledger, store: Store
 def test_a_checkpoint_reads_new_events_only(signed: Ledger, store: Store, signer: Signer) -> None:
     grow(signed, 3)
     read: list[int] = []
-    original = checkpoints._hashes
+    original = checkpoints.leaves
 
     def watched(connection: sa.Connection, after: int, last: int):
         read.append(last - after)
         return original(connection, after, last)
 
-    checkpoints._hashes = watched
+    checkpoints.leaves = watched
     try:
         signed.write_checkpoint(store, signer)
     finally:
-        checkpoints._hashes = original
+        checkpoints.leaves = original
     assert read == [3]
     assert found(verify_with(signed, store, trusted=[signer.public])) == []
 
