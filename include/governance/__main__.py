@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from include.base.canonical import SHORT
-from include.base.errors import InvalidInput, LabelopsError, LedgerBehind
+from include.base.errors import InvalidInput, LabelopsError, LedgerBehind, Refused
 from include.base.signing import PublicKey, Signer, make_key, read_public_key, read_signer
 from include.base.store import Store
 from include.governance import checkpoint, proof, tables
@@ -100,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     recover = add("recover", _recover, "record that events are lost for good and go on")
     recover.add_argument("--store", metavar="DIR", help="the store's folder")
     recover.add_argument("--actor", required=True, help="the person who takes responsibility")
+    recover.add_argument("--json", action="store_true", help="print one JSON object")
     recover.add_argument("--reason", required=True, help="what was lost, and why it cannot be restored")
     ask = commands.add_parser("ask", help="answer an auditor's question", description="Answer an auditor's question.")
     questions.add_questions(ask, _printable)
@@ -171,9 +172,39 @@ def _checkpoint(ledger: Ledger, options: argparse.Namespace) -> int:
 
 
 def _recover(ledger: Ledger, options: argparse.Namespace) -> int:
-    head = checkpoint.recover(ledger, _store(options), actor=options.actor, reason=options.reason, signer=_signer())
-    sys.stdout.write(f"The loss is recorded as event {head.size}; the ledger goes on in epoch {head.epoch}.\n")
+    # Only this command looks beyond governance: what the store shows of versions and releases is joined there.
+    from include.usecases.recovery import readopt
+
+    store, signer = _store(options), _signer()
+    try:
+        head = checkpoint.recover(ledger, store, actor=options.actor, reason=options.reason, signer=signer)
+    except Refused:
+        head = ledger.head()
+        if head.epoch == 1:
+            raise
+    found = readopt(ledger, store, actor=options.actor)
+    ledger.write_checkpoint(store, signer)
+    lost = _last_recovery(ledger)
+    if options.json:
+        sys.stdout.write(json.dumps({"epoch": head.epoch, "lost": lost, **asdict(found)}, ensure_ascii=False) + "\n")
+        return 0
+    lines = [
+        f"The loss is recorded as event {lost['event']}: the ledger had {lost['size']} events, the backup "
+        f"{lost['event'] - 1}. It goes on in epoch {head.epoch}.",
+        *(f"Readopted: {one}." for one in found.recorded),
+        *(f"Open: {one}." for one in found.open),
+        *(f"Damaged: {one}." for one in found.damaged),
+        "Lost for good where it is not said above: what people ordered in Airflow (closing a batch, resubmitting), who "
+        "asked for a version or a release, findings, and the times of what happened. Switch the DAGs on: they find "
+        "processes, pages and rows by their keys, and read every decision again at its source.",
+    ]
+    sys.stdout.write("".join(f"{_printable(line)}\n" for line in lines))
     return 0
+
+
+def _last_recovery(ledger: Ledger) -> dict[str, Any]:
+    *_, last = ledger.events(actions=["ledger.recovered"])
+    return {"event": last.seq, **last.body["lost"]}
 
 
 def _verify(ledger: Ledger, options: argparse.Namespace) -> int:

@@ -488,9 +488,10 @@ class Transaction:
         """Return the number that the next event will have."""
         return self.head()[0] + 1
 
-    def record_version(self, version: VersionRecord) -> VersionRecord:
+    def record_version(self, version: VersionRecord, *, readopted: bool = False) -> VersionRecord:
         """Record a frozen version and append ``version.frozen``. The project's next number is given here.
 
+        :param readopted: the ledger lost it, and its files show it: it may keep a number beyond the next one.
         :returns: the version with its number; the one recorded first, where its digest is known.
         :raises Conflict: when the digest is known with another project, other rows, another policy or row count.
         """
@@ -505,6 +506,8 @@ class Transaction:
             sa.select(sa.func.max(table.c.number)).where(table.c.project == version.project)
         )
         number = (highest or 0) + 1
+        if readopted and version.number is not None and version.number >= number:
+            number = version.number
         if version.number not in (None, number):
             raise Conflict(
                 f"version {version.digest} of {version.project} asks for number {version.number}; the next is {number}",
@@ -522,7 +525,8 @@ class Transaction:
                 run=version.run,
                 body={"number": number, "attempt": version.attempt, "row_count": version.row_count,
                       "rows_digest": version.rows_digest, "batch": version.batch,
-                      "policy_digest": version.policy_digest, "row": row_digest(row)},
+                      "policy_digest": version.policy_digest, "row": row_digest(row),
+                      **({"readopted": True} if readopted else {})},
             ),
             key=f"version:{version.digest}",
         )  # fmt: skip

@@ -483,7 +483,7 @@ def recall(
         updated=updated,
         detail=f"version {version.number}",
     )
-    desk.ledger.write_checkpoint(desk.store)
+    desk.ledger.write_checkpoint(desk.store, desk.signer)
     what = "is recalled" if released else "was about to be released, and is not"
     sentence = f"Version {version.number} ({short(digest)}) {what}: {withdrawn.reason}"
     desk.log.warning("%s.%s", sentence, f" Its files stay in {where}, marked." if where else "")

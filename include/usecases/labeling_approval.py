@@ -122,16 +122,20 @@ def approval_states(desk: Desk, project: Project) -> defaultdict[str, ApprovalSt
 def pending(desk: Desk, project: Project, prodigy: ProdigyGateway) -> Iterator[WorkItem]:
     """Yield the versions whose approval is open, then the batches that are finished and not yet frozen."""
     states = approval_states(desk, project)
-    for version in desk.ledger.versions(project.name):
-        if states[version.digest].state not in TERMINAL:
-            yield WorkItem(project.name, f"version:{version.digest}", {"kind": "version", "number": version.number})
     batches = list(open_batches(desk, project, prodigy))
-    if not batches:
-        return
-    for batch, progress in batch_progress(desk, project, prodigy, batches):
+    ready = []
+    for batch, progress in batch_progress(desk, project, prodigy, batches) if batches else ():
         desk.log.info("Batch %s of %s: %s", short(batch.digest), project.name, progress.why)
         if progress.finished or batch.closed_by:
-            yield WorkItem(project.name, f"batch:{batch.digest}", {"kind": "batch", "times_frozen": batch.times_frozen})
+            ready.append(batch)
+    # After a recovery the ledger may hold a version and not that its batch was frozen: the batch leads to it again.
+    again = {batch.digest for batch in ready if not batch.times_frozen}
+    for version in desk.ledger.versions(project.name):
+        state = states[version.digest].state
+        if state not in TERMINAL and not (state == "frozen" and version.batch in again):
+            yield WorkItem(project.name, f"version:{version.digest}", {"kind": "version", "number": version.number})
+    for batch in ready:
+        yield WorkItem(project.name, f"batch:{batch.digest}", {"kind": "batch", "times_frozen": batch.times_frozen})
 
 
 def freeze(desk: Desk, project: Project, item: WorkItem, prodigy: ProdigyGateway) -> dict[str, Any]:

@@ -6,6 +6,8 @@ run, needs a reason, and is on the ledger once, however often the run's task is 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from include.base.canonical import digest_of
 from include.base.errors import InvalidInput, Refused
 from include.governance.approval import statement
@@ -20,6 +22,7 @@ from include.usecases.labeling_approval import (
     approval_state,
     batch_progress,
 )
+from include.usecases.recovery import withdrawal_evidence
 from include.usecases.releases import stands_released
 
 __all__ = ["close_batch", "resubmit", "withdraw"]
@@ -113,6 +116,7 @@ def withdraw(desk: Desk, project: Project, prefix: str, reason: str) -> None:
     role, meaning = _say(desk, project, version, person)
     running = where.state == "requested"
     decision = _withdrawal(desk, project, version, where, person, role, meaning, reason)
+    decision = replace(decision, raw_digest=withdrawal_evidence(desk.store, decision, reason))
     desk.decide(
         [decision],
         desk.event(

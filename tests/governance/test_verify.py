@@ -496,7 +496,10 @@ def test_the_command_tells_a_forgery(
     assert command("checkpoint") == 1
     assert "1 are lost" in capsys.readouterr().err
     assert command("recover", "--actor", "olga", "--reason", "lost") == 0
-    assert "event 10; the ledger goes on in epoch 2" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "The loss is recorded as event 10: the ledger had 10 events, the backup 9. It goes on in epoch 2." in out
+    assert command("recover", "--actor", "olga", "--reason", "again", "--json") == 0, "after a crash it goes on"
+    assert json.loads(capsys.readouterr().out)["lost"]["size"] == 10
 
 
 def test_the_command_without_checkpoints_says_what_it_cannot_see(

@@ -1,0 +1,155 @@
+"""The ledger is restored from an older backup: what then, for each moment the backup may be of."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.base.errors import LedgerBehind
+from include.base.store import Store
+from include.governance.__main__ import main
+from include.governance.verify import verify_with
+from include.usecases.housekeeping import keep_checkpoint
+from tests.house import House, opened
+
+MOMENTS = ("empty", "labelled", "assigned", "frozen", "requested", "approved", "asked for release", "released")
+
+
+def backup(ledger: Path, to: Path) -> None:
+    """Copy a ledger as a backup does, whatever is written meanwhile."""
+    source, target = sqlite3.connect(ledger), sqlite3.connect(to)
+    with target:
+        source.backup(target)
+    source.close()
+    target.close()
+
+
+def restore(house: House, copy: Path) -> None:
+    """Put a backup in the ledger's place."""
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{house.ledger_file}{suffix}").unlink(missing_ok=True)
+    shutil.copyfile(copy, house.ledger_file)
+
+
+@pytest.fixture(scope="module")
+def lived_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A closed installation after a whole life up to the release, with a backup of its ledger from each moment."""
+    home = tmp_path_factory.mktemp("lived") / "house"
+    with opened(House(home)) as house:
+        house.seed()
+
+        def keep(moment: str) -> None:
+            backup(house.ledger_file, home / f"{moment}.backup")
+
+        keep("empty")
+        house.labelled()
+        keep("labelled")
+        [item] = house.approvals()
+        keep("assigned")
+        house.freeze(item, house.run_id())
+        keep("frozen")
+        house.approve_run()
+        keep("requested")
+        house.approve()
+        keep("approved")
+        house.release_run()
+        keep("asked for release")
+        house.say("rita", "released")
+        house.release_run()
+        keep("released")
+        house.report()
+        keep_checkpoint(house.desk())
+    return home
+
+
+@pytest.fixture
+def lived(tmp_path: Path, lived_home: Path) -> Iterator[House]:
+    home = tmp_path / "house"
+    shutil.copytree(lived_home, home)
+    with opened(House(home)) as house:
+        yield house
+
+
+def run_everything(house: House, times: int = 3) -> None:
+    """Run the DAGs as the scheduler would; what is missing is found again by its key."""
+    for _ in range(times):
+        house.sync_guidelines()
+        house.ingest()
+        house.approve_run()
+        house.release_run()
+        house.report()
+
+
+def outside(house: House) -> dict[str, Any]:
+    """Return how many of everything there are outside the ledger, and the bytes of what is immutable."""
+    store = house.home / "store"
+    found = house.snapshot()
+    pages = house.confluence.database.rows("select id, title from pages where status = 'current'")
+    numbers = house.read(house.ledger_file, "SELECT digest, number FROM dataset_version")
+    return {
+        "opentext": found["opentext"],
+        "prodigy": found["prodigy"],
+        "pages": sorted((row["id"], row["title"]) for row in pages),
+        "files": {
+            name: content
+            for name, content in found["files"].items()
+            if name.split("/")[0] in ("versions", "releases", "publications")
+        },
+        "numbers": sorted(map(tuple, numbers)),
+        "store": sorted(path.name for path in store.iterdir()),
+    }
+
+
+def recover(house: House, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    capsys.readouterr()
+    url = f"sqlite:///{house.ledger_file}"
+    store = str(house.home / "store")
+    words = ["--actor", "olga", "--reason", "the disk broke, the backup was older"]
+    assert main(["recover", "--ledger", url, "--store", store, *words, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.proves("after a restore from an older backup nothing writes, and recovery makes nothing twice")
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_restored_ledger_is_recovered_and_nothing_is_there_twice(
+    lived: House, moment: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = outside(lived)
+    restore(lived, lived.home / f"{moment}.backup")
+    for step in (lived.sync_guidelines, lived.ingest, lived.approve_run, lived.release_run, lived.report):
+        with pytest.raises(LedgerBehind, match="are lost"):
+            step()
+    found = recover(lived, capsys)
+    assert found["damaged"] == []
+    assert found["epoch"] == 2
+    run_everything(lived)
+    after = outside(lived)
+    for what, there in before.items():
+        assert after[what] == there, what
+    ledger = lived.ledger()
+    outcome = verify_with(ledger, Store(lived.home / "store"))
+    assert (outcome.ok, {finding.kind for finding in outcome.findings}) == (True, {"recovered"}), outcome.findings
+    digest = lived.version().digest
+    assert lived.version().number == 1
+    assert [one.digest_after for one in ledger.events(actions=["release.done"])] == [digest], "found again, once"
+    decided = {(one.system, one.role, one.person) for one in ledger.decisions(digest)}
+    assert {person for _, _, person in decided} == {"quentin", "dana", "rita"}
+    size = ledger.head().size
+    ledger.close()
+    run_everything(lived, 1)
+    assert outside(lived) == after
+    assert lived.ledger().head().size == size or quiet(lived, size), "a quiet run writes nothing"
+
+
+def quiet(house: House, size: int) -> bool:
+    ledger = house.ledger()
+    try:
+        return {event.action for event in ledger.events(after=size)} == set()
+    finally:
+        ledger.close()
