@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from include.base.errors import InvalidInput
 from include.bpmn.mapping import ProcessMapping, TaskMapping
 from include.bpmn.read import CallElement, EndElement, ProcessElement, UserTaskElement, read_process
+from include.governance.approval import STATEMENTS
 
 __all__ = ["ModelReport", "Models", "Problem", "check_model", "process_key_of"]
 
@@ -137,7 +138,13 @@ class _Check:
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     scopes: list[_Scope] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
     found: list[tuple[TaskMapping, _Scope, UserTaskElement]] = field(default_factory=list)
+
+    def spells(self, name: str) -> bool:
+        """Tell whether a variable's name is anywhere in the models."""
+        word = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)")
+        return any(word.search(text) for text in self.texts)
 
     def problem(self, process: str, element: str, found: str, change: str) -> None:
         self.problems.append(Problem(process, element, found, change))
@@ -160,6 +167,7 @@ def check_model(mapping: ProcessMapping, xml: str | bytes, models: Models | None
             "deploy a model that has a process with this key, or change process_key in the mapping",
         )  # fmt: skip
         return ModelReport(mapping.process_key, tuple(check.problems))
+    check.texts.append(_text(xml))
     _enter(check, root)
     _find_tasks(check)
     for task, scope, element in check.found:
@@ -169,6 +177,7 @@ def check_model(mapping: ProcessMapping, xml: str | bytes, models: Models | None
         _check_conditions(check, task, scope, element)
     _check_shared(check)
     _check_required(check)
+    _check_signatures(check)
     _check_ends(check, root.process)
     _note_steps(check)
     return ModelReport(
@@ -180,6 +189,10 @@ def check_model(mapping: ProcessMapping, xml: str | bytes, models: Models | None
             dict.fromkeys((element.name, task.role, scope.process.key) for task, scope, element in check.found)
         ),
     )
+
+
+def _text(xml: str | bytes) -> str:
+    return xml if isinstance(xml, str) else xml.decode("utf-8", "replace")
 
 
 def process_key_of(called: str) -> str:
@@ -232,6 +245,7 @@ def _enter(check: _Check, scope: _Scope) -> None:
         except InvalidInput as error:
             check.problem(scope.process.key, where, f"the process {key!r} cannot be read: {error}", "deploy it again")
             continue
+        check.texts.append(_text(xml))
         _enter(check, _Scope(called, scope, call))
 
 
@@ -370,6 +384,22 @@ def _check_conditions(check: _Check, task: TaskMapping, scope: _Scope, element: 
         "add a gateway after the task"
         + (f", or <out source={task.outcome_variable!r} target=…> to the call activity" if scope.call else ""),
     )  # fmt: skip
+
+
+def _check_signatures(check: _Check) -> None:
+    """Hold the mapping's claim of signatures against the model: what nothing there fills is never a signature."""
+    for task, scope, element in check.found:
+        if task.signature_variable and not check.spells(task.signature_variable):
+            check.problem(
+                scope.process.key, _named("User task", element.name, element.id),
+                f"the mapping reads who signed from {task.signature_variable!r}, which nothing in the model spells",
+                "add the signing step to the model, or set signature to authenticated in the mapping",
+            )  # fmt: skip
+    if not check.spells(STATEMENTS):
+        check.notes.append(
+            f"No form in the model shows {STATEMENTS!r}, the variable that says what each decision states: show it, "
+            "read-only, or persons have to look it up among the variables."
+        )
 
 
 def _check_shared(check: _Check) -> None:

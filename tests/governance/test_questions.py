@@ -13,6 +13,7 @@ import pytest
 from include.annotation.served import labels_digest
 from include.base.canonical import digest_of
 from include.base.errors import Conflict, InvalidInput
+from include.datasets.withdrawals import withdraw
 from include.governance import questions
 from include.governance.__main__ import main
 from include.governance.questions.lacking import CHECKS, ON_REQUEST
@@ -204,7 +205,7 @@ def test_where_rows_are_not_kept_any_more_the_rest_is_still_answered(life: Life)
     old = life.frozen(FOUR, (1, 2, 3))
     new = life.frozen([*FOUR, *both(4, "other")], (1, 2, 3, 4))
     life.approved(old)
-    (life.store.at("versions", "ticket_topics", old.digest) / "rows.jsonl").unlink()
+    withdraw(life.store, "ticket_topics", old.digest, person="olga", reason="erasure asked for", at=ASKED_AT)
     inside = questions.trace(life.records, task(1)).versions[0]
     assert (inside.outcome, inside.answers, len(inside.approvals)) == ("not kept", (), 2)
     assert questions.in_force(life.records, old, task(1)).outcome == "not kept"
@@ -212,7 +213,10 @@ def test_where_rows_are_not_kept_any_more_the_rest_is_still_answered(life: Life)
     found = questions.changed(life.records, old, new)
     assert found.rows == {}
     assert [(one.label, one.old, one.new, one.gained) for one in found.labels] == [("other", 0, 1, None)]
-    assert "not kept any more" in "\n".join(questions.lines(found))
+    assert "withdrawn by olga" in "\n".join(questions.lines(found))
+    assert f"versions/ticket_topics/{old.digest}/withdrawn.json" in found.basis.files
+    (life.store.at("versions", "ticket_topics", new.digest) / "rows.jsonl").unlink()
+    assert "LOST: no removal is on record" in questions.in_force(life.records, new, task(1)).gone
 
 
 # ---- models --------------------------------------------------------------------------------------------------------

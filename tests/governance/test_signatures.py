@@ -13,13 +13,15 @@ from pydantic import ValidationError
 
 from include.base.canonical import digest_of
 from include.base.store import Store
+from include.bpmn.check import check_model
 from include.bpmn.mapping import ProcessMapping
 from include.datasets.batches import form
+from include.datasets.conditions import policy_problems
 from include.datasets.freeze import freeze
-from include.datasets.release import policy_problems
 from include.governance.approval import STATEMENT_VERSION, STATEMENTS, Evaluation, ProcessSnapshot, statements
 from include.governance.records import lower_signature, signed_enough
 from include.projects.model import Policy
+from include.settings import ROOT
 from tests.datasets.make import REGISTER, project, task
 from tests.governance.lives import both
 from tests.governance.test_approval import (
@@ -145,6 +147,26 @@ def test_a_mapping_cannot_claim_what_its_model_does_not_show(changes: dict[str, 
     value["tasks"][1]["signature_variable"] = changes.get("variable")
     with pytest.raises(ValidationError, match=words):
         ProcessMapping.model_validate(value)
+
+
+def test_a_claim_of_signatures_is_held_against_the_deployed_model() -> None:
+    xml = (ROOT / "include" / "bpmn" / "labeling_approval.bpmn").read_text("utf-8")
+    report = check_model(mapping(), xml)
+    assert not report.fits
+    assert any("'approve_dataset_signed_by', which nothing in the model spells" in str(one) for one in report.problems)
+    step = '<flowable:property name="signs" value="{}_signed_by"/><flowable:property name="outcomevariable"'
+    for key in ("review_quality", "approve_dataset"):
+        before, after = xml.split(f'id="{key}"', 1)
+        xml = before + f'id="{key}"' + after.replace('<flowable:property name="outcomevariable"', step.format(key), 1)
+    assert check_model(mapping(), xml).fits
+
+
+def test_a_model_that_shows_nobody_what_they_state_is_noted() -> None:
+    xml = (ROOT / "include" / "bpmn" / "labeling_approval.bpmn").read_text("utf-8")
+    assert not any(STATEMENTS in note for note in check_model(MAPPING, xml).notes)
+    silent = check_model(MAPPING, xml.replace(STATEMENTS, "something_else"))
+    assert silent.fits
+    assert any(STATEMENTS in note for note in silent.notes)
 
 
 # ---- the policy's demand -------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from include.base.errors import InvalidInput
 from include.datasets import freeze as freezing
 from include.datasets.diff import KINDS, Change, diff
 from include.datasets.manifest import Manifest
-from include.governance.questions.shared import Basis, Records, Sight, VersionRef, rows_kept, version_ref
+from include.governance.questions.shared import Basis, Records, Sight, VersionRef, rows_gone, version_ref
 from include.governance.records import Event, VersionRecord
 
 __all__ = ["Became", "Cause", "ChangedAnswer", "LabelChange", "changed"]
@@ -70,6 +70,7 @@ class Cause:
 class ChangedAnswer:
     """What changed between two versions, and why.
 
+    :param gone: why rows of the versions are not in the store, so that they cannot be compared; empty where they are.
     :param rows: how many rows are unchanged, added, removed, relabelled, or rest on other evidence; empty where the
         rows of one version are not kept any more.
     :param labels: labels that are given more or less often, or came and went.
@@ -80,6 +81,7 @@ class ChangedAnswer:
 
     old: VersionRef
     new: VersionRef
+    gone: tuple[str, ...]
     rows: dict[str, int]
     labels: tuple[LabelChange, ...]
     became: tuple[Became, ...]
@@ -106,9 +108,10 @@ def changed(records: Records, old: VersionRecord, new: VersionRecord) -> Changed
         manifests.append(freezing.read_manifest(records.store, version.project, version.digest))
     before, after = manifests
     told = (*_of_manifests(before, after), *_of_events(records, old, new, sight))
-    if not (rows_kept(records, old) and rows_kept(records, new)):
+    gone = tuple(filter(None, (rows_gone(records, version, sight) for version in (old, new))))
+    if gone:
         labels = _counted(before, after)
-        return ChangedAnswer(version_ref(old), version_ref(new), {}, labels, (), {}, {}, {}, told, sight.basis())
+        return ChangedAnswer(version_ref(old), version_ref(new), gone, {}, labels, (), {}, {}, {}, told, sight.basis())
     for version in (old, new):
         sight.file("versions", version.project, version.digest, "rows.jsonl")
     tally = _Tally()
@@ -116,6 +119,7 @@ def changed(records: Records, old: VersionRecord, new: VersionRecord) -> Changed
     return ChangedAnswer(
         old=version_ref(old),
         new=version_ref(new),
+        gone=(),
         rows={"unchanged": found.unchanged, **{kind: getattr(found, kind) for kind in KINDS}},
         labels=tuple(
             LabelChange(name, one.old, one.new, one.gained, one.lost)

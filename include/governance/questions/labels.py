@@ -29,7 +29,7 @@ from include.governance.questions.shared import (
     batches_of,
     decision_facts,
     project_names,
-    rows_kept,
+    rows_gone,
     version_ref,
 )
 from include.governance.records import VersionRecord
@@ -91,6 +91,7 @@ class TaskInVersion:
 
     :param outcome: ``counted`` (it is a row), or ``ignored``, ``disputed``, ``missing`` (it was left out), or ``not
         kept`` (the task was in the version's batch, and the version's rows are not in the store any more).
+    :param gone: why the version's rows are not in the store, "" where they are.
     :param line: the row's line in ``rows.jsonl``, None where the task is no row.
     :param basis: what gave the value: answers, review or decision; "" where the task is no row.
     :param decided_by: who gave the value by a review or a decision.
@@ -99,6 +100,7 @@ class TaskInVersion:
 
     version: VersionRef
     outcome: str
+    gone: str
     line: int | None
     basis: str
     round: int | None
@@ -143,11 +145,12 @@ class TraceAnswer:
 
 @dataclass(frozen=True)
 class InForceAnswer:
-    """Which guideline and taxonomy were in force for a label of a version, by answer."""
+    """Which guideline and taxonomy were in force for a label of a version; fields as in :class:`TaskInVersion`."""
 
     version: VersionRef
     task_id: str
     outcome: str
+    gone: str
     answers: tuple[AnswerFacts, ...]
     basis: Basis
 
@@ -170,6 +173,7 @@ class _Held:
     line: int | None
     row: Mapping[str, Any]
     answers: tuple[AnswerFacts, ...]
+    gone: str = ""
 
 
 def in_force(records: Records, version: VersionRecord, task_id: str) -> InForceAnswer:
@@ -184,7 +188,7 @@ def in_force(records: Records, version: VersionRecord, task_id: str) -> InForceA
     found = _Reader(records, version.project, sight).held(version, _checked(task_id))
     if found is None:
         raise InvalidInput(f"{version_ref(version)} holds nothing of task {task_id}")
-    return InForceAnswer(version_ref(version), task_id, found.outcome, found.answers, sight.basis())
+    return InForceAnswer(version_ref(version), task_id, found.outcome, found.gone, found.answers, sight.basis())
 
 
 def trace(records: Records, task_id: str, project: str | None = None) -> TraceAnswer:
@@ -269,6 +273,7 @@ class _Reader:
         return TaskInVersion(
             version=ref,
             outcome=held.outcome,
+            gone=held.gone,
             line=held.line,
             basis=row.get("basis", ""),
             round=row.get("round"),
@@ -284,9 +289,9 @@ class _Reader:
         """Return a task's row and answers in a version, None where the version holds nothing of it."""
         place = ("versions", version.project, version.digest)
         folder = freezing.version_path(self._records.store, version.project, version.digest)
-        if not rows_kept(self._records, version):
-            self._sight.file(*place, "manifest.json")
-            return _Held("not kept", None, {}, ())
+        gone = rows_gone(self._records, version, self._sight)
+        if gone:
+            return _Held("not kept", None, {}, (), gone)
         line, row = next(_lines_about(folder / "rows.jsonl", task_id), (None, {}))
         losing = [one for _, one in _lines_about(folder / "losing.jsonl", task_id)]
         outcome = "counted" if line else self._left_out(version, task_id)

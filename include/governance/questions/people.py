@@ -17,7 +17,7 @@ from include.governance.questions.shared import (
     VersionRef,
     decision_facts,
     project_names,
-    rows_kept,
+    rows_gone,
     version_ref,
 )
 from include.governance.records import Event, VersionRecord
@@ -172,7 +172,7 @@ def _labels(records: Records, version: VersionRecord, sight: Sight) -> list[Labe
     manifest = freezing.read_manifest(records.store, version.project, version.digest)
     reviewed: Counter[str] = Counter()
     adjudicated: Counter[str] = Counter()
-    known = not manifest.adjudicators or rows_kept(records, version)
+    known = not manifest.adjudicators or not rows_gone(records, version, sight)
     if manifest.adjudicators and known:
         sight.file(folder, "rows.jsonl")
         for row in freezing.rows(records.store, version.project, version.digest):

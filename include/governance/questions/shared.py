@@ -13,6 +13,7 @@ from include.base.canonical import SHORT
 from include.base.errors import InvalidInput
 from include.base.store import Store
 from include.datasets import freeze as freezing
+from include.datasets.withdrawals import TOMBSTONE, withdrawal
 from include.governance import tables
 from include.governance.ledger import Ledger
 from include.governance.records import Decision, Event, VersionRecord, time_text
@@ -29,7 +30,7 @@ __all__ = [
     "decision_facts",
     "find_version",
     "project_names",
-    "rows_kept",
+    "rows_gone",
     "use_facts",
     "version_ref",
 ]
@@ -184,10 +185,19 @@ def find_version(records: Records, name: str, project: str | None = None) -> Ver
     return version
 
 
-def rows_kept(records: Records, version: VersionRecord) -> bool:
-    """Tell whether the rows of a version are in the store: they may be removed, its manifest stays."""
+def rows_gone(records: Records, version: VersionRecord, sight: Sight) -> str:
+    """Return why a version's rows are not in the store, in a sentence; "" where they are.
+
+    They may be removed in a person's name, which leaves a record. Without one they are lost, and the sentence says so.
+    """
+    place = ("versions", version.project, version.digest)
+    removal = withdrawal(records.store, version.project, version.digest)
+    if removal is not None:
+        sight.file(*place, TOMBSTONE)
+        return removal.sentence
     folder = freezing.version_path(records.store, version.project, version.digest)
-    return bool((folder / "rows.jsonl").exists() and (folder / "losing.jsonl").exists())
+    lost = [name for name in ("rows.jsonl", "losing.jsonl") if not (folder / name).exists()]
+    return f"{', '.join(lost)} of {version_ref(version)} LOST: no removal is on record" if lost else ""
 
 
 def project_names(records: Records, project: str | None = None) -> list[str]:

@@ -69,7 +69,9 @@ def _who(answer: WhoAnswer, name: Name) -> Iterator[str]:
 @_lines.register
 def _in_force(answer: InForceAnswer, name: Name) -> Iterator[str]:
     yield f"Task {answer.task_id} in {_version(answer.version)}: {answer.outcome}."
-    if not answer.answers:
+    if answer.gone:
+        yield f"  {answer.gone}."
+    elif not answer.answers:
         yield "  No answer to it is in this version."
     for one in answer.answers:
         yield from _answer(one, name, "  ")
@@ -94,6 +96,8 @@ def _task_in_version(one: TaskInVersion, name: Name) -> Iterator[str]:
     where = f"row {one.line}, by {one.basis}, round {one.round}" if one.line else "no row of it"
     by = f", given by {name(one.decided_by)}" if one.decided_by else ""
     yield f"{_cap(_version(one.version))}: {one.outcome} ({where}{by})."
+    if one.gone:
+        yield f"    {one.gone}."
     for answer in one.answers:
         yield from _answer(answer, name, "    ")
     for decision in one.approvals:
@@ -125,7 +129,7 @@ def _changed(answer: ChangedAnswer, name: Name) -> Iterator[str]:
     if answer.rows:
         yield f"Rows: {', '.join(f'{count} {what}' for what, count in answer.rows.items())}."
     else:
-        yield "The rows of one of them are not kept any more, so they cannot be compared."
+        yield from (f"Rows cannot be compared: {one}." for one in answer.gone)
     yield from _section("Labels", [
         f"{one.label}: {one.old} > {one.new}"
         + (f" (gained {one.gained}, lost {one.lost})" if one.gained is not None else "")
