@@ -191,15 +191,15 @@ def _gates(facts: Facts) -> list[str]:
 
 
 def _approvals(manifest: Manifest, approvals: Iterable[Mapping[str, Any]]) -> list[str]:
-    columns = ("role", "person", "outcome", "meaning", "grade", "decided_at")
+    columns = ("role", "person", "outcome", "meaning", "grade", "signature", "decided_at")
     rows = ["| " + " | ".join(_cell(one.get(key)) for key in columns) + " |" for one in approvals]
     if not rows:
         return [f"None is recorded here. Policy `{manifest.policy_digest}`."]
     return [
         f"Under policy `{manifest.policy_digest}`:",
         "",
-        "| role | person | outcome | meaning | evidence | at |",
-        "|---|---|---|---|---|---|",
+        "| role | person | outcome | meaning | evidence | signature | at |",
+        "|---|---|---|---|---|---|---|",
         *rows,
     ]
 

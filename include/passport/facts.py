@@ -37,7 +37,6 @@ __all__ = [
     "Gate",
     "GuidelineRelease",
     "LedgerPlace",
-    "SourceCode",
     "limitations",
 ]
 
@@ -136,14 +135,6 @@ class LedgerPlace:
 
 
 @dataclass(frozen=True)
-class SourceCode:
-    """Where the code that made the release is kept."""
-
-    url: str
-    version: str
-
-
-@dataclass(frozen=True)
 class Context:
     """What the ledger and the store know of a release beside its manifest and decisions.
 
@@ -157,7 +148,6 @@ class Context:
     gates: Sequence[Gate] = ()
     agreement: Agreement | None = None
     ledger: LedgerPlace | None = None
-    code: SourceCode | None = None
 
 
 @dataclass(frozen=True)

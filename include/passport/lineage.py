@@ -3,7 +3,7 @@
 Format: OpenLineage 2-0-2, built with the classes of ``openlineage-python``, which check each value. Agreement and
 approval have no facet in the standard: ours carry the prefix ``labelops_`` and are described by the JSON schemas in
 ``schemas/``, as the specification asks of custom facets. Run id and times are derived from the release, so sending
-the events twice tells a receiver nothing new.
+the events twice tells a receiver nothing new. Where the code is kept is added by the client that sends them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from openlineage.client.facet_v2 import (
     ownership_dataset,
     ownership_job,
     schema_dataset,
-    source_code_location_job,
     test_run,
 )
 from openlineage.client.serde import Serde
@@ -139,11 +138,6 @@ def _job(facts: Facts) -> Job:
             owners=[ownership_job.Owner(name=f"user:{facts.project.owner}", type="OWNER")], producer=PRODUCER
         ),
     }
-    code = facts.context.code
-    if code is not None:
-        facets["sourceCodeLocation"] = source_code_location_job.SourceCodeLocationJobFacet(
-            type="git", url=code.url, version=code.version, producer=PRODUCER
-        )
     return Job(NAMESPACE, f"dataset_release.{facts.project.name}", facets=facets)
 
 

@@ -31,7 +31,7 @@ from include.usecases.labeling_approval import (
     snapshot,
     statements_put,
 )
-from include.usecases.passport import release_context
+from include.usecases.passport import release_context, send_lineage
 from include.usecases.releases import editions, recallable, standing_releases, stands_released
 from include.usecases.twins import end_twins, taken_back
 
@@ -260,10 +260,13 @@ def hand_over(
     webhook: Callable[[dict[str, Any], str], None] | None,
     *,
     created: int = 0,
+    emit: Callable[[bytes], None] | None = None,
 ) -> ItemResult:
     """Check everything once more, then write the release, link it in Prodigy and tell training.
 
     :param webhook: calls the training side with a payload and its idempotency key; None where none is configured.
+    :param emit: sends a release's ``openlineage.json``; None where nothing is configured. That it failed is a finding
+        and stops nothing.
     :raises Refused: saying what is missing.
     """
     checked = check(desk, project, item, prodigy, opentext, mappings)
@@ -290,7 +293,7 @@ def hand_over(
             if not item.detail.get("chosen") and refused_before(desk, refusal):
                 return _result(project, version, decided.state, decided.sentence, created, False, opentext, desk)
             refuse(desk, project, refusal)
-    return _write(desk, project, checked, prodigy, opentext, webhook, created)
+    return _write(desk, project, checked, prodigy, opentext, webhook, emit, created)
 
 
 def release_decision(
@@ -340,6 +343,7 @@ def _write(
     prodigy: ProdigyGateway,
     opentext: OpenTextGateway,
     webhook: Callable[[dict[str, Any], str], None] | None,
+    emit: Callable[[bytes], None] | None,
     created: int,
 ) -> ItemResult:
     version = checked.version
@@ -379,6 +383,9 @@ def _write(
     if webhook is not None:
         effect.check()
         webhook(payload, effect.key)
+    if emit is not None:
+        effect.check()
+        send_lineage(desk, project, subject, written.path, emit)
     made = int(written.created) + int(bool(linked))
     new = desk.finish(
         effect,

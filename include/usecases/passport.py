@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
+from include.agreement.summary import Quality, Score
 from include.base.canonical import sha256_hex
-from include.base.errors import InvalidInput
-from include.base.store import read_json
+from include.base.errors import InvalidInput, LabelopsError
+from include.base.store import StorePath, read_json
 from include.datasets.manifest import Manifest
 from include.governance.records import Event, time_text
-from include.passport.facts import Check, Context, Gate, GuidelineRelease, LedgerPlace
+from include.passport.facts import (
+    LINEAGE,
+    Agreement,
+    Check,
+    Coefficient,
+    Context,
+    Gate,
+    GuidelineRelease,
+    LedgerPlace,
+)
 from include.projects.model import Project
 from include.quality.results import GateResult
+from include.reporting.quality import NAMES
 from include.usecases.desk import Desk, short
+from include.usecases.measured import quality_of
 
-__all__ = ["release_context"]
+__all__ = ["release_context", "send_lineage"]
+
+_LABELS = 25
+"""Of how many labels, those given most often, the agreement is told one by one."""
 
 _RESTS_ON = ("version.ready", "gate.passed", "approval.approved", "decision.recorded")
 
@@ -42,7 +57,50 @@ def release_context(
         released_at=last.time if last else None,
         guidelines=tuple(_guidelines(desk, project, manifest)),
         gates=tuple(_gate(desk, event) for event in events if event.action == "gate.passed"),
+        agreement=_agreement(quality_of(desk.store, project, manifest.digest)),
         ledger=LedgerPlace(head.ledger_id, head.epoch, last.seq, last.hash, time_text(last.time)) if last else None,
+    )
+
+
+def send_lineage(desk: Desk, project: Project, subject: str, folder: StorePath, emit: Callable[[bytes], None]) -> None:
+    """Send a release's events; that they were not taken becomes a finding, for the release stands without them.
+
+    A run that is killed after sending sends them again: run id and times are those of the release, so a receiver
+    learns nothing new.
+    """
+    place = folder / LINEAGE
+    if not place.exists():
+        return  # made before there was a passport
+    try:
+        emit(bytes(place.read_bytes()))
+    except LabelopsError as error:
+        desk.finding(project.name, subject, "lineage not sent", f"{error}; {LINEAGE} of the release holds the events")
+    else:
+        desk.log.info("Sent the OpenLineage events of %s.", folder.name)
+
+
+def _agreement(quality: Quality | None) -> Agreement | None:
+    """Return what was measured where more than one person answered, None where nothing is defined."""
+    if quality is None:
+        return None
+    scores = [(NAMES.get(one.name, one.name), one) for one in quality.scores]
+    scores += [
+        (f"{NAMES.get(one.name, one.name)} of label {part.name}", one)
+        for part in quality.labels[:_LABELS]
+        for one in part.scores
+        if one.name == "krippendorff_alpha"
+    ]
+    found = tuple(_coefficient(name, one) for name, one in scores if one.value is not None)
+    if not found:
+        return None
+    method = f"bootstrap over units, {quality.resamples} resamples, seed {quality.seed}"
+    return Agreement(found, f"{quality.confidence} %", f"{method}. {quality.classes}".rstrip("."))
+
+
+def _coefficient(name: str, score: Score) -> Coefficient:
+    whole = score.low is not None and score.high is not None
+    return Coefficient(
+        name, str(score.value), score.low if whole else None, score.high if whole else None, f"{score.units} units"
     )
 
 

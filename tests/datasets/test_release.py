@@ -46,6 +46,7 @@ APPROVALS: list[dict[str, Any]] = [
         "outcome": "approve",
         "meaning": "approval",
         "grade": "attested",
+        "signature": "authenticated",
         "decided_at": datetime(2026, 5, 2, 9, tzinfo=UTC),
     }
 ]
@@ -175,7 +176,7 @@ def test_the_card_is_made_of_facts(store: Store) -> None:
         "## Annotation process",
         "## Who are the annotators",
         "| anna | 3 | 1 |",
-        "| data_owner | dana | approve | approval | attested | 2026-05-02T09:00:00+00:00 |",
+        "| data_owner | dana | approve | approval | attested | authenticated | 2026-05-02T09:00:00+00:00 |",
         f"- 8 answers were given under release 3 (`{GUIDELINE}`), published 2026-04-30T12:00:00+00:00 with 2 page(s)",
         "on 3 rows everybody gave the value that counts",
         "1 tasks are left out because everybody ignored them",

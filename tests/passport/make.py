@@ -27,7 +27,6 @@ from include.passport.facts import (
     Gate,
     GuidelineRelease,
     LedgerPlace,
-    SourceCode,
 )
 from include.projects.model import Interface, Project
 from tests.datasets.make import GUIDELINE, REGISTER, answer, project, task
@@ -67,7 +66,6 @@ CONTEXT = Context(
         "bootstrap over items, 1000 draws, seed 7",
     ),
     ledger=LedgerPlace("ledger-1", 1, 42, digest_of("event 42"), "2026-05-02T10:00:00.000000Z"),
-    code=SourceCode("https://git.example/labelops", "0123abc"),
 )
 ANSWERS = [
     answer(1, "anna", "billing", "other"),

@@ -64,7 +64,7 @@ def test_each_facet_is_one_of_the_specification_and_whole(told: list[dict[str, A
     found = facets_of(told[1])
     assert set(found) >= {
         "version", "schema", "documentation", "ownership", "lifecycleStateChange", "outputStatistics", "test",
-        "dataQualityAssertions", "dataQualityMetrics", "jobType", "sourceCodeLocation", "labelops_agreement",
+        "dataQualityAssertions", "dataQualityMetrics", "jobType", "labelops_agreement",
         "labelops_approval",
     }  # fmt: skip
     for name, facet in found.items():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from datetime import datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import pytest
 
@@ -67,12 +69,71 @@ def test_a_release_carries_its_passport(approved):
     assert [one["digest"] for one in predicate["guidelines"]] == [published.digest_after]
     assert [one["suite"] for one in predicate["gates"]] == ["version_rows", "release_rows"]
     assert all(one["checks"] for one in predicate["gates"])
+    alpha = predicate["agreement"]["coefficients"][0]
+    assert alpha["name"] == "Krippendorff's alpha (nominal)"
+    assert float(alpha["low"]) <= float(alpha["value"]) <= float(alpha["high"])
+    assert f"| Krippendorff's alpha (nominal) | {alpha['value']} |" in (place / "README.md").read_text("utf-8")
     event = next(one for one in approved.events() if one.seq == predicate["ledger"]["size"])
     assert (event.hash, event.subject) == (predicate["ledger"]["hash"], done.subject)
     assert datetime.fromisoformat(told[1]["eventTime"]) == event.time < done.time
     assert "@people.example" not in "".join(
         one.read_text("utf-8") for one in place.iterdir() if one.suffix in (".json", ".md")
     )
+
+
+def transport(monkeypatch, **options):
+    """Configure the official provider as an installation does."""
+    monkeypatch.setenv("AIRFLOW__OPENLINEAGE__TRANSPORT", json.dumps(options))
+
+
+def as_we_wrote(event):
+    """Return an event without what the client adds to all events: its version, and where it finds itself in git."""
+    event["run"]["facets"].pop("tags")
+    event["job"]["facets"].pop("sourceCodeLocation", None)
+    return event
+
+
+@pytest.mark.proves("OpenLineage events go through the official provider's transport when one is configured")
+def test_the_events_go_through_the_providers_transport(approved, monkeypatch, tmp_path):
+    transport(monkeypatch, type="file", log_file_path=str(tmp_path / "events"), append=True)
+    approved.change_project(release={"orchestrator": "airflow"})
+    approved.release_run()
+    [done] = approved.events("release.done")
+    _, told = told_of(approved.home / "store" / done.body["path"])
+    assert [as_we_wrote(json.loads(line)) for line in (tmp_path / "events").read_text("utf-8").splitlines()] == told
+    assert "lineage not sent" not in {one.body["kind"] for one in approved.events("finding")}
+
+
+def test_the_events_are_posted(approved, monkeypatch):
+    taken = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self):
+            taken.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+            self.send_response(201)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Receiver) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        transport(monkeypatch, type="http", url=f"http://127.0.0.1:{server.server_port}", endpoint="api/v1/lineage")
+        approved.change_project(release={"orchestrator": "airflow"})
+        approved.release_run()
+        server.shutdown()
+    [done] = approved.events("release.done")
+    _, told = told_of(approved.home / "store" / done.body["path"])
+    assert [(path, as_we_wrote(event)) for path, event in taken] == [("/api/v1/lineage", one) for one in told]
+
+
+def test_a_transport_that_fails_is_a_finding_and_stops_no_release(approved, monkeypatch):
+    transport(monkeypatch, type="http", url="http://127.0.0.1:9", timeout=1, retry={"total": 0})
+    approved.change_project(release={"orchestrator": "airflow"})
+    [released] = approved.release_run()
+    assert released["state"] == "released"
+    [found] = [one for one in approved.events("finding") if one.body["kind"] == "lineage not sent"]
+    assert "OpenLineage transport" in found.reason
 
 
 def test_a_second_try_writes_the_same_passport(approved):

@@ -111,6 +111,7 @@ class HandOverOperator(GatedOperator, _ReleaseStep):
             *self.gateways(project),
             webhook,
             created=self.given.get("created", 0),
+            emit=_lineage(),
         ).as_dict()
 
 
@@ -138,3 +139,33 @@ def _webhook(conn_id: str | None) -> Callable[[dict[str, Any], str], None] | Non
             ) from error
 
     return call
+
+
+def _lineage() -> Callable[[bytes], None] | None:
+    """Return what sends a release's events as the OpenLineage provider is configured to; None where it is not."""
+    from airflow.providers.openlineage.conf import is_disabled
+
+    if is_disabled():
+        return None
+
+    def emit(events: bytes) -> None:
+        from airflow.providers.openlineage.plugins.adapter import OpenLineageAdapter
+
+        from include.base.errors import Unavailable
+        from include.passport.facts import LINEAGE
+        from include.passport.lineage import read_events
+
+        # The adapter's own emit keeps a failure to itself.
+        try:
+            client = OpenLineageAdapter().get_or_create_openlineage_client()
+            try:
+                for event in read_events(events, LINEAGE):
+                    client.emit(event)
+            finally:
+                client.close(30)
+        except Exception as error:  # each transport has errors of its own, and none of them may stop a release
+            raise Unavailable(
+                f"the OpenLineage transport did not take the events: {type(error).__name__}", system="openlineage"
+            ) from error
+
+    return emit
