@@ -14,6 +14,7 @@ from include.agreement.accounting import Expected, Limits, account
 from include.agreement.bootstrap import Interval, bootstrap
 from include.agreement.breakdown import per_annotator
 from include.agreement.coefficients import Agreement, agreement, conclude
+from include.agreement.exact import ExactMarks
 from include.agreement.given import NO_TIME, Gathered
 from include.agreement.patterns import Patterns
 from include.agreement.spans import Mark, Mode, span, span_agreement
@@ -37,8 +38,8 @@ LISTED = 100
 CELLS = 20_000_000
 """Up to so many units × annotators one matrix is made; beyond, one annotator is looked at after the other."""
 
-SPAN_MODES: tuple[Mode, ...] = ("exact", "partial", "type")
-"""How marks are matched; of each label and annotator only ``exact`` is measured."""
+OVERLAPS: tuple[Mode, ...] = ("partial", "type")
+"""How marks are matched beside ``exact``, over everything."""
 
 APART = 2**31
 """How far marks of different pairs of annotators are laid apart, so that no mark of one meets one of another."""
@@ -104,8 +105,9 @@ def measure(
     mapping = mapping or AnswerMapping()
     units = units_of(gathered, mapping, repeats=repeats, labels=scheme.options)
     seed = seed_of(digest)
-    labels, more_labels = _labels(units, scheme, seed)
-    persons, more_persons = _persons(units, seed)
+    exact = ExactMarks(units) if units.spans is not None else None
+    labels, more_labels = _labels(units, scheme, exact, seed)
+    persons, more_persons = _persons(units, exact, seed)
     notes = units.notes
     return Quality(
         version=digest,
@@ -120,7 +122,10 @@ def measure(
         unrated=notes.unrated,
         repeated=notes.repeated,
         earlier=notes.earlier,
-        scores=(*_scores(units.slots()[0], units.names, seed), *_span_scores(units, seed)),
+        scores=(
+            *_scores(units.slots()[0], units.names, seed),
+            *(_span_scores(units, exact, seed) if exact is not None else ()),
+        ),
         labels=labels,
         more_labels=more_labels,
         persons=persons,
@@ -136,55 +141,56 @@ def _scores(codes: Any, names: Sequence[str], seed: int) -> Iterator[Score]:
         yield _score(name, found, bootstrap(name, codes, names, seed=seed, resamples=RESAMPLES))
 
 
-def _span_scores(units: Units, seed: int) -> Iterator[Score]:
+def _span_scores(units: Units, exact: ExactMarks | None, seed: int) -> Iterator[Score]:
     """Yield the F1 of marks over everything, and the agreement of tokens where the texts are at hand."""
-    if units.spans is None:
+    if exact is None:
         return
-    for mode in SPAN_MODES:
-        yield _span_f1(units, mode, seed)
-    if units.spans.in_text:
+    yield from _exact(exact, seed)
+    for mode in OVERLAPS:
+        yield _overlap_f1(units, mode, seed)
+    if units.gathered_spans().in_text:
         yield _token_alpha(units)
 
 
-def _span_f1(units: Units, mode: Mode, seed: int, *, label: str | None = None, rater: int | None = None) -> Score:
-    """Return ``2 × matched / marks`` over all pairs of annotators together (all pairs with one annotator).
+def _exact(
+    exact: ExactMarks | None, seed: int, *, label: str | None = None, rater: int | None = None
+) -> Iterator[Score]:
+    if exact is not None:
+        found = exact.f1(label=label, rater=rater, resamples=RESAMPLES, seed=seed)
+        yield _f1("span_f1_exact", found.value, found.interval, found.units, found.reason)
+
+
+def _overlap_f1(units: Units, mode: Mode, seed: int) -> Score:
+    """Return ``2 × matched / marks`` over all pairs of annotators together.
 
     The pairs of a unit are laid side by side as one pair of annotators whose marks cannot meet: so a unit is drawn with
     all its pairs when units are resampled.
     """
-    sides = (_sides(unit, label, rater) for unit in units.span_units())
-    found = span_agreement(
-        ([first, second] for first, second in sides if first is not None), mode, resamples=RESAMPLES, seed=seed
-    ).pairs.get((0, 1))
+    sides = map(_sides, units.span_units())
+    found = span_agreement(sides, mode, resamples=RESAMPLES, seed=seed).pairs.get((0, 1))
     name = f"span_f1_{mode}"
     if found is None:
         return Score(name, None, reason="no two annotators accepted a unit")
-    if found.value is None or found.interval is None:
-        return Score(name, spelled(found.value), units=found.units, reason=found.reason or "")
-    spread = found.interval
-    return Score(
-        name, spelled(found.value), spelled(spread.low), spelled(spread.high), found.units, spread.reason or ""
-    )
+    return _f1(name, found.value, found.interval, found.units, found.reason or "")
 
 
-def _exact(units: Units, seed: int, *, label: str | None = None, rater: int | None = None) -> Iterator[Score]:
-    if units.spans is not None and len(units.spans.start):
-        yield _span_f1(units, "exact", seed, label=label, rater=rater)
+def _f1(name: str, value: float | None, spread: Interval | None, units: int, reason: str) -> Score:
+    if value is None or spread is None:
+        return Score(name, spelled(value), units=units, reason=reason)
+    return Score(name, spelled(value), spelled(spread.low), spelled(spread.high), units, spread.reason or "")
 
 
-def _sides(unit: SpanUnit, label: str | None, rater: int | None) -> tuple[list[Mark] | None, list[Mark]]:
-    """Return the marks of both sides of all pairs of a unit; None for the first where there is no pair."""
-    pairs = [pair for pair in combinations(unit.spans, 2) if rater is None or rater in (pair[0][0], pair[1][0])]
-    first, second = (
+def _sides(unit: SpanUnit) -> list[list[Mark]]:
+    """Return the marks of both sides of all pairs of a unit."""
+    pairs = list(combinations(unit.spans, 2))
+    return [
         [
             span(start + place * APART, end + place * APART, name)
             for place, pair in enumerate(pairs)
             for start, end, name in pair[side][1]
-            if label is None or name == label
         ]
         for side in (0, 1)
-    )
-    return (first if pairs else None), second
+    ]
 
 
 def _token_alpha(units: Units) -> Score:
@@ -211,7 +217,7 @@ def _score(name: str, found: Agreement, interval: Interval | None) -> Score:
     return Score(name, spelled(found.value), low, high, found.units, reason)
 
 
-def _labels(units: Units, scheme: Scheme, seed: int) -> tuple[tuple[Part, ...], int]:
+def _labels(units: Units, scheme: Scheme, exact: ExactMarks | None, seed: int) -> tuple[tuple[Part, ...], int]:
     """Return the agreement on each label, given or not, and how many labels are not listed."""
     if scheme.interface is Interface.TEXTCAT:
         return (), 0
@@ -223,19 +229,19 @@ def _labels(units: Units, scheme: Scheme, seed: int) -> tuple[tuple[Part, ...], 
     parts.sort(key=lambda part: (-part[1], str(part[0])))
     return (
         tuple(
-            Part(str(label), given, (*_scores(one.slots()[0], one.names, seed), *_exact(units, seed, label=str(label))))
+            Part(str(label), given, (*_scores(one.slots()[0], one.names, seed), *_exact(exact, seed, label=str(label))))
             for label, given, one in parts[:LISTED]
         ),
         max(0, len(parts) - LISTED),
     )
 
 
-def _persons(units: Units, seed: int) -> tuple[tuple[Part, ...], int]:
+def _persons(units: Units, exact: ExactMarks | None, seed: int) -> tuple[tuple[Part, ...], int]:
     """Return how far each annotator agrees with the others, and how many annotators are not listed."""
     ratings = np.bincount(units.rater, minlength=len(units.raters))
     ordered = sorted(range(len(units.raters)), key=lambda rater: (-int(ratings[rater]), units.raters[rater]))
     parts = [
-        Part(units.raters[rater], int(ratings[rater]), (*scores, *_exact(units, seed, rater=rater)))
+        Part(units.raters[rater], int(ratings[rater]), (*scores, *_exact(exact, seed, rater=rater)))
         for rater, scores in _against_others(units, ordered[:LISTED], seed)
     ]
     return tuple(parts), max(0, len(ordered) - LISTED)

@@ -243,8 +243,8 @@ class Units:
 
         :raises InvalidInput: when the spans were not gathered.
         """
-        spans = self._spans()
-        accepted = self._accepted()
+        spans = self.gathered_spans()
+        accepted = self.accepted()
         for unit, places in _runs(self.unit[accepted]):
             if len(places) < 2:
                 continue
@@ -263,8 +263,8 @@ class Units:
         :raises Refused: when the text of such a unit is not at hand: leaving it out would leave out just those that
             people disagree on.
         """
-        spans = self._spans()
-        accepted = self._accepted()
+        spans = self.gathered_spans()
+        accepted = self.accepted()
         found: Counter[tuple[tuple[str, ...], ...]] = Counter()
         for unit, places in _runs(self.unit[accepted]):
             if len(places) < 2:
@@ -284,12 +284,17 @@ class Units:
             tuple(" + ".join(one) or NO_LABEL for one in classes),
         )
 
-    def _spans(self) -> Spans:
+    def gathered_spans(self) -> Spans:
+        """Return the spans.
+
+        :raises InvalidInput: when they were not gathered.
+        """
         if self.spans is None:
             raise InvalidInput("spans were not gathered: read the answers with spans=True")
         return self.spans
 
-    def _accepted(self) -> NDArray[np.int64]:
+    def accepted(self) -> NDArray[np.int64]:
+        """Return which ratings are an ``accept``, the only ones that can mark anything."""
         is_accept = np.array([one.answer == "accept" for one in self.categories], dtype=bool)
         return np.flatnonzero(is_accept[self.code]) if len(is_accept) else np.zeros(0, dtype=np.int64)
 

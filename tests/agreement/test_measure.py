@@ -199,7 +199,8 @@ def test_spans_without_pairs_have_a_reason():
     alone = measured(marked([(0, 4, "P")]), NAMES)
     assert alone.score("span_f1_exact").reason == "no two annotators accepted a unit"
     empty = measured(marked([], []), NAMES)
-    assert "neither marked anything" in empty.score("span_f1_exact").reason
+    assert "nobody marked anything" in empty.score("span_f1_exact").reason
+    assert "neither marked anything" in empty.score("span_f1_type").reason
 
 
 def test_numbers_have_three_digits_and_no_negative_zero():
