@@ -7,6 +7,7 @@ text instead of bytes. What cannot be read is refused with the dataset, the exam
 from __future__ import annotations
 
 import json
+import marshal
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,14 +29,15 @@ from include.annotation.marks import (
     spans_of,
 )
 from include.annotation.served import Served
-from include.annotation.tasks import name_of, shown
-from include.base.canonical import sha256_hex
+from include.annotation.tasks import CONTENT_KEYS, name_of, shown
+from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import InvalidInput
 from include.projects.model import Interface, Project
 from include.systems.prodigy import Row
 
 __all__ = [
     "Answer",
+    "AnswerReader",
     "AnswerValue",
     "account_of",
     "annotator_of",
@@ -52,6 +54,11 @@ _TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}\Z")
 
 _LONG = b"0" * 19
 _DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
+
+_REMEMBERED = 1000
+_NO_TEXT = frozenset(CONTENT_KEYS) - {"text"}
+_BESIDE = (Interface.IMAGE,)
+"""Interfaces whose answers show more than their task's id is made of."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -173,6 +180,131 @@ def read_answer(row: Row, project: Project, *, dataset: str | None = None) -> An
         flagged=content.get("flagged") is True,
         stamped="task_id" in labelops,
     )
+
+
+class AnswerReader:
+    """Reads many rows of one dataset as :func:`read_answer` does, in about half the time or less.
+
+    Options, stamps, accounts and values repeat from row to row: each is checked when it is first met. Whatever is out
+    of the ordinary is left to :func:`read_answer`, and so is every refusal.
+
+    :param dataset: the dataset that the rows are of, where that is not the project's answers.
+    """
+
+    def __init__(self, project: Project, *, dataset: str | None = None) -> None:
+        self._project = project
+        self._dataset = dataset or project.answers
+        self._name = b"[" + canonical_json(project.name) + b","
+        self._options: dict[bytes, tuple[list[dict[str, Any]], bytes]] = {}
+        self._stamps: dict[bytes, Served] = {}
+        self._values: dict[tuple[Any, ...], AnswerValue] = {}
+        self._accounts: dict[tuple[Any, ...], str | None] = {}
+
+    def read(self, row: Row) -> Answer:
+        """Return the answer that a row holds.
+
+        :raises InvalidInput: naming dataset, example, field, what was found and what is allowed.
+        """
+        try:
+            found = self._read(row)
+        except (TypeError, ValueError, KeyError, OverflowError, OSError, InvalidInput):
+            found = None
+        return read_answer(row, self._project, dataset=self._dataset) if found is None else found
+
+    def _read(self, row: Row) -> Answer | None:
+        """Return the answer in a row of the ordinary kind, None or an error for any other."""
+        content = row.content
+        labelops = content.get("labelops")
+        labelops = {} if labelops is None else labelops
+        if type(labelops) is not dict or labelops.get("invalid") or self._project.annotation.interface in _BESIDE:
+            return None
+        if not _NO_TEXT.isdisjoint(content):
+            return None
+        # The pieces are those of the canonical JSON of what `shown` gives.
+        label, options, text = content.get("label"), content.get("options"), content.get("text")
+        if type(text) is not str or (label is not None and type(label) is not str):
+            return None
+        seen: dict[str, Any] = {"text": text}
+        pieces = []
+        if label is not None:
+            seen["label"] = label
+            pieces.append(b'"label":' + orjson.dumps(label))
+        options_key = b""
+        if options is not None:
+            # Marshalling tells 1, 1.0 and true apart, which are equal as keys.
+            options_key = marshal.dumps(options, 2)
+            known = self._options.get(options_key)
+            if known is None:
+                spelled = shown({"text": "", "options": options})["options"]
+                known = spelled, b'"options":' + canonical_json(spelled)
+                _remember(self._options, options_key, known)
+            seen["options"] = known[0]
+            pieces.append(known[1])
+        pieces.append(b'"text":' + orjson.dumps(text))
+        computed = sha256_hex(self._name + b"{" + b",".join(pieces) + b"}]")
+        stamped = labelops.get("task_id")
+        if stamped is not None and stamped != computed:
+            return None
+        stamp_key = marshal.dumps(labelops.get("served"), 2)
+        served = self._stamps.get(stamp_key)
+        if served is None:
+            served = Served.read(labelops, "")
+            _remember(self._stamps, stamp_key, served)
+        annotator, named, view_id = content.get("_annotator_id"), content.get("_session_id"), content.get("_view_id")
+        for name in (annotator, named, view_id):
+            if name is not None and type(name) is not str:
+                return None
+        who = (annotator, row.session, named, content.get("versions") is None)
+        if who in self._accounts:
+            account = self._accounts[who]
+        else:
+            account = _account(content, row.session, self._dataset, "")
+            _remember(self._accounts, who, account)
+        time = content.get("_timestamp")
+        if time is not None and type(time) is not int and type(time) is not float:
+            return None
+        answer = Answer.__new__(Answer)
+        # A frozen dataclass sets its fields one by one, which takes longer than all of the above.
+        answer.__dict__.update(
+            link_id=row.link_id,
+            example_id=row.example_id,
+            row_digest=sha256_hex(row.raw),
+            task_id=computed,
+            value=self._value(content, options_key),
+            account=account,
+            session=row.session or named or None,
+            time=None if time is None else datetime.fromtimestamp(time, UTC),
+            guideline=served.guideline,
+            guideline_number=served.guideline_number,
+            round=served.round,
+            view_id=view_id or None,
+            shown=seen,
+            labels_digest=served.labels_digest,
+            flagged=content.get("flagged") is True,
+            stamped="task_id" in labelops,
+        )
+        return answer
+
+    def _value(self, content: Mapping[str, Any], options_key: bytes) -> AnswerValue:
+        interface = self._project.annotation.interface
+        if interface is Interface.CHOICE:
+            picked: Any = marshal.dumps(content.get("accept"), 2)
+        elif interface is Interface.TEXTCAT:
+            picked = content.get("label")
+        else:
+            return _value(content, self._project, "")
+        key = (content.get("answer"), options_key, picked)
+        value = self._values.get(key)
+        if value is None:
+            value = _value(content, self._project, "")
+            _remember(self._values, key, value)
+        return value
+
+
+def _remember(memory: dict[Any, Any], key: Any, value: Any) -> None:
+    if len(memory) >= _REMEMBERED:
+        memory.clear()
+    memory[key] = value
 
 
 def stored_bytes(raw: bytes | bytearray | memoryview | str) -> bytes:

@@ -597,10 +597,10 @@ def _losing_line(vote: Vote, reason: str) -> bytes:
 
 
 def _shown(resolution: Resolution, votes: Iterable[Vote]) -> bytes:
-    """Return what the row shows."""
-    for vote in votes:
-        if vote.shown is not None:
-            return vote.shown
+    """Return what the row shows: the most that any answer to the task says of it, whichever came first."""
+    given = [vote.shown for vote in votes if vote.shown is not None]
+    if given:
+        return given[0] if len(given) == 1 else max(given, key=lambda shown: (len(shown), shown))
     decision = resolution.decision
     if decision is None or decision.shown is None:
         raise InvalidInput(

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from include.annotation.answers import Answer, AnswerValue
+from include.annotation.tasks import CONTENT_KEYS
 from include.base.canonical import canonical_json
 from include.datasets.resolve import Vote
 from include.datasets.values import choice_of, person_of, plain, utc_text
@@ -30,6 +31,9 @@ _OVERHEAD = 1000
 """About what a vote takes in memory beside its content, in bytes."""
 
 _REMEMBERED = 10_000
+_NAMED = frozenset({*CONTENT_KEYS, "label", "options"})
+"""What a task's id is made of."""
+
 _SMALL = 2000
 
 
@@ -37,7 +41,8 @@ def pack(project: str, register: Register, known: dict[str, bool], answers: Iter
     """Turn the answers to a batch into votes, with the pieces of canonical JSON that a version is made of.
 
     :param known: the batch's tasks; true until an answer has shown what the task shows. Two answers to one task show
-        the same, for the task's id is made of it; so it is kept once.
+        the same, for the task's id is made of it; so it is kept once, and again only where there is something beside
+        (an image's size).
     """
     # Values, persons and guidelines repeat: each is spelled once.
     values: dict[AnswerValue, tuple[bytes, str | None]] = {}
@@ -71,7 +76,7 @@ def pack(project: str, register: Register, known: dict[str, bool], answers: Iter
             _remember(guidelines, stamp, under)
         at = utc_text(time)
         shown = None
-        if new:
+        if new or not _NAMED.issuperset(answer.shown):
             shown = _spelled(answer.shown, parts)
             known[task_id] = False
         yield Vote(

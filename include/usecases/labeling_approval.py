@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from include.annotation.answers import Answer, read_answer
+from include.annotation.answers import Answer, AnswerReader
 from include.base.canonical import canonical_json, digest_of, effect_key, sha256_hex
 from include.base.errors import InvalidInput, Refused, Unavailable, Unsupported
 from include.bpmn.check import check_model
@@ -692,9 +692,10 @@ def batch_progress(
 
 def _answers(desk: Desk, project: Project, prodigy: ProdigyGateway) -> Iterator[Answer]:
     """Stream a project's answers; a malformed one becomes a finding and the rest goes on."""
+    reader = AnswerReader(project)
     for row in prodigy.rows(project.answers):
         try:
-            yield read_answer(row, project)
+            yield reader.read(row)
         except InvalidInput as error:
             malformed(desk, project, row, error)
 

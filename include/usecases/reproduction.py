@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from include.annotation.answers import Answer, read_answer
+from include.annotation.answers import Answer, AnswerReader
 from include.base.errors import InvalidInput
 from include.base.store import Store
 from include.datasets.reproduce import Reproduction, ReproductionFinding, reproduce
@@ -45,9 +45,10 @@ def reproduce_version(
 
 
 def _answers(project: Project, prodigy: ProdigyGateway) -> Iterator[Answer]:
+    reader = AnswerReader(project)
     for row in prodigy.rows(project.answers):
         try:
-            yield read_answer(row, project)
+            yield reader.read(row)
         except InvalidInput:
             continue
 

@@ -1,4 +1,4 @@
-"""The jobs on big dataset versions: comparing two of them. Each returns ``count`` and ``seconds``."""
+"""The jobs on big dataset versions: freezing, comparing. Each returns ``count`` and ``seconds``."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def make_version(folder: str, count: str, changed_percent: str) -> dict[str, Any
     import pyarrow.parquet
 
     from include.base.store import Store
-    from include.datasets.manifest import Counts, FileRef, Manifest, PersonShare, RuleRef, TaskList
+    from include.datasets.manifest import Counts, FileRef, Manifest, PersonShare, RepeatList, RuleRef, TaskList
     from tests.datasets.make import REGISTER, project
 
     of = project(PROJECT)
@@ -77,7 +77,7 @@ def make_version(folder: str, count: str, changed_percent: str) -> dict[str, Any
         project=PROJECT,
         interface="choice",
         batch="b" * 64,
-        rule=RuleRef(name="unanimous", answers_per_task=2, text="the value of every person"),
+        rule=RuleRef(name="unanimous", answers_per_task=2, repeated="latest", text="the value of every person"),
         counts=Counts(
             tasks=rows, rows=rows, ignored=0, disputed=0, missing=0, answers=2 * rows, counted=2 * rows, losing=0,
             unanimous=rows, split=0, decided=0,
@@ -95,6 +95,7 @@ def make_version(folder: str, count: str, changed_percent: str) -> dict[str, Any
         ignored=TaskList(count=0, items=[]),
         disputed=TaskList(count=0, items=[]),
         missing=TaskList(count=0, items=[]),
+        repeats=RepeatList(count=0, answers=0, items=[]),
         policy=of.policy.pinned(),
         policy_digest=of.policy.digest,
         register_digest=REGISTER.digest,
@@ -224,3 +225,92 @@ def make_labelled(url: str, answers: str) -> dict[str, Any]:
         if engine.dialect.name == "postgresql":
             conn.execution_options(isolation_level="AUTOCOMMIT").execute(text("VACUUM ANALYZE"))
     return {"count": count, "seconds": 1.0}
+
+
+@job
+def orjson_rows(url: str) -> dict[str, Any]:
+    """Read the stored answers once through the driver, each parsed by orjson and forgotten."""
+    import orjson
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    query = "SELECT e.content FROM link l JOIN example e ON e.id = l.example_id WHERE l.dataset_id = 1 ORDER BY l.id"
+    found: dict[str, Any] = {"count": 0}
+    with create_engine(url, poolclass=NullPool).connect() as conn:
+        driver = conn.connection.driver_connection
+        assert driver is not None
+        if conn.dialect.name == "postgresql":
+            # A cursor on the server, and bytes as bytes: else the client would hold every row.
+            cursor = driver.cursor(name="rows", binary=True)
+            cursor.itersize = 5000
+        else:
+            cursor = driver.cursor()
+        with timed(found):
+            cursor.execute(query)
+            for (content,) in cursor:
+                orjson.loads(content)
+                found["count"] += 1
+    return found
+
+
+def _hook(url: str) -> Any:
+    import os
+
+    from tests.servers import airflow_connection
+
+    os.environ["AIRFLOW_CONN_PRODIGY_DEFAULT"] = airflow_connection(url)
+    from labelops.hooks.prodigy import ProdigyHook
+
+    return ProdigyHook()
+
+
+@job
+def read_rows(url: str) -> dict[str, Any]:
+    """Read the answers through the hook, parsed."""
+    hook = _hook(url)
+    found: dict[str, Any] = {}
+    with timed(found):
+        found["count"] = sum(1 for _ in hook.rows(PROJECT))
+    return found
+
+
+@job
+def read_answers(url: str) -> dict[str, Any]:
+    """Read the answers through the hook and check each, as freezing does."""
+    from include.annotation.answers import AnswerReader
+    from tests.datasets.make import project
+
+    hook, reader = _hook(url), AnswerReader(project(PROJECT, labels=list(LABELS)))
+    found: dict[str, Any] = {}
+    with timed(found):
+        found["count"] = sum(1 for _ in map(reader.read, hook.rows(PROJECT)))
+    return found
+
+
+@job
+def freeze_answers(url: str, folder: str) -> dict[str, Any]:
+    """Freeze all answers of a database into a version: read, checked, resolved, written, digested."""
+    from include.annotation.answers import AnswerReader
+    from include.base.store import Store
+    from include.datasets.batches import form
+    from include.datasets.freeze import freeze
+    from tests.datasets.make import REGISTER, project
+
+    of = project(PROJECT, labels=list(LABELS))
+    hook, reader = _hook(url), AnswerReader(of)
+    ids = sorted({row.content["labelops"]["task_id"] for row in hook.rows(PROJECT)})
+    batch = form(ids).digest
+    found: dict[str, Any] = {}
+    with timed(found):
+        version = freeze(
+            Store(Path(folder) / "store"),
+            of,
+            batch,
+            ids,
+            map(reader.read, hook.rows(PROJECT)),
+            register=REGISTER,
+            closed_by="olga",
+            closing_reason="the answers were cut off",
+        )
+    size = sum(place.stat().st_size for place in version.path.iterdir())
+    return {**found, "count": version.manifest.counts.answers, "digest": version.digest, "megabytes": size // 1024**2}

@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -357,6 +358,21 @@ def test_fractions_are_kept_as_text(store: Store) -> None:
     assert next(rows(store, PROJECT, version.digest))["shown"]["scale"] == "0.5"
     whole = make(store, [replace(one, shown={**one.shown, "scale": 1, "sure": True}) for one in ANSWERS[:2]], IDS[:1])
     assert next(rows(store, PROJECT, whole.digest))["shown"] == {**shown(1), "scale": 1, "sure": True}
+
+
+def test_what_is_shown_beside_the_content_does_not_depend_on_who_came_first(store: Store) -> None:
+    """An image's size is no part of its task's id, and not every answer carries it."""
+    plain, sized, other = (
+        replace(answer(1, who, "billing"), shown={"image": "cat.png", **size})
+        for who, size in (("anna", {}), ("ben", {"width": 640}), ("carla", {"width": 480}))
+    )
+    digests = set()
+    for place, order in enumerate(permutations([plain, sized, other])):
+        of = Store(store.root / str(place))
+        version = make(of, list(order), IDS[:1])
+        assert next(rows(of, PROJECT, version.digest))["shown"] == {"image": "cat.png", "width": 640}
+        digests.add(version.digest)
+    assert len(digests) == 1
 
 
 def test_long_lists_become_files(store: Store) -> None:
