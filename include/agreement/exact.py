@@ -52,7 +52,8 @@ class ExactMarks:
         owner = np.repeat(np.arange(len(accepted)), number)
         place = np.arange(len(owner)) - np.repeat(np.cumsum(number) - number, number)
         place += np.repeat(spans.first[answers], number)
-        marks = np.stack([unit[owner], spans.start[place], spans.end[place], spans.label[place]])
+        extent = (spans.start[place], spans.end[place], spans.low[place], spans.high[place])
+        marks = np.stack([unit[owner], *extent, spans.label[place]])
         _, same = np.unique(marks, axis=1, return_inverse=True)
         # One annotator makes a mark once, whatever the row holds.
         once = np.unique(same.reshape(-1).astype(np.int64) * max(len(accepted), 1) + owner, return_index=True)[1]

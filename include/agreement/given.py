@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -113,6 +113,11 @@ class Category:
 class Spans:
     """The spans of the answers, flattened: those of answer ``i`` are at ``first[i]`` to ``first[i + 1]``.
 
+    Spans of a text are in code points, segments of a recording in milliseconds. A region of an image is the smallest
+    rectangle around it, in thousandths of a pixel: ``start`` and ``end`` from left to right, ``low`` and ``high`` from
+    top to bottom.
+
+    :param low, high: 0 for what has one axis.
     :param label: index into ``labels``.
     :param tokens: tokens in the text of each unit; -1 where the text was not at hand.
     :param from_token, to_token: the tokens that the span touches, the end exclusive; -1 without the text.
@@ -122,6 +127,8 @@ class Spans:
     first: NDArray[np.int64]
     start: NDArray[np.int32]
     end: NDArray[np.int32]
+    low: NDArray[np.int32]
+    high: NDArray[np.int32]
     label: NDArray[np.int32]
     from_token: NDArray[np.int32]
     to_token: NDArray[np.int32]
@@ -378,6 +385,7 @@ class _SpanGatherer:
         self._labels = _Numbers()
         self._first = array("q", [0])
         self._start, self._end, self._label = array("i"), array("i"), array("i")
+        self._low, self._high = array("i"), array("i")
         self._from, self._to, self._tokens = array("i"), array("i"), array("i")
         self._unit, self._bounds = -1, ([], [])  # type: tuple[int, tuple[list[int], list[int]]]
 
@@ -391,9 +399,11 @@ class _SpanGatherer:
             self._bounds = [token["start"] for token in tokens], [token["end"] for token in tokens]
             self._tokens[unit] = len(tokens)
         if one.value["answer"] == "accept":
-            for start, end, label in _intervals(one.value):
+            for start, end, low, high, label in _extents(one.value):
                 self._start.append(start)
                 self._end.append(end)
+                self._low.append(low)
+                self._high.append(high)
                 self._label.append(self._labels[label])
                 starts, ends = self._bounds
                 self._from.append(bisect_right(ends, start) if starts else -1)
@@ -408,6 +418,8 @@ class _SpanGatherer:
             first=_numpy(self._first),
             start=_numpy(self._start),
             end=_numpy(self._end),
+            low=_numpy(self._low),
+            high=_numpy(self._high),
             label=_numpy(self._label),
             from_token=_numpy(self._from),
             to_token=_numpy(self._to),
@@ -415,13 +427,20 @@ class _SpanGatherer:
         )
 
 
-def _intervals(value: Mapping[str, Any]) -> Iterator[tuple[int, int, str]]:
-    """Yield the spans in code points, or the segments of a recording in milliseconds."""
+def _extents(value: Mapping[str, Any]) -> Iterator[tuple[int, int, int, int, str]]:
+    """Yield what was marked, as :class:`Spans` keeps it."""
     for start, end, label in value.get("spans", ()):
-        yield start, end, str(label)
+        yield start, end, 0, 0, str(label)
     for start, end, label in value.get("segments", ()):
-        first = round(float(start) * 1000)
-        yield first, max(round(float(end) * 1000), first + 1), str(label)
+        yield *_around((start, end)), 0, 0, str(label)
+    for label, _, points in value.get("regions", ()):
+        yield *_around([x for x, _ in points]), *_around([y for _, y in points]), str(label)
+
+
+def _around(places: Sequence[str]) -> tuple[int, int]:
+    """Return the ends of what lies around some places, in thousandths, never empty."""
+    numbers = [round(float(place) * 1000) for place in places]
+    return min(numbers), max(max(numbers), min(numbers) + 1)
 
 
 def _of_answer(answer: Answer, unit: str, person: str) -> Given:

@@ -17,7 +17,7 @@ from include.agreement.coefficients import Agreement, agreement, conclude
 from include.agreement.exact import ExactMarks
 from include.agreement.given import NO_TIME, Gathered
 from include.agreement.patterns import Patterns
-from include.agreement.spans import Mark, Mode, span, span_agreement
+from include.agreement.spans import Mark, Mode, rectangle, span, span_agreement
 from include.agreement.statistics import Name, make
 from include.agreement.summary import Part, Quality, Score, spelled
 from include.agreement.units import MISSING, AnswerMapping, Repeats, SpanUnit, Units, units_of
@@ -39,7 +39,10 @@ CELLS = 20_000_000
 """Up to so many units × annotators one matrix is made; beyond, one annotator is looked at after the other."""
 
 OVERLAPS: tuple[Mode, ...] = ("partial", "type")
-"""How marks are matched beside ``exact``, over everything."""
+"""How marks are matched beside ``exact``, over everything; for regions of an image it is ``iou``."""
+
+SAME_REGION = 0.5
+"""The least intersection over union of the rectangles around two regions that are the same one (PASCAL VOC 2007)."""
 
 APART = 2**31
 """How far marks of different pairs of annotators are laid apart, so that no mark of one meets one of another."""
@@ -64,8 +67,8 @@ class Scheme:
 
     @property
     def spans(self) -> bool:
-        """Tell whether answers mark spans of a text or segments of a recording, so that these are to be gathered."""
-        return self.interface not in (Interface.TEXTCAT, Interface.CHOICE, Interface.IMAGE)
+        """Tell whether answers mark parts of what is shown, so that these are to be gathered."""
+        return self.interface not in (Interface.TEXTCAT, Interface.CHOICE)
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -146,7 +149,7 @@ def _span_scores(units: Units, exact: ExactMarks | None, seed: int) -> Iterator[
     if exact is None:
         return
     yield from _exact(exact, seed)
-    for mode in OVERLAPS:
+    for mode in OVERLAPS if not units.gathered_spans().high.any() else ("iou",):
         yield _overlap_f1(units, mode, seed)
     if units.gathered_spans().in_text:
         yield _token_alpha(units)
@@ -167,7 +170,7 @@ def _overlap_f1(units: Units, mode: Mode, seed: int) -> Score:
     all its pairs when units are resampled.
     """
     sides = map(_sides, units.span_units())
-    found = span_agreement(sides, mode, resamples=RESAMPLES, seed=seed).pairs.get((0, 1))
+    found = span_agreement(sides, mode, threshold=SAME_REGION, resamples=RESAMPLES, seed=seed).pairs.get((0, 1))
     name = f"span_f1_{mode}"
     if found is None:
         return Score(name, None, reason="no two annotators accepted a unit")
@@ -182,15 +185,21 @@ def _f1(name: str, value: float | None, spread: Interval | None, units: int, rea
 
 def _sides(unit: SpanUnit) -> list[list[Mark]]:
     """Return the marks of both sides of all pairs of a unit."""
-    pairs = list(combinations(unit.spans, 2))
+    pairs = list(combinations(range(len(unit.spans)), 2))
     return [
-        [
-            span(start + place * APART, end + place * APART, name)
-            for place, pair in enumerate(pairs)
-            for start, end, name in pair[side][1]
-        ]
+        [mark for place, pair in enumerate(pairs) for mark in _marks(unit, pair[side], place * APART)]
         for side in (0, 1)
     ]
+
+
+def _marks(unit: SpanUnit, place: int, moved: int) -> Iterator[Mark]:
+    spans, across = unit.spans[place][1], unit.across[place]
+    if not across:
+        for start, end, name in spans:
+            yield span(start + moved, end + moved, name)
+        return
+    for (start, end, name), (low, high) in zip(spans, across, strict=True):
+        yield rectangle(name, [(start + moved, low), (end + moved, high)])
 
 
 def _token_alpha(units: Units) -> Score:

@@ -126,11 +126,15 @@ class Notes:
 
 @dataclass(frozen=True)
 class SpanUnit:
-    """The spans of one unit by everybody who rated it; an empty tuple is "nothing to mark"."""
+    """What everybody marked who accepted one unit; an empty tuple is "nothing to mark".
+
+    :param spans: (annotator, ((start, end, label), …)) by annotator; the end exclusive.
+    :param across: the same for the second axis of an image's regions, (low, high) each; empty tuples elsewhere.
+    """
 
     unit: int
     spans: tuple[tuple[int, tuple[tuple[int, int, str], ...]], ...]
-    """(annotator, ((start, end, label), …)) by annotator; the end exclusive."""
+    across: tuple[tuple[tuple[int, int], ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -252,6 +256,7 @@ class Units:
             yield SpanUnit(
                 unit,
                 tuple((int(self.rater[one]), tuple(_marked(spans, int(self.answer[one])))) for one in chosen),
+                tuple(tuple(_across(spans, int(self.answer[one]))) for one in chosen),
             )
 
     def tokens(self) -> TokenPatterns:
@@ -412,6 +417,12 @@ def _runs(values: NDArray[Any]) -> Iterator[tuple[int, NDArray[np.int64]]]:
 def _marked(spans: Spans, answer: int) -> Iterator[tuple[int, int, str]]:
     for place in range(int(spans.first[answer]), int(spans.first[answer + 1])):
         yield int(spans.start[place]), int(spans.end[place]), spans.labels[int(spans.label[place])]
+
+
+def _across(spans: Spans, answer: int) -> Iterator[tuple[int, int]]:
+    for place in range(int(spans.first[answer]), int(spans.first[answer + 1])):
+        if spans.high[place] > spans.low[place]:
+            yield int(spans.low[place]), int(spans.high[place])
 
 
 def _count_tokens(spans: Spans, answers: list[int], tokens: int, found: Counter[tuple[tuple[str, ...], ...]]) -> None:

@@ -26,6 +26,7 @@ NAMES = {
     "span_f1_exact": "Span F1 (exact)",
     "span_f1_partial": "Span F1 (partial)",
     "span_f1_type": "Span F1 (type only)",
+    "span_f1_iou": "Region F1 (IoU ≥ 0.5)",
     "token_alpha": "Krippendorff's alpha (tokens)",
 }
 """What a score is called on a page."""

@@ -195,6 +195,28 @@ def test_tokens_are_compared_where_the_texts_are_at_hand():
     assert "not at hand" in measured(mixed, NAMES).score("token_alpha").reason
 
 
+def region(label: str, *points: tuple[str, str], shape: str = "rect") -> list[Any]:
+    return [label, shape, [list(point) for point in points]]
+
+
+def test_regions_of_an_image_are_compared_by_the_rectangles_around_them():
+    def seen(person: str, *regions: list[Any]) -> Any:
+        return given("u", person, {"interface": "image", "answer": "accept", "regions": list(regions)})
+
+    one = region("car", ("0", "0"), ("10", "10"))
+    near = region("car", ("0", "0"), ("10", "7.5"), ("0.5", "7.5"), shape="polygon")
+    far = region("car", ("0", "6"), ("10", "16"))
+    scheme = Scheme(Interface.IMAGE, ("car", "tree"))
+    two = measured([seen("a", one, region("tree", ("90", "90"), ("91", "91"))), seen("b", near)], scheme)
+    # 75 of 100 in common: the same; the tree is a's alone.
+    assert two.score("span_f1_iou").value == spelled(2 / 3)
+    assert two.score("span_f1_exact").value == "0.000"
+    assert measured([seen("a", one), seen("b", far)], scheme).score("span_f1_iou").value == "0.000"
+    assert measured([seen("a", one), seen("b", one)], scheme).score("span_f1_exact").value == "1.000"
+    with pytest.raises(KeyError):
+        two.score("token_alpha")
+
+
 def test_spans_without_pairs_have_a_reason():
     alone = measured(marked([(0, 4, "P")]), NAMES)
     assert alone.score("span_f1_exact").reason == "no two annotators accepted a unit"
