@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +19,7 @@ from typing import Any
 import requests
 
 from include.base.errors import LabelopsError
-from include.base.signing import make_key
+from include.base.signing import make_key, read_signer
 from include.base.store import atomic_write
 from include.bpmn.mapping import load_mapping
 from include.sandbox import world
@@ -377,8 +379,23 @@ class Demo:
         if not self._settled():
             self.say("Not everything was released and reported.")
             failed.append({})
+        failed += [
+            {} for release in sorted((self.home / "store" / "releases").glob("*/v*")) if not self._vouched(release)
+        ]
         self.say(f"effects: {created} created, {updated} updated")
         return 1 if failed else 0
+
+    def _vouched(self, release: Path) -> bool:
+        """Check a release as whoever receives it would: the folder alone, elsewhere, with the public key in hand."""
+        with tempfile.TemporaryDirectory(prefix="labelops-received-") as place:
+            received = shutil.copytree(release, Path(place) / release.name)
+            key = Path(place) / "public.pem"
+            key.write_bytes(read_signer(self.home / "signing.pem").public.pem)
+            command = [sys.executable, "-m", "include.passport", "verify", str(received), "--public-key", str(key)]
+            clean = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT)}
+            done = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=120)
+        self.say((done.stdout or done.stderr).strip())
+        return done.returncode == 0
 
     def _addresses(self) -> None:
         passwords = self.airflow.passwords()
