@@ -1,11 +1,16 @@
 """Handing an approved version over to training: the data files, and the passport that travels with them.
 
-``releases/<project>/v<N>-<digest12>/`` holds the data in the project's formats (``data.jsonl``, which ``prodigy db-in``
-takes as it is, ``data.parquet``, and a folder for each other format), ``manifest.json``, ``approvals.json``, the
-passport (``README.md``, ``croissant.json``, ``openlineage.json``, and ``attestation.json`` with ``signing-key.pem``, or
-``statement.json`` where the installation has no key) and, last, ``checksums.json``. Then the pointer
-``releases/<project>/current.json`` is moved. A folder with ``checksums.json`` is whole and is never written again; one
-without it was interrupted and is completed.
+``releases/<project>/v<N>-<digest12>/`` holds
+
+* the data in the project's formats: ``data.jsonl``, which ``prodigy db-in`` takes as it is, and ``data.parquet``, or
+  ``train.…``, ``dev.…``, ``test.…`` and ``splits.jsonl`` where it is split; a folder for each other format;
+* ``manifest.json`` and ``approvals.json``;
+* the passport: ``README.md``, ``croissant.json``, ``openlineage.json``, and ``attestation.json`` with
+  ``signing-key.pem``, or ``statement.json`` where the installation has no key;
+* ``checksums.json``, written last.
+
+Then the pointer ``releases/<project>/current.json`` is moved. A folder with ``checksums.json`` is whole and is never
+written again; one without it was interrupted and is completed.
 """
 
 from __future__ import annotations
@@ -18,12 +23,12 @@ from typing import IO, TYPE_CHECKING, Any
 from include.base.canonical import SHORT, canonical_json, digest_of, sha256_hex
 from include.base.errors import InvalidInput, Refused
 from include.base.store import Store, StorePath, atomic_write, read_json, remove_abandoned
-from include.datasets.freeze import rows, verify_version
+from include.datasets.freeze import verify_version
 from include.datasets.manifest import Manifest
+from include.datasets.training import write_training_files
 from include.datasets.values import utc_text
-from include.exports import export
-from include.passport.documents import bind, columns_of, describe
-from include.passport.facts import CHECKSUMS, RECALLED, Context, DataFile, Facts
+from include.passport.documents import bind, describe
+from include.passport.facts import CHECKSUMS, RECALLED, Context, Facts
 from include.projects.model import Project
 
 if TYPE_CHECKING:
@@ -32,7 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["Release", "current_release", "mark_recalled", "release_path", "write_release"]
 
 _BLOCK = 1024 * 1024
-_TABLES = ("jsonl", "parquet")
 PASSPORT = 1
 """Version of the passport, in ``checksums.json``; releases made before there was one do not have it."""
 
@@ -87,9 +91,19 @@ def write_release(
     listed = sorted((_told(approval) for approval in approvals), key=digest_of)
     created = not (folder / CHECKSUMS).exists()
     if created:
-        files = _write_data(store, project, digest, number, folder)
-        key_id = signer.public.key_id if signer else None
-        facts = Facts(project, digest, number, manifest, listed, files, context or Context(), key_id, edition)
+        made = write_training_files(store, project, digest, number, folder)
+        facts = Facts(
+            project=project,
+            digest=digest,
+            number=number,
+            manifest=manifest,
+            approvals=listed,
+            files=made.files,
+            left_out=made.left_out,
+            context=context or Context(),
+            key_id=signer.public.key_id if signer else None,
+            edition=edition,
+        )
         _write_passport(folder, facts, signer)
     else:
         _check_whole(folder, manifest, listed)
@@ -133,19 +147,6 @@ def release_path(store: Store, project: Project | str, digest: str, number: int,
     name = project if isinstance(project, str) else project.name
     again = f".{edition}" if edition > 1 else ""
     return store.at("releases", name, f"v{number}-{digest[:SHORT]}{again}")
-
-
-def _write_data(store: Store, project: Project, digest: str, number: int, folder: StorePath) -> list[DataFile]:
-    files = []
-    for name in project.release.formats:
-        # Tables stand in the folder itself, where loaders look; formats of many files have one of their own.
-        home = folder if name in _TABLES else folder / name
-        made = export(lambda: rows(store, project, digest), project, name, home, number=number)
-        for place, file in made.files.items():
-            path = place if name in _TABLES else f"{name}/{place}"
-            columns = columns_of(folder.joinpath(*path.split("/"))) if path.endswith(".parquet") else ()
-            files.append(DataFile(path, name, file.sha256, file.bytes, rows=file.rows, columns=columns))
-    return files
 
 
 def _write_passport(folder: StorePath, facts: Facts, signer: Signer | None) -> None:

@@ -229,7 +229,7 @@ def _splits(facts: Facts) -> list[dict[str, Any]]:
     ]
     fields = [{"@type": "cr:Field", "@id": "splits/name", "name": "splits/name", "dataType": "sc:Text"}]
     if all(name in _SPLITS for name in facts.splits):
-        fields.append({"@type": "cr:Field", "@id": "splits/url", "name": "splits/url", "dataType": "cr:Split"})
+        fields.append({"@type": "cr:Field", "@id": "splits/url", "name": "splits/url", "dataType": "sc:URL"})
     return [
         {
             "@type": "cr:RecordSet",

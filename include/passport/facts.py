@@ -190,6 +190,7 @@ class Facts:
 
     :param approvals: the decisions the release rests on, as JSON objects without accounts, in canonical order.
     :param files: the data files.
+    :param left_out: rows of the version that its tables do not hold, by reason.
     :param key_id: the key that will sign, None where the installation has none.
     :param edition: which release of this version it is, from 1.
     """
@@ -200,6 +201,7 @@ class Facts:
     manifest: Manifest
     approvals: Sequence[Mapping[str, Any]]
     files: Sequence[DataFile]
+    left_out: Mapping[str, int] = field(default_factory=dict)
     context: Context = field(default_factory=Context)
     key_id: str | None = None
     edition: int = 1
@@ -266,6 +268,10 @@ def limitations(facts: Facts) -> list[str]:
     ):
         if count:
             lines.append(f"{count} {what}")
+    lines += [
+        f"{count} rows are in no part of the split data: {reason.replace('_', ' ')}"
+        for reason, count in facts.left_out.items()
+    ]
     unknown = sum(share.counted for share in manifest.guidelines if share.digest == "unknown")
     if unknown:
         lines.append(f"{unknown} answers that count do not say under which guideline they were given")

@@ -23,6 +23,7 @@ from include.base.store import read_json
 from include.datasets.conditions import pinned_problems
 from include.datasets.manifest import Manifest, parse_manifest
 from include.exports import SPLITS
+from include.exports.output import REPORT
 from include.passport.dsse import IN_TOTO, read_envelope
 from include.passport.facts import ATTESTATION, CARD, CHECKSUMS, CROISSANT, KEY, LINEAGE, RECALLED, UNSIGNED
 from include.passport.recount import Tally, recount
@@ -366,7 +367,7 @@ def _check_predicate(check: _Check, predicate: Mapping[str, Any], name: str, man
 
 def _check_rows(check: _Check, manifest: Manifest, measured: Mapping[str, str]) -> int:
     """Count rows, answers and labels in the data again; return the rows of the data."""
-    labels, answers = {name: count for name, count in manifest.labels.items() if count}, dict(manifest.answers)
+    left_out = _left_out(check, measured)
     tallies: dict[str, Tally] = {}
     for kind, names in _data_files(measured).items():
         tally = Tally()
@@ -377,21 +378,40 @@ def _check_rows(check: _Check, manifest: Manifest, measured: Mapping[str, str]) 
             check.wrong(f"{error}.")
             continue
         tallies[kind] = tally
-        where = " and ".join(names) if len(names) < 4 else f"the {len(names)} {kind} files"
-        if tally.rows != manifest.counts.rows:
-            check.wrong(f"{where}: {tally.rows} rows, the manifest says {manifest.counts.rows}.")
-        if dict(tally.labels) != labels:
-            check.wrong(f"{where}: the labels given are {_counts(tally.labels)}, the manifest says {_counts(labels)}.")
-        found = {name: tally.answers.get(name, 0) for name in answers}
-        if found != answers or set(tally.answers) - set(answers):
-            check.wrong(f"{where}: the answers are {_counts(tally.answers)}, the manifest says {_counts(answers)}.")
-    first = next(iter(tallies.items()), None)
-    for kind, tally in tallies.items():
-        if first is not None and tally.content != first[1].content:
-            check.wrong(f"The {kind} and the {first[0]} files do not hold the same labels for the same tasks.")
+        check.problems += [f"{', '.join(names)}: {one}" for one in _count_problems(tally, manifest, left_out)]
     if not tallies:
         check.remarks.append("No data file in a format that can be counted is there, so rows were not counted again.")
-    return first[1].rows if first else 0
+        return 0
+    first = next(iter(tallies))
+    for kind, tally in tallies.items():
+        if tally.content != tallies[first].content:
+            check.wrong(f"The {kind} and the {first} files do not hold the same labels for the same tasks.")
+    return tallies[first].rows
+
+
+def _count_problems(tally: Tally, manifest: Manifest, left_out: int) -> Iterator[str]:
+    """Say what a tally and the manifest do not agree on; rows that the split left out may be missing anywhere."""
+    if tally.rows + left_out != manifest.counts.rows:
+        more = f", {left_out} more are told to be left out" if left_out else ""
+        yield f"{tally.rows} rows{more}; the manifest says {manifest.counts.rows}."
+    for what, found, expected in (
+        ("labels given", tally.labels, Counter(manifest.labels)),
+        ("answers", tally.answers, Counter(manifest.answers)),
+    ):
+        if found - expected or (not left_out and +found != +expected):
+            yield f"the {what} are {_counts(found)}; the manifest says {_counts(expected)}."
+
+
+def _left_out(check: _Check, measured: Mapping[str, str]) -> int:
+    """Return how many rows the report beside the tables tells to be in none of them."""
+    if REPORT not in measured:
+        return 0
+    try:
+        lines = check.path(REPORT).read_bytes().splitlines()
+        return sum(json.loads(line)["left_out"] is True for line in lines)
+    except (ValueError, KeyError, TypeError):
+        check.wrong(f"{REPORT}: allowed: one JSON object a line, with left_out.")
+        return 0
 
 
 def _data_files(measured: Mapping[str, str]) -> dict[str, list[str]]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from include.annotation.tasks import task_id
+from include.base.canonical import digest_of
 from include.passport.facts import Context
+from include.passport.verify import verify
 from include.projects.model import Card, Project
-from tests.datasets.make import task
-from tests.passport.make import CARD, products, released, topics
+from tests.datasets.make import LABELS, answer, shown, task
+from tests.passport.make import CARD, SIGNER, products, released, reseal, topics
 
 
 def theirs(test: Any) -> Any:
@@ -155,3 +159,101 @@ def test_the_same_facts_give_the_same_bytes(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in first.iterdir()} == {
         path.name: path.read_bytes() for path in second.iterdir()
     }
+
+
+# Data in parts.
+
+
+def parted(home: Path, count: int = 40, **release: Any) -> Path:
+    value = topics().model_dump(mode="json")
+    value["release"] |= {"splits": {"train": 60, "dev": 20, "test": 20}, **release}
+    numbers = range(1, count + 1)
+    answers = [
+        one
+        for number in numbers
+        for one in (
+            replace(answer(number, who, LABELS[number % 4]), shown=words(number), task_id=named(number))
+            for who in ("anna", "ben")
+        )
+    ]
+    return released(home, of=Project.model_validate(value), answers=answers, ids=[named(number) for number in numbers])
+
+
+def words(number: int) -> dict[str, Any]:
+    """Return a ticket that is near to no other."""
+    text = " ".join(digest_of([number, place])[:7] for place in range(12))
+    return {**shown(number), "text": text}
+
+
+def named(number: int) -> str:
+    return task_id("ticket_topics", words(number))
+
+
+@theirs
+def test_each_part_is_a_split_of_its_own_for_every_reader(tmp_path: Path) -> None:
+    import datasets
+
+    folder = parted(tmp_path)
+    files = {path.name for path in folder.iterdir()}
+    assert {f"{part}.{kind}" for part in ("train", "dev", "test") for kind in ("jsonl", "parquet")} <= files
+    assert "splits.jsonl" in files
+    assert verify(folder, SIGNER.public).problems == ()
+
+    found = croissant_of(folder)
+    assert found.metadata.issues.errors == set()
+    rows = {part: [one[f"{part}/task_id"].decode() for one in found.records(part)] for part in ("train", "dev", "test")}
+    assert sorted(one for part in rows.values() for one in part) == sorted(named(number) for number in range(1, 41))
+    assert {one["splits/name"] for one in found.records("splits")} == {"train", "dev", "test"}
+
+    loaded = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
+    assert {part: sorted(loaded[part]["task_id"]) for part in loaded} == {part: sorted(rows[part]) for part in rows}
+
+
+def test_an_input_keeps_its_part_from_release_to_release(tmp_path: Path) -> None:
+    first = parted(tmp_path, 20)
+    second = parted(tmp_path, 40)
+    assert second != first
+    assert first.parent == second.parent
+    for part in ("train", "dev", "test"):
+        before = {json.loads(line)["meta"]["task_id"] for line in (first / f"{part}.jsonl").open()}
+        after = {json.loads(line)["meta"]["task_id"] for line in (second / f"{part}.jsonl").open()}
+        assert before <= after
+
+
+def test_a_killed_split_is_completed_as_it_was_begun(tmp_path: Path) -> None:
+    folder = parted(tmp_path)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for name in ("checksums.json", "dev.parquet", "README.md"):
+        (folder / name).unlink()
+    assert parted(tmp_path) == folder
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_row_that_a_part_lost_is_found(tmp_path: Path) -> None:
+    folder = parted(tmp_path)
+    lines = (folder / "test.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "test.jsonl").write_bytes(b"".join(lines[1:]))
+    reseal(folder)
+    assert any("39 rows; the manifest says 40" in one for one in verify(folder, SIGNER.public).problems)
+
+
+def test_other_formats_have_a_folder_of_their_own(tmp_path: Path) -> None:
+    folder = parted(tmp_path, formats=["parquet", "spacy"])
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert "spacy/train.spacy" in names
+    assert "train.jsonl" not in names
+    assert verify(folder, SIGNER.public).problems == ()
+    (folder / "spacy" / "train.spacy").write_bytes(b"x")
+    assert any("spacy/train.spacy was changed" in one for one in verify(folder, SIGNER.public).problems)
+
+
+@theirs
+def test_a_release_without_parquet_is_described_by_its_lines(tmp_path: Path) -> None:
+    import datasets
+
+    value = topics().model_dump(mode="json")
+    value["release"]["formats"] = ["jsonl"]
+    folder = released(tmp_path, of=Project.model_validate(value))
+    assert verify(folder, SIGNER.public).problems == ()
+    assert croissant_of(folder).metadata.issues.errors == set()
+    assert datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))["train"].num_rows == 3

@@ -202,7 +202,7 @@ def test_tampering_is_found(folder: Path, kind: str, resealed: bool) -> None:
     ("name", "words"),
     [
         ("a label in Parquet", "do not hold the same labels"),
-        ("a row less", "2 rows, the manifest says 3"),
+        ("a row less", "2 rows; the manifest says 3"),
         ("an approval by an annotator", "had a hand in its labels"),
         ("an approval that was refused", "decided reject"),
         ("a weaker approval", "lacks attested"),
