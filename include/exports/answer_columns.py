@@ -105,6 +105,7 @@ def write_columns(work: _Work, raw: bool, progress: Progress) -> Manifest:
                 last_link=piece.rows[-1][0],
                 rejected=work.rejected,
             )
+            del piece, batch  # before the next one is read
             if sum(one.num_rows for one in held) >= GROUP_ROWS or sum(one.nbytes for one in held) >= GROUP_BYTES:
                 flush()
                 progress(manifest.rows)
@@ -150,6 +151,10 @@ def columns_of(
     if raw:
         found["raw"] = pa.array(stored, pa.binary())
     schema = schema_of(raw)
+    for one in schema:
+        if one.name not in found:
+            # No row of the piece has it.
+            found[one.name] = pa.nulls(len(rows), one.type)
     batch = pa.RecordBatch.from_arrays([found[name] for name in schema.names], schema=schema)
     return batch, len(rows) - found["problem"].null_count
 
@@ -159,6 +164,7 @@ class _Columns:
 
     def __init__(self, contents: list[dict[str, Any]]) -> None:
         self._contents = contents
+        self._keys: set[str] = set().union(*contents)
         self.found: dict[str, pa.Array] = {}
         self.problems: list[str | None] = [None] * len(contents)
 
@@ -208,48 +214,58 @@ class _Columns:
         """Fill in what was shown, and what was said about all of it."""
         contents = self._contents
         for name, key in TEXTS:
-            self._texts(name, [content.get(key) for content in contents])
+            if key in self._keys:
+                self._texts(name, [content.get(key) for content in contents])
         for key in MEDIA_KEYS:
-            self._texts(key, [self._media(place, content, key) for place, content in enumerate(contents)])
+            if key in self._keys:
+                self._texts(key, [self._media(content, key) for content in contents])
         self.found["flagged"] = pa.array([content.get("flagged") is True for content in contents], pa.bool_())
-        options = [self._list(place, content.get("options"), "options") for place, content in enumerate(contents)]
-        ids = [
-            found if found is None else [option.get("id") if isinstance(option, dict) else option for option in found]
-            for found in options
-        ]
-        self._names("options", ids)
-        self._names(
-            "accept", [self._list(place, content.get("accept"), "accept") for place, content in enumerate(contents)]
-        )
+        if "options" in self._keys:
+            options = [self._list(place, content.get("options"), "options") for place, content in enumerate(contents)]
+            ids = [
+                found and [option.get("id") if isinstance(option, dict) else option for option in found]
+                for found in options
+            ]
+            self._names("options", ids)
+        if "accept" in self._keys:
+            self._names(
+                "accept", [self._list(place, content.get("accept"), "accept") for place, content in enumerate(contents)]
+            )
 
     def marks(self) -> None:
         """Fill in spans, regions, segments and relations."""
-        contents = self._contents
-        spans = [self._objects(place, content.get("spans"), "spans") for place, content in enumerate(contents)]
-        drawn = [
-            found is not None
-            and (content.get("_view_id") == "image_manual" or any("start" not in one for one in found))
-            for found, content in zip(spans, contents, strict=True)
-        ]
+        if "spans" in self._keys:
+            self._spans_and_regions()
+        if "audio_spans" in self._keys:
+            self._structs(
+                "segments",
+                self._objects("audio_spans"),
+                {"start": self._float_array, "end": self._float_array, "label": self._text_array},
+            )
+        if "relations" in self._keys:
+            flat = [found and [_relation(one) for one in found] for found in self._objects("relations")]
+            self._structs("relations", flat, {**dict.fromkeys(SIDES, self._int_array), "label": self._text_array})
+
+    def _spans_and_regions(self) -> None:
+        found = self._objects("spans")
+        drawn = {
+            place
+            for place, marks in enumerate(found)
+            if marks and ("start" not in marks[0] or self._contents[place].get("_view_id") == "image_manual")
+        }
         self._structs(
             "spans",
-            [None if image else found for image, found in zip(drawn, spans, strict=True)],
+            [None if place in drawn else marks for place, marks in enumerate(found)] if drawn else found,
             {"start": self._int_array, "end": self._int_array, "label": self._text_array},
         )
-        regions = [found if image else None for image, found in zip(drawn, spans, strict=True)]
-        self.found["regions"] = pa.array(
-            [found and [self._region(place, one) for one in found] for place, found in enumerate(regions)],
-            pa.list_(REGION),
-        )
-        audio = [
-            self._objects(place, content.get("audio_spans"), "audio_spans") for place, content in enumerate(contents)
-        ]
-        self._structs(
-            "segments", audio, {"start": self._float_array, "end": self._float_array, "label": self._text_array}
-        )
-        joined = [self._objects(place, content.get("relations"), "relations") for place, content in enumerate(contents)]
-        flat = [found and [_relation(one) for one in found] for found in joined]
-        self._structs("relations", flat, {**dict.fromkeys(SIDES, self._int_array), "label": self._text_array})
+        if drawn:
+            self.found["regions"] = pa.array(
+                [
+                    [self._region(place, one) for one in marks or ()] if place in drawn else None
+                    for place, marks in enumerate(found)
+                ],
+                pa.list_(REGION),
+            )
 
     # One kind of value each; a column is tried as a whole first, for nearly always it fits --------------------------
 
@@ -354,12 +370,17 @@ class _Columns:
     def _list(self, place: int, value: Any, name: str) -> list[Any] | None:
         return value if value is None or isinstance(value, list) else self._note(place, name, "a list")
 
-    def _objects(self, place: int, value: Any, name: str) -> list[dict[str, Any]] | None:
-        if value is None or (isinstance(value, list) and all(isinstance(one, dict) for one in value)):
-            return value
-        return self._note(place, name, "a list of objects")
+    def _objects(self, key: str) -> list[list[dict[str, Any]] | None]:
+        """Return a list of objects of each row."""
+        found = [content.get(key) for content in self._contents]
+        return [
+            value
+            if value is None or (type(value) is list and all(type(one) is dict for one in value))
+            else self._note(place, key, "a list of objects")
+            for place, value in enumerate(found)
+        ]
 
-    def _media(self, place: int, content: Mapping[str, Any], key: str) -> Any:
+    def _media(self, content: Mapping[str, Any], key: str) -> Any:
         value = content.get(key)
         if not isinstance(value, str) or not value.startswith("data:"):
             return value

@@ -268,6 +268,7 @@ def _write_lines(work: _Work, validate: bool, progress: Progress) -> Manifest:
         saved = manifest.bytes
         for piece in work.start(manifest.last_link, manifest.upto, sessions=False):
             lines.write(piece)
+            del piece  # before the next one is read
             if lines.manifest.bytes - saved >= CHECKPOINT_BYTES:
                 saved = lines.manifest.bytes
                 out.flush()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.agreement_table import agreement
+from tests.bench.answers_table import export_postgresql, export_sqlite
 
 ANSWERS = 100_000
 VERSION = 20_000
@@ -201,7 +202,10 @@ def inbox_postgresql(folder: Path) -> list[Line]:
 
 BENCHMARKS: dict[str, Callable[[Path], list[Line]]] = {
     one.__name__: one
-    for one in (stream, export, ledger, guideline, changed, waits, ingestion, inbox_sqlite, inbox_postgresql, agreement)
+    for one in (
+        *(stream, export, export_sqlite, export_postgresql, ledger, guideline, changed, waits, ingestion),
+        *(inbox_sqlite, inbox_postgresql, agreement),
+    )
 }
 
 

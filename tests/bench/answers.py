@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -145,3 +146,120 @@ def cursor_jsonl(url: str, out: str) -> dict[str, Any]:
                     lines.write(b"\n")
                     found["count"] += 1
     return {**found, "bytes": Path(out).stat().st_size}
+
+
+@job
+def exported_answers(url: str, out: str, kind: str) -> dict[str, Any]:
+    """Export through the hook, as the command does."""
+    from include.exports.answers import export_answers
+    from labelops.hooks.prodigy import ProdigyHook
+    from tests.servers import airflow_connection
+
+    os.environ["AIRFLOW_CONN_PRODIGY_DEFAULT"] = airflow_connection(url)
+    hook = ProdigyHook()
+    found: dict[str, Any] = {}
+    with timed(found):
+        manifest = export_answers(hook, Path(out), format=kind, dataset=DATASET)
+    return {**found, "count": manifest.rows, "bytes": manifest.bytes, "sha256": manifest.sha256}
+
+
+@job
+def peewee_jsonl(url: str, out: str, most: str) -> dict[str, Any]:
+    """Read all examples into a list with peewee, parse and write them with srsly: the documented way of ``db-out``."""
+    import peewee
+    import srsly
+    from sqlalchemy import make_url
+
+    made = make_url(url)
+    database: Any = (
+        peewee.SqliteDatabase(made.database)
+        if made.get_backend_name() == "sqlite"
+        else peewee.Psycopg3Database(made.database, host=made.host, port=made.port, user=made.username)
+    )
+
+    class Base(peewee.Model):
+        class Meta:
+            pass
+
+    class Dataset(Base):
+        name = peewee.CharField(unique=True)
+        created = peewee.TimestampField()
+        meta = peewee.BlobField()
+        session = peewee.BooleanField()
+
+    class Example(Base):
+        input_hash = peewee.BigIntegerField()
+        task_hash = peewee.BigIntegerField()
+        content = peewee.BlobField()
+
+    class Link(Base):
+        example = peewee.ForeignKeyField(Example)
+        dataset = peewee.ForeignKeyField(Dataset)
+
+    database.bind([Dataset, Example, Link])
+    found: dict[str, Any] = {}
+    with timed(found):
+        wanted = (
+            Example.select(Example).join(Link).join(Dataset).where(Dataset.name == DATASET).order_by(Link.id)
+        ).limit(int(most))
+        examples = [srsly.json_loads(bytes(one.content).decode("utf-8")) for one in wanted]
+        srsly.write_jsonl(out, examples)
+    return {**found, "count": len(examples), "bytes": Path(out).stat().st_size}
+
+
+@job
+def dlt_parquet(url: str, folder: str, most: str) -> dict[str, Any]:
+    """Load the examples with dlt's SQL source (SQLAlchemy backend), decode the JSON, and write Parquet files."""
+    os.environ.update(
+        {
+            "RUNTIME__DLTHUB_TELEMETRY": "false",
+            "RUNTIME__LOG_LEVEL": "ERROR",
+            "DESTINATION__FILESYSTEM__BUCKET_URL": f"file://{folder}/out",
+            "NORMALIZE__DATA_WRITER__DISABLE_COMPRESSION": "true",
+        }
+    )
+    import dlt
+    from dlt.sources.sql_database import sql_table
+    from sqlalchemy import Select
+
+    number = int(most)
+
+    def some(query: Select[Any], table: Any) -> Select[Any]:
+        return query.where(table.c.id <= number)
+
+    def decoded(row: dict[str, Any]) -> dict[str, Any]:
+        content = json.loads(row.pop("content"))
+        content.pop("tokens", None)
+        ours = content.pop("labelops", {})
+        served = ours.get("served", {})
+        return {
+            **row,
+            **{key.lstrip("_"): content.get(key) for key in ("_view_id", "answer", "text", "label", "spans")},
+            "timestamp": content.get("_timestamp"),
+            "annotator": content.get("_annotator_id"),
+            "session": content.get("_session_id"),
+            "task_id": ours.get("task_id"),
+            "guideline": served.get("guideline"),
+            "round": served.get("round"),
+        }
+
+    def emptied(table: Any) -> None:
+        table.c.content.nullable = True
+
+    table = sql_table(
+        credentials=url, table="example", backend="sqlalchemy",
+        query_adapter_callback=some, table_adapter_callback=emptied,
+    )  # fmt: skip
+    table.add_map(decoded)
+    # Spans stay a column of JSON: a child table would cost dlt more.
+    table.max_table_nesting = 0
+    pipeline = dlt.pipeline("answers", destination="filesystem", dataset_name="out", pipelines_dir=f"{folder}/dlt")
+    found: dict[str, Any] = {"count": number}
+    with timed(found):
+        pipeline.run(table, loader_file_format="parquet", table_name="answers")
+    import pyarrow.dataset as ds
+
+    written = [str(place) for place in Path(folder, "out").rglob("*.parquet") if "answers" in str(place)]
+    if ds.dataset(written).count_rows() != number:
+        raise AssertionError("dlt wrote other rows than were asked for")
+    return found

@@ -30,6 +30,9 @@ from labelops.hooks.prodigy.statements import (
 
 __all__ = ["Reading"]
 
+PIECE_ROWS = 2500
+"""How many stored rows are given out at a time, at most."""
+
 
 class Reading(Database):
     """What is there."""
@@ -162,7 +165,7 @@ class Reading(Database):
     ) -> Iterator[Piece]:
         """Stream stored rows, unread, in link order: of a dataset, of a session, or of a session within a dataset.
 
-        Each piece holds at most 5,000 rows and about 8 MB, and is read by a short statement of its own.
+        Each piece holds at most 2,500 rows and about 8 MB, and is read by a short statement of its own.
 
         :param after, upto: only links with a higher id, and up to that one; with a session, of the session's.
         :param sessions: also look up each row's session.
@@ -178,9 +181,10 @@ class Reading(Database):
 
         for rows, found in linked_pieces(
             self._reading, schema, dataset_id, *columns,
-            after=after, upto=upto, within=within, beside=named if sessions else None,
+            after=after, upto=upto, batch=PIECE_ROWS, within=within, beside=named if sessions else None,
         ):  # fmt: skip
             yield Piece(rows, found or {})
+            del rows, found
 
     def newest(self, dataset: str | None, *, session: str | None = None) -> Watermark:
         """Return count and highest id of the links that :meth:`pieces` would go through now.

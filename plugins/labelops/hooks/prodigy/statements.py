@@ -108,6 +108,8 @@ def linked_pieces(
             said = beside(conn, after + 1, last) if beside is not None and rows else None
         if rows:
             yield rows, said
+        # The next piece is read when this one is let go.
+        rows, said = [], None
         after = last
 
 
