@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -392,6 +393,7 @@ def _account(content: Mapping[str, Any], linked: str | None, dataset: str, where
     return annotator_of(annotator, linked, named, dataset, review=content.get("versions") is not None)
 
 
+@lru_cache(maxsize=4096)
 def annotator_of(
     annotator: str | None, linked: str | None, named: str | None, dataset: str, *, review: bool
 ) -> str | None:
@@ -462,7 +464,10 @@ def _with_size(seen: dict[str, Any], content: Mapping[str, Any], project: Projec
 def _accepted(content: Mapping[str, Any], project: Project, where: str) -> tuple[str | int, ...]:
     if content.get("options") is None:
         raise InvalidInput(f"{where}: options: found none; allowed: the list of options that was shown")
-    known = [_option_id(option["id"], f"{where}: options[{n}].id") for n, option in enumerate(content["options"])]
+    known: list[str | int] = [option["id"] for option in content["options"]]
+    for n, option in enumerate(known):
+        if type(option) is not str and type(option) is not int:
+            _option_id(option, f"{where}: options[{n}].id")
     if len(set(known)) != len(known):
         raise InvalidInput(f"{where}: options: an id is there twice, so the answer can mean either")
     found = content.get("accept")
@@ -470,7 +475,10 @@ def _accepted(content: Mapping[str, Any], project: Project, where: str) -> tuple
         return ()
     if not isinstance(found, list):
         raise InvalidInput(f"{where}: accept: found {type(found).__name__}; allowed: a list of option ids")
-    picked = [_option_id(value, f"{where}: accept[{place}]") for place, value in enumerate(found)]
+    picked: list[str | int] = found
+    for place, value in enumerate(found):
+        if type(value) is not str and type(value) is not int:
+            _option_id(value, f"{where}: accept[{place}]")
     strange = [value for value in picked if value not in known]
     if strange:
         raise InvalidInput(f"{where}: accept: found {strange[0]!r:.60}; allowed: {', '.join(map(repr, known))}")
@@ -480,6 +488,8 @@ def _accepted(content: Mapping[str, Any], project: Project, where: str) -> tuple
         raise InvalidInput(
             f"{where}: accept: found {len(picked)} ids; allowed: one, as the project says multiple: false"
         )
+    if len(picked) < 2:
+        return tuple(picked)
     return tuple(sorted(picked, key=lambda value: (isinstance(value, str), value)))
 
 

@@ -68,7 +68,15 @@ def spans_of(
         return ()
     if not isinstance(found, list):
         raise InvalidInput(f"{where}: spans: found {type(found).__name__}; allowed: a list of spans")
-    spans = sorted({_span(span, len(text), labels, f"{where}: spans[{place}]") for place, span in enumerate(found)})
+    length = len(text)
+    spans = sorted(
+        {
+            (span["start"], span["end"], span["label"])
+            if _is_plain(span, length, labels)
+            else _span(span, length, labels, f"{where}: spans[{place}]")
+            for place, span in enumerate(found)
+        }
+    )
     if not overlap:
         for before, after in pairwise(spans):
             if after[0] < before[1]:
@@ -78,6 +86,23 @@ def spans_of(
                 )
     _check_tokens(content, spans, where)
     return tuple(spans)
+
+
+def _is_plain(found: Any, length: int, labels: Collection[str] | None) -> bool:
+    """Tell whether a span is as Prodigy writes one: what :func:`_span` looks at, with no sentence for each field."""
+    if type(found) is not dict:
+        return False
+    start, end, label = found.get("start"), found.get("end"), found.get("label")
+    return (
+        type(start) is int
+        and type(end) is int
+        and 0 <= start < end <= length
+        and type(label) is str
+        and label != ""
+        and (labels is None or label in labels)
+        and type(found.get("token_start", 0)) is int
+        and type(found.get("token_end", 0)) is int
+    )
 
 
 def _span(found: Any, length: int, labels: Collection[str] | None, field: str) -> Span:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from include.base.canonical import digest_of
@@ -56,22 +57,32 @@ class Served:
             return cls()
         if not isinstance(stamp, Mapping):
             raise InvalidInput(f"{where}: labelops.served: found {type(stamp).__name__}; allowed: an object")
-        for name in ("guideline", "labels_digest"):
-            found = stamp.get(name)
-            if found is not None and not (isinstance(found, str) and _DIGEST.match(found)):
-                raise InvalidInput(
-                    f"{where}: labelops.served.{name}: found {found!r:.90}; allowed: null or a SHA-256 in hex"
-                )
-        number = stamp.get("guideline_number")
-        if number is not None and not _is_count(number):
-            raise InvalidInput(
-                f"{where}: labelops.served.guideline_number: found {number!r:.40}; "
-                "allowed: null or a whole number from 1"
-            )
-        round_ = stamp.get("round")
-        if round_ is not None and not _is_count(round_):
-            raise InvalidInput(f"{where}: labelops.served.round: found {round_!r:.40}; allowed: a whole number from 1")
-        return cls(stamp.get("guideline"), number, stamp.get("labels_digest"), 1 if round_ is None else round_)
+        found = (
+            *(stamp.get("guideline"), stamp.get("guideline_number")),
+            *(stamp.get("labels_digest"), stamp.get("round")),
+        )
+        try:
+            try:
+                return _remembered(*found)
+            except TypeError:  # a list or an object, which no cache can look up
+                return _checked(*found)
+        except InvalidInput as error:
+            raise InvalidInput(f"{where}: labelops.served.{error}") from None
+
+
+def _checked(guideline: Any, number: Any, labels: Any, round_: Any) -> Served:
+    for name, found in (("guideline", guideline), ("labels_digest", labels)):
+        if found is not None and not (isinstance(found, str) and _DIGEST.match(found)):
+            raise InvalidInput(f"{name}: found {found!r:.90}; allowed: null or a SHA-256 in hex")
+    if number is not None and not _is_count(number):
+        raise InvalidInput(f"guideline_number: found {number!r:.40}; allowed: null or a whole number from 1")
+    if round_ is not None and not _is_count(round_):
+        raise InvalidInput(f"round: found {round_!r:.40}; allowed: a whole number from 1")
+    return Served(guideline, number, labels, 1 if round_ is None else round_)
+
+
+_remembered = lru_cache(maxsize=256, typed=True)(_checked)
+"""The answers of weeks carry a handful of stamps. Typed: to a cache, ``True`` and ``1.0`` are the round 1."""
 
 
 def _is_count(value: object) -> bool:

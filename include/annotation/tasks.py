@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
+import orjson
+
 from include.annotation.hashes import set_hashes
 from include.annotation.tokens import tokenize
 from include.base.canonical import digest_of, sha256_hex
@@ -28,6 +30,7 @@ _TOKENISED = (Interface.NER, Interface.SPANS, Interface.RELATIONS)
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 _OPTION_KEYS = ("id", "text", "html", "image")
+_OPTION_SET = frozenset(_OPTION_KEYS)
 
 _SIGNED = frozenset(
     {
@@ -132,9 +135,14 @@ def _shown_options(options: Any) -> list[dict[str, Any]]:
     if not isinstance(options, (list, tuple)):
         raise InvalidInput(f"options: found {type(options).__name__}; allowed: a list of objects with an id")
     for place, option in enumerate(options):
-        if not isinstance(option, Mapping) or option.get("id") is None:
+        if not (type(option) is dict or isinstance(option, Mapping)) or option.get("id") is None:
             raise InvalidInput(f"options[{place}]: allowed: an object with an id and a text")
-    return [{key: option[key] for key in _OPTION_KEYS if option.get(key) is not None} for option in options]
+    return [
+        option
+        if type(option) is dict and _OPTION_SET.issuperset(option) and None not in option.values()
+        else {key: option[key] for key in _OPTION_KEYS if option.get(key) is not None}
+        for option in options
+    ]
 
 
 def task_id(project_name: str, task: Mapping[str, Any]) -> str:
@@ -148,10 +156,30 @@ def task_id(project_name: str, task: Mapping[str, Any]) -> str:
 
 def name_of(project_name: str, content: Mapping[str, Any]) -> str:
     """Return the name of the task of a project that shows ``content``; see :func:`task_id`."""
+    if _is_plain(content):
+        try:
+            return sha256_hex(orjson.dumps([project_name, content], option=orjson.OPT_SORT_KEYS))
+        except orjson.JSONEncodeError:
+            pass
     try:
         return digest_of([project_name, content])
     except (TypeError, UnicodeEncodeError) as error:
         raise InvalidInput(f"the content of a task of {project_name!r} has no canonical form: {error}") from error
+
+
+def _is_plain(content: Mapping[str, Any]) -> bool:
+    """Tell whether content has the shape of nearly all tasks, whose canonical JSON orjson writes: no fractions."""
+    for value in content.values():
+        if type(value) is list:
+            for option in value:
+                if type(option) is not dict:
+                    return False
+                for one in option.values():
+                    if type(one) is not str and type(one) is not int:
+                        return False
+        elif type(value) is not str:
+            return False
+    return type(content) is dict
 
 
 def build_task(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -194,7 +193,7 @@ class _Columns:
             self._texts(key, [content.get(key) for content in contents]) for key in ("_annotator_id", "_session_id")
         ]
         found = [
-            _annotator(annotator or None, session, named or None, dataset, content.get("versions") is not None)
+            annotator_of(annotator or None, session, named or None, dataset, review=content.get("versions") is not None)
             for annotator, session, named, content in zip(names[0], linked, names[1], contents, strict=True)
         ]
         self.found["annotator"] = pa.array(found, pa.string())
@@ -410,11 +409,6 @@ class _Columns:
         if self.problems[place] is None:
             self.problems[place] = f"{name}: allowed: {allowed}"
         return None
-
-
-@lru_cache(maxsize=4096)
-def _annotator(annotator: str | None, linked: str | None, named: str | None, dataset: str, review: bool) -> str | None:
-    return annotator_of(annotator, linked, named, dataset, review=review)
 
 
 def _relation(found: Mapping[str, Any]) -> dict[str, Any]:

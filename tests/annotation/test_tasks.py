@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from include.annotation.hashes import set_hashes
 from include.annotation.seen import SeenNames
-from include.annotation.tasks import build_task, shown, task_id
+from include.annotation.tasks import build_task, name_of, shown, task_id
 from include.annotation.tokens import tokenize
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import InvalidInput
@@ -189,3 +189,24 @@ def test_many_names_are_remembered_in_a_file() -> None:
         assert "name 1050" in seen
     with pytest.raises(FileNotFoundError):
         next(iter(__import__("os").scandir(folder.name)))
+
+
+TEXTS = st.text() | st.just("\ud800")
+VALUES = TEXTS | st.integers() | st.booleans() | st.none() | st.floats(allow_nan=False)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["text", "label", "options", "image"]),
+        VALUES | st.lists(st.dictionaries(st.sampled_from(["id", "text"]), VALUES, max_size=2), max_size=3),
+        max_size=3,
+    )
+)
+def test_the_quick_way_to_a_name_gives_the_same_name(content: dict[str, Any]) -> None:
+    try:
+        expected = sha256_hex(canonical_json(["p", content]))
+    except (TypeError, UnicodeEncodeError):
+        with pytest.raises(InvalidInput, match="canonical"):
+            name_of("p", content)
+    else:
+        assert name_of("p", content) == expected
