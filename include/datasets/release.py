@@ -104,8 +104,8 @@ def write_release(
             key_id=signer.public.key_id if signer else None,
             edition=edition,
         )
-        _write_passport(folder, facts, signer)
-    else:
+        created = _write_passport(folder, facts, signer)
+    if not created:
         _check_whole(folder, manifest, listed)
     sums = read_json(folder / CHECKSUMS)["files"]
     moved = store.move_pointer(
@@ -149,11 +149,13 @@ def release_path(store: Store, project: Project | str, digest: str, number: int,
     return store.at("releases", name, f"v{number}-{digest[:SHORT]}{again}")
 
 
-def _write_passport(folder: StorePath, facts: Facts, signer: Signer | None) -> None:
+def _write_passport(folder: StorePath, facts: Facts, signer: Signer | None) -> bool:
     """Write everything but the data, ``checksums.json`` last.
 
     Nothing can rest on an unfinished release, so what an interrupted try left is replaced or removed: the facts that
     are told beside the data may have become more since.
+
+    :return: False when another try finished the release meanwhile: then nothing of it is touched any more.
     """
     texts = {
         "manifest.json": facts.manifest.content(),
@@ -171,7 +173,11 @@ def _write_passport(folder: StorePath, facts: Facts, signer: Signer | None) -> N
     bound = bind(facts, {name: str(entry["sha256"]) for name, entry in sums.items()}, signer)
     sums |= {name: _entry(content) for name, content in bound.items()}
     for name, content in {**texts, **bound}.items():
+        if (folder / CHECKSUMS).exists():
+            return False
         atomic_write(folder / name, content)
+    if (folder / CHECKSUMS).exists():
+        return False
     _remove_others(folder, "", sums)
     atomic_write(
         folder / CHECKSUMS,
@@ -186,6 +192,7 @@ def _write_passport(folder: StorePath, facts: Facts, signer: Signer | None) -> N
         )
         + b"\n",
     )
+    return True
 
 
 def _remove_others(folder: StorePath, below: str, known: Mapping[str, Any]) -> None:

@@ -278,7 +278,7 @@ def _check_statement(
     if pinned is not None and check.signature == "none":
         check.wrong(f"The release is not signed, but the key {pinned.key_id[:SHORT]} was demanded.")
     if content is not None:
-        _check_subjects(check, content, name, measured, manifest)
+        _check_subjects(check, content, name, measured, manifest, sums)
 
 
 def _signed_content(check: _Check, pinned: PublicKey | None) -> bytes | None:
@@ -301,6 +301,8 @@ def _signed_content(check: _Check, pinned: PublicKey | None) -> bytes | None:
         check.key_id = pinned.key_id
         if envelope.signed_by(pinned):
             check.signature = "pinned"
+            if own is not None and own.raw != pinned.raw:
+                check.wrong(f"{KEY} holds the key {own.key_id[:SHORT]}, which did not sign the release.")
         else:
             by = f" It is signed by the key {own.key_id[:SHORT]}." if own and envelope.signed_by(own) else ""
             check.wrong(f"{ATTESTATION} is not signed by the key {pinned.key_id[:SHORT]} that was given.{by}")
@@ -318,7 +320,12 @@ def _signed_content(check: _Check, pinned: PublicKey | None) -> bytes | None:
 
 
 def _check_subjects(
-    check: _Check, content: bytes, name: str, measured: Mapping[str, str], manifest: Manifest | None
+    check: _Check,
+    content: bytes,
+    name: str,
+    measured: Mapping[str, str],
+    manifest: Manifest | None,
+    sums: Mapping[str, Any],
 ) -> None:
     try:
         said = read_statement(content, name)
@@ -335,26 +342,33 @@ def _check_subjects(
                 f"{subject} is not the file that {name} vouches for: its SHA-256 is {measured[subject][:SHORT]}, "
                 f"not {sha256[:SHORT]}."
             )
-    for extra in sorted(set(measured) - set(subjects) - {ATTESTATION, KEY, UNSIGNED}):
+    unbound = {ATTESTATION, KEY} if name == ATTESTATION else {UNSIGNED}
+    for extra in sorted(set(measured) - set(subjects) - unbound):
         check.wrong(f"{name} does not vouch for {extra}.")
     if manifest is None:
         return
     if list(versions.values()) != [manifest.digest]:
         told = ", ".join(one[:SHORT] for one in versions.values()) or "no version"
         check.wrong(f"{name} is about {told}, the manifest is that of version {manifest.digest[:SHORT]}.")
-    _check_predicate(check, said["predicate"], name, manifest)
+    _check_predicate(check, said["predicate"], name, manifest, sums)
 
 
-def _check_predicate(check: _Check, predicate: Mapping[str, Any], name: str, manifest: Manifest) -> None:
+def _check_predicate(
+    check: _Check, predicate: Mapping[str, Any], name: str, manifest: Manifest, sums: Mapping[str, Any]
+) -> None:
     version = predicate.get("version")
+    told = version if isinstance(version, dict) else {}
     facts = {
         "policyDigest": (predicate.get("policyDigest"), manifest.policy_digest),
         "registerDigest": (predicate.get("registerDigest"), manifest.register_digest),
-        "version.digest": (version.get("digest") if isinstance(version, dict) else None, manifest.digest),
+        "version.digest": (told.get("digest"), manifest.digest),
+        "version.project": (told.get("project"), manifest.project),
+        "version.number": (told.get("number"), sums["number"]),
+        "version.edition": (told.get("edition"), sums.get("edition", 1)),
     }
     for place, (found, expected) in facts.items():
         if found != expected:
-            check.wrong(f"{name}: predicate.{place} is {str(found)[:SHORT]}, the manifest says {expected[:SHORT]}.")
+            check.wrong(f"{name}: predicate.{place} is {str(found)[:64]}, the release is of {str(expected)[:64]}.")
     try:
         approvals = read_json(check.path("approvals.json"))["approvals"]
         told = Counter(str(one["digest"]) for one in predicate["approvals"])

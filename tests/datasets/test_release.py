@@ -18,10 +18,11 @@ from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import InvalidInput, Refused
 from include.base.signing import Signer
 from include.base.store import Store
+from include.datasets import release as releasing
 from include.datasets.batches import form
 from include.datasets.conditions import completeness, policy_problems
 from include.datasets.freeze import FrozenVersion, freeze
-from include.datasets.release import Release, current_release, write_release
+from include.datasets.release import Release, current_release, mark_recalled, write_release
 from include.passport.facts import Context, GuidelineRelease
 from include.projects.model import Interface, Project
 from tests.datasets.make import GUIDELINE, REGISTER, answer, project, shown, task
@@ -233,6 +234,24 @@ def test_what_is_told_in_an_unfinished_release_is_told_anew(store: Store) -> Non
         "checksums.json",
     }
     assert "2026-04-30T12:00:00+00:00" in (again.path / "README.md").read_text("utf-8")
+
+
+def test_a_try_that_was_overtaken_touches_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stood still between its data and its passport, while a newer try finished and the release was recalled."""
+    version = frozen(store)
+    describe = releasing.describe
+
+    def overtaken(facts: Any) -> dict[str, bytes]:
+        monkeypatch.setattr(releasing, "describe", describe)
+        finished = release(store, version, context=CONTEXT)
+        mark_recalled(store, PROJECT, finished.path.name, {"by": "dana", "at": "now", "reason": "wrong"})
+        return describe(facts)
+
+    monkeypatch.setattr(releasing, "describe", overtaken)
+    late = release(store, version, context=Context())
+    assert not late.created
+    assert "2026-04-30T12:00:00+00:00" in (late.path / "README.md").read_text("utf-8")
+    assert (late.path / "RECALLED.json").exists()
 
 
 def test_a_release_from_before_there_was_a_passport_stays_valid(store: Store) -> None:

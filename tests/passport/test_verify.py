@@ -146,6 +146,11 @@ def _approver(**changes: Any) -> Callable[[Path], None]:
     return _edited("approvals.json", lambda value: value["approvals"][0].update(changes))
 
 
+def _second_statement(folder: Path) -> None:
+    payload = dsse.read_envelope((folder / "attestation.json").read_bytes(), "x").payload
+    (folder / "statement.json").write_bytes(payload)
+
+
 CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a byte of the data": (_replace("data.jsonl", b"billing", b"billinG"), "data.jsonl"),
     "a label in Parquet": (_parquet_relabelled, "data.parquet"),
@@ -173,6 +178,13 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "a stranger's key": (_signed_by_a_stranger, "not signed by the key"),
     "another payload": (_payload(lambda v: v["predicate"].update(policyDigest="0" * 64)), "not signed"),
+    "a second statement": (_second_statement, "statement.json"),
+    "a key beside it that did not sign": (
+        lambda folder: (folder / "signing-key.pem").write_bytes(STRANGER.public.pem) and None,
+        "signing-key.pem",
+    ),
+    "another number": (_edited("checksums.json", lambda value: value.update(number=2)), "predicate.version.number"),
+    "another edition": (_edited("checksums.json", lambda value: value.update(edition=2)), "predicate.version.edition"),
     "another payload type": (
         _edited("attestation.json", lambda v: v.update(payloadType="application/json")),
         "payloadType",
@@ -241,6 +253,15 @@ def test_a_second_edition_is_named_so(folder: Path, tmp_path: Path) -> None:
     assert verify(again, SIGNER.public).problems == ()
     shutil.rmtree(folder)
     assert any("is called" in one for one in verify(again.rename(folder), SIGNER.public).problems)
+
+
+def test_a_release_of_another_version_is_no_proof_for_this_one(folder: Path, tmp_path: Path) -> None:
+    other = released(tmp_path / "other", answers=[*ANSWERS, answer(1, "carla", "billing", "other")])
+    shutil.copy(other / "attestation.json", folder / "attestation.json")
+    reseal(folder)
+    problems = verify(folder, SIGNER.public).problems
+    assert any("attestation.json is about" in one for one in problems)
+    assert any("is not the file that attestation.json vouches for" in one for one in problems)
 
 
 def test_a_link_is_no_file(folder: Path, tmp_path: Path) -> None:
