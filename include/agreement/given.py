@@ -45,6 +45,12 @@ __all__ = [
 NO_TIME = -(2**62)
 """The time of an answer that has none: before all others."""
 
+SEVERAL = "several"
+"""The slice of a unit whose answers belong to different ones."""
+
+UNKNOWN = "unknown"
+"""The slice of an answer that does not say under which guideline it was given."""
+
 UNKNOWN_TOKENS = -1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -70,7 +76,7 @@ class Given:
     :param at: milliseconds since 1970, UTC; None where the row does not say.
     :param order: tells which of two answers of one time is the later.
     :param row: SHA-256 of the stored answer.
-    :param group: the slice that the unit belongs to; for a binary question the label that was asked about.
+    :param group: the slice that it belongs to: the label that was asked about, or the guideline release in force.
     :param text: what spans count in, where it is at hand.
     """
 
@@ -232,6 +238,8 @@ def from_rows(
 def from_version(rows: Iterable[Mapping[str, Any]], losing: Iterable[Mapping[str, Any]]) -> Iterator[Given]:
     """Yield all answers behind a dataset version: those that count and those that lost, by task id.
 
+    The slice of an answer is the guideline release it was given under.
+
     :param rows: the lines of ``rows.jsonl``, sorted by task id.
     :param losing: the lines of ``losing.jsonl``, sorted by task id. They hold no text.
     """
@@ -243,11 +251,10 @@ def from_version(rows: Iterable[Mapping[str, Any]], losing: Iterable[Mapping[str
             yield _of_losing(waiting, None)
             waiting = next(lost, None)
         text = row["shown"].get("text")
-        group = row["value"].get("label") or ""
         for answer in row["answers"]:
             yield Given(
                 task, answer["person"], row["value"], row["round"], _milliseconds(answer["at"]), 1, answer["row"],
-                group, text,
+                _guideline(answer), text,
             )  # fmt: skip
         while waiting is not None and waiting["task_id"] == task:
             yield _of_losing(waiting, text)
@@ -336,6 +343,8 @@ class _Gatherer:
             self._group.append(-1)
         if self._group[unit] < 0:
             self._group[unit] = self._groups[one.group]
+        elif self._group[unit] != self._groups[one.group]:
+            self._group[unit] = self._groups[SEVERAL]
         self._unit.append(unit)
         self._person.append(self._persons[one.person])
         self._category.append(self._categories[category_of(one.value)])
@@ -456,8 +465,16 @@ def _of_losing(line: Mapping[str, Any], text: str | None) -> Given:
     value = line["value"]
     return Given(
         line["task_id"], line["person"], value, line["round"], _milliseconds(line["at"]),
-        int(line["reason"] != "superseded"), line["row"], value.get("label") or "", text,
+        int(line["reason"] != "superseded"), line["row"], _guideline(line), text,
     )  # fmt: skip
+
+
+def _guideline(line: Mapping[str, Any]) -> str:
+    """Name the guideline release that an answer was given under."""
+    if not line["guideline"]:
+        return UNKNOWN
+    number = line["guideline_number"]
+    return line["guideline"][:SHORT] if number is None else f"{number} ({line['guideline'][:SHORT]})"
 
 
 def _milliseconds(at: str | None) -> int | None:

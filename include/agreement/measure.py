@@ -133,6 +133,7 @@ def measure(
         more_labels=more_labels,
         persons=persons,
         more_persons=more_persons,
+        guidelines=_slices(units, seed),
         answers_by_day=_by_day(gathered),
         accounting=account(gathered, expected, limits),
     )
@@ -243,6 +244,19 @@ def _labels(units: Units, scheme: Scheme, exact: ExactMarks | None, seed: int) -
         ),
         max(0, len(parts) - LISTED),
     )
+
+
+def _slices(units: Units, seed: int) -> tuple[Part, ...]:
+    """Return the agreement on the units of each slice, where there are several; those with the most ratings."""
+    named = [one for one in units.groups if (units.group == units.groups.index(one)).any()]
+    if len(named) < 2:
+        return ()
+    parts = []
+    for group in named:
+        one = units.of_group(group)
+        codes = one.slots()[0]
+        parts.append(Part(group, len(one.code), tuple(_scores(codes, one.names, seed))))
+    return tuple(sorted(parts, key=lambda part: (-part.ratings, part.name))[:LISTED])
 
 
 def _persons(units: Units, exact: ExactMarks | None, seed: int) -> tuple[tuple[Part, ...], int]:

@@ -55,6 +55,8 @@ class Quality:
     :param confidence: percent.
     :param ratings, unrated, repeated, earlier: what became of the answers, see ``units.Notes``.
     :param labels, persons: those with the most ratings; ``more_labels`` and ``more_persons`` are not listed.
+    :param guidelines: the units by the guideline release their answers were given under (``several``: under different
+        ones; ``unknown``: not said), where there is more than one.
     :param answers_by_day: day (UTC, ISO 8601) → answers, as far as they have a time.
     """
 
@@ -75,6 +77,7 @@ class Quality:
     more_labels: int
     persons: tuple[Part, ...]
     more_persons: int
+    guidelines: tuple[Part, ...]
     answers_by_day: Mapping[str, int]
     accounting: Accounting
 
@@ -103,8 +106,9 @@ class Quality:
                 **{
                     **value,
                     "scores": _scores(value["scores"]),
-                    "labels": tuple(Part(**{**one, "scores": _scores(one["scores"])}) for one in value["labels"]),
-                    "persons": tuple(Part(**{**one, "scores": _scores(one["scores"])}) for one in value["persons"]),
+                    "labels": _parts(value["labels"]),
+                    "persons": _parts(value["persons"]),
+                    "guidelines": _parts(value["guidelines"]),
                     "accounting": Accounting.from_json(value["accounting"]),
                 }
             )
@@ -122,3 +126,7 @@ def spelled(number: float | None) -> str | None:
 
 def _scores(value: Any) -> tuple[Score, ...]:
     return tuple(Score(**one) for one in value)
+
+
+def _parts(value: Any) -> tuple[Part, ...]:
+    return tuple(Part(**{**one, "scores": _scores(one["scores"])}) for one in value)

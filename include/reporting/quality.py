@@ -47,7 +47,12 @@ def agreement(newest_first: Sequence[VersionFacts], people: People) -> str:
             "Nothing could be measured.",
         ),
     ]
-    for title, each, shown in (("Label", quality.labels, str), ("Person", quality.persons, people)):
+    by_part: tuple[tuple[str, Sequence[Part], People], ...] = (
+        ("Label", quality.labels, str),
+        ("Person", quality.persons, people),
+        ("Guideline release", quality.guidelines, str),
+    )
+    for title, each, shown in by_part:
         if each:
             parts += [
                 f"<h3>{escape(f'Agreement by {title.lower()}, version {latest.number}')}</h3>",
@@ -225,7 +230,7 @@ def _mapping(mapping: Mapping[str, str]) -> str:
 
 def _by_part(title: str, parts: Sequence[Part], shown: People, confidence: int) -> str:
     names = list(dict.fromkeys(one.name for part in parts for one in part.scores))
-    head = [title, "Ratings" if title == "Person" else "Given"]
+    head = [title, "Given" if title == "Label" else "Ratings"]
     for name in names:
         head += [NAMES.get(name, name), f"{confidence} % interval"]
     lines = []

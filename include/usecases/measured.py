@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["changes_since", "quality_of"]
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever a number would come out differently, so that it is measured anew."""
 
 _BLOCK = 1024 * 1024

@@ -195,6 +195,16 @@ def test_tokens_are_compared_where_the_texts_are_at_hand():
     assert "not at hand" in measured(mixed, NAMES).score("token_alpha").reason
 
 
+def test_agreement_is_told_by_the_guideline_release_where_there_are_several():
+    answers = [replace(one, group="1 (aa)" if one.unit < "030" else "2 (bb)") for one in some()]
+    answers[0] = replace(answers[0], group="unknown")
+    quality = measured(answers)
+    assert [(one.name, one.ratings) for one in quality.guidelines] == [("2 (bb)", 90), ("1 (aa)", 87), ("several", 3)]
+    alone = measured([one for one in answers if one.unit >= "030"])
+    assert alone.guidelines == ()
+    assert quality.guidelines[0].scores[0].value == alone.score("krippendorff_alpha").value
+
+
 def region(label: str, *points: tuple[str, str], shape: str = "rect") -> list[Any]:
     return [label, shape, [list(point) for point in points]]
 
