@@ -5,12 +5,12 @@ BIN    := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export LABELOPS_HOME ?= $(CURDIR)/.labelops
 
-.PHONY: demo up down test validation lint bench faults clean lock install help
+.PHONY: demo up down test validation lint bench readers faults clean lock install help
 
 help:
 	@echo "make demo   run the five use cases end to end on embedded defaults, then stop"
 	@echo "make up     the same, but leave everything running; make down stops it"
-	@echo "make test   run all tests; make lint, make bench, make faults SEEDS=200, make clean, make lock"
+	@echo "make test   run all tests; make lint, make bench, make readers, make faults SEEDS=200, make clean, make lock"
 	@echo "make validation   run the tests that prove a promise or a requirement, and write docs/validation.md"
 
 install: $(VENV)/.installed
@@ -45,6 +45,14 @@ lint: install
 
 bench: install
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+readers: install
+	@test -x $(LABELOPS_HOME)/readers/bin/python || $(PYTHON) tools/make_venv.py $(LABELOPS_HOME)/readers
+	@echo "Installing TensorFlow and PyTorch into $(LABELOPS_HOME)/readers (some gigabytes the first time) …"
+	@$(LABELOPS_HOME)/readers/bin/python -m pip install -q tensorflow-cpu torch numpy
+	@rm -rf $(LABELOPS_HOME)/readers/exports
+	@$(BIN)/python -m tests.exports.readers write $(LABELOPS_HOME)/readers/exports
+	@$(LABELOPS_HOME)/readers/bin/python tests/exports/readers.py read $(LABELOPS_HOME)/readers/exports
 
 faults: install
 	@$(BIN)/python -m tests.faults --seeds $(or $(SEEDS),200) --jobs $(or $(JOBS),2) $(ARGS)

@@ -2,7 +2,7 @@
 
 ``train.spacy``, ``dev.spacy`` (and ``test.spacy``), ``labels/<component>.json``, ``config.cfg``. A part of more than
 :data:`SHARD` rows is a folder of such files, which spaCy's ``Corpus`` reads as one, so memory does not grow with the
-version. ``doc.user_data["task_id"]`` names the task.
+version. ``<part>.ids`` names the tasks of the documents, a line each, in their order.
 
 What the annotators said becomes ``doc.ents`` (ner), ``doc.spans["sc"]`` (spans), ``doc.cats`` (textcat, choice) or
 ``doc.ents`` with ``doc._.rel`` (relations, in the shape of explosion/projects ``rel_component``: a dict of labels by
@@ -12,6 +12,7 @@ the first tokens of head and child).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
@@ -56,14 +57,15 @@ def write(job: Job) -> None:
     component = component_of(job.interface, job.project.annotation.multiple)
     labels = job.labels(labels_in)
     maker = _Maker(job, labels, language)
-    bins = {part: _Bins(job, part or "train", maker.attributes) for part in job.parts}
-    for part, row in job.items():
-        doc = job.made(maker.doc, row)
-        if doc is not None:
-            bins[part].add(doc)
-    for part, shards in bins.items():
-        shards.close()
-        job.took(part, shards.rows)
+    with ExitStack() as stack:
+        bins = {part: _Bins(job, part or "train", maker.attributes, stack) for part in job.parts}
+        for part, row in job.items():
+            doc = job.made(maker.doc, row)
+            if doc is not None:
+                bins[part].add(doc, row["task_id"])
+        for part, shards in bins.items():
+            shards.close()
+            job.took(part, shards.rows)
     _write_labels(job, component, labels)
     job.out.path("config.cfg").write_text(_config(job, language, component, bins), "utf-8")
 
@@ -71,8 +73,11 @@ def write(job: Job) -> None:
 class _Bins:
     """One part's documents, written whenever a shard is full."""
 
-    def __init__(self, job: Job, name: str, attributes: tuple[str, ...]) -> None:
+    def __init__(self, job: Job, name: str, attributes: tuple[str, ...], stack: ExitStack) -> None:
         self._out = job.out
+        self._ids = stack.enter_context(job.out.path(f"{name}.ids").open("wb"))
+        # Costs more than all the rest, so only where something is in it.
+        self._user_data = job.interface == "relations"
         self._name = name
         self._attributes = attributes
         self._shards = 0
@@ -84,8 +89,9 @@ class _Bins:
         """Return the file, or the folder, of the part."""
         return self._name if self._shards > 1 else f"{self._name}.spacy"
 
-    def add(self, doc: Doc) -> None:
+    def add(self, doc: Doc, task: str) -> None:
         self._bin.add(doc)
+        self._ids.write(f"{task}\n".encode())
         self.rows += 1
         if len(self._bin) == SHARD:
             self._flush()
@@ -107,7 +113,7 @@ class _Bins:
     def _empty(self) -> Any:
         from spacy.tokens import DocBin
 
-        return DocBin(attrs=self._attributes, store_user_data=True)
+        return DocBin(attrs=self._attributes, store_user_data=self._user_data)
 
 
 class _Maker:
@@ -127,7 +133,7 @@ class _Maker:
 
         :raises LeftOut: when the row cannot be one.
         """
-        task, text = row["task_id"], text_of(row)
+        text = text_of(row)
         if text is None:
             raise LeftOut("no_text")
         if self._job.interface != "textcat" and not accepted(row):
@@ -137,7 +143,6 @@ class _Maker:
         doc = self._tokens(row, text)
         if doc is None:
             raise LeftOut("tokens_differ", "the task's tokens do not make up its text")
-        doc.user_data["task_id"] = task
         return {
             "textcat": self._label,
             "choice": self._options,
@@ -180,6 +185,9 @@ class _Maker:
         if overlapping(row["value"]["spans"]):
             raise LeftOut("overlapping_spans", "a token belongs to one entity")
         found, lost = self._aligned(doc, row)
+        if not lost:
+            doc.set_ents(found, default="outside")
+            return doc
         taken = {token.i for span in found for token in span}
         # A token that such a span cuts is neither in an entity nor outside: training must not learn from it.
         cut = [
@@ -188,9 +196,8 @@ class _Maker:
             if token.i not in taken and any(token.idx < end and start < token.idx + len(token) for start, end in lost)
         ]
         doc.set_ents(found, missing=cut, default="outside")
-        if lost:
-            problem = _misaligned(lost)
-            self._job.out.note(row["task_id"], problem.reason, problem.detail)
+        problem = _misaligned(lost)
+        self._job.out.note(row["task_id"], problem.reason, problem.detail)
         return doc
 
     def _groups(self, doc: Doc, row: Mapping[str, Any]) -> Doc:

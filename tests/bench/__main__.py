@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.bench.agreement_table import agreement
 from tests.bench.answers_table import export_postgresql, export_sqlite
+from tests.bench.exports_table import formats, splits
 
 ANSWERS = 100_000
 VERSION = 20_000
@@ -205,6 +206,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Line]]] = {
     for one in (
         *(stream, export, export_sqlite, export_postgresql, ledger, guideline, changed, waits, ingestion),
         *(inbox_sqlite, inbox_postgresql, agreement),
+        *(formats, splits),
     )
 }
 

@@ -22,8 +22,10 @@ PARTS = ("train", "dev", "test")
 
 
 def docs(place: Path) -> list[Doc]:
-    nlp = spacy.blank("en")
-    return list(DocBin().from_disk(place).get_docs(nlp.vocab))
+    found = list(DocBin().from_disk(place).get_docs(spacy.blank("en").vocab))
+    for doc, task in zip(found, place.with_suffix(".ids").read_text("ascii").split(), strict=True):
+        doc.user_data["task_id"] = task
+    return found
 
 
 def reported(folder: Path) -> list[dict[str, Any]]:

@@ -290,3 +290,19 @@ def test_no_near_pair_is_missed(seed: int, count: int, changed: int) -> None:
         for other in np.flatnonzero(near(found[one], found)).tolist():
             expected.join(one + 5, other + 5)
     assert [groups.find(n) for n in range(count + 5)] == [expected.find(n) for n in range(count + 5)]
+
+
+def test_texts_at_the_limit_are_found_wherever_they_differ() -> None:
+    """Thirty differing bytes, one in each of thirty bands: the two bands that are left find the pair."""
+    chance = np.random.default_rng(4)
+    for bands in combinations(range(32), 2):
+        one = chance.integers(0, 256, VALUES).astype(np.uint8)
+        other = one.copy()
+        other[[4 * band + int(chance.integers(0, 4)) for band in range(32) if band not in bands]] += 1
+        groups = Groups(2)
+        groups.join_near(np.arange(2), np.array([one, other]))
+        assert groups.find(1) == 0, bands
+        other[4 * bands[0]] += 1
+        apart = Groups(2)
+        apart.join_near(np.arange(2), np.array([one, other]))
+        assert apart.find(1) == 1
