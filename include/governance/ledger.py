@@ -10,7 +10,6 @@ object. The first event's ``prev_hash`` is the SHA-256 of the canonical JSON of 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -21,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +78,14 @@ HASHED = (
 )  # fmt: skip
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_SORTED = tuple(sorted((*HASHED, "body")))
+_COLUMNS = tuple(column.name for column in tables.event.columns)
+_INSERT = {
+    dialect: "INSERT INTO event ({}) VALUES ({})".format(  # noqa: S608 - only names of this project
+        ", ".join(f'"{name}"' for name in _COLUMNS), ", ".join([mark] * len(_COLUMNS))
+    )
+    for dialect, mark in (("sqlite", "?"), ("postgresql", "%s"))
+}
 _ADDED = frozenset(name for names in tables.ADDED_LATER.values() for name in names)
 _migrating = threading.Lock()
 
@@ -95,7 +103,19 @@ def chain_hash(prev_hash: str, row: Mapping[str, Any], body: Any) -> str:
     :raises TypeError, ValueError: when a value is not what the ledger writes.
     """
     fields = {name: row[name] for name in HASHED}
-    return hashlib.sha256(bytes.fromhex(prev_hash) + canonical_json({**fields, "body": body})).hexdigest()
+    return sha256(bytes.fromhex(prev_hash) + canonical_json({**fields, "body": body})).hexdigest()
+
+
+def hashed_text(row: Mapping[str, Any]) -> bytes:
+    """Return the canonical JSON of an event's fields, whose body is spelled canonically already.
+
+    The same bytes as :func:`chain_hash` works out, without reading the body and spelling it again.
+
+    :raises TypeError: when a value is not what the ledger writes.
+    """
+    import orjson  # not at the top: parsing a DAG file comes here too
+
+    return orjson.dumps({name: orjson.Fragment(row[name]) if name == "body" else row[name] for name in _SORTED})
 
 
 def row_digest(row: Mapping[str, Any]) -> str:
@@ -471,11 +491,13 @@ class Transaction:
 
     def _append_new(self, fields: dict[str, Any], time: datetime | None) -> Event:
         size, last = self.head()
-        row = {**fields, "seq": size + 1, "time": time_text(time or datetime.now(UTC)), "prev_hash": last}
-        row["hash"] = chain_hash(last, row, json.loads(row["body"]))
-        self.connection.execute(sa.insert(tables.event), row)
+        moment = (time or datetime.now(UTC)).astimezone(UTC) if time is None or time.tzinfo else time
+        row = {**fields, "seq": size + 1, "time": time_text(moment), "prev_hash": last}
+        row["hash"] = sha256(bytes.fromhex(last) + hashed_text(row)).hexdigest()
+        # The statement as the driver takes it: an event costs half of what it does when a query is built for each.
+        self.connection.exec_driver_sql(_INSERT[self.ledger.dialect], tuple(row[name] for name in _COLUMNS))
         self._head = (row["seq"], row["hash"])
-        return _event_of(row)
+        return Event(**{**row, "time": moment, "body": json.loads(row["body"])})
 
     def head(self) -> tuple[int, str]:
         """Return the number and the hash of the last event, those of this transaction included."""
@@ -830,8 +852,6 @@ def _checked_body(event: NewEvent) -> str:
         raise InvalidInput(f"the event {event.action}: its body is a {type(event.body).__name__}; expected an object")
     try:
         text = canonical_text(dict(event.body))
-        # What is hashed is what will be read back: tuples become lists, say.
-        text = canonical_text(json.loads(text))
         size = len(text.encode("utf-8"))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"the event {event.action}: its body cannot be written ({error})") from error

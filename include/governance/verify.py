@@ -14,9 +14,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
+from orjson import OPT_SORT_KEYS, Fragment, dumps, loads
 from sqlalchemy.engine import Connection
 
 from include.base.canonical import SHORT, canonical_text
@@ -180,10 +182,10 @@ def _verify(ledger: Ledger, evidence: _Evidence) -> Verification:
         _check_guards(ledger.dialect, connection, outcome)
         chain = _Chain(connection, outcome, evidence)
         rows = [_Rows(connection, *projection) for projection in _PROJECTIONS]
-        for event in _pages(connection, tables.event, "seq"):
-            body = chain.follow(event)
-            for projection in rows:
-                projection.follow(event, body, outcome)
+        for page in _event_pages(connection):
+            for event, body in chain.follow_page(page):
+                for projection in rows:
+                    projection.follow(event, body, outcome)
         for projection in rows:
             projection.finish(outcome)
         chain.finish()
@@ -300,6 +302,66 @@ class _Chain:
         self.signing: dict[str, int] = {}
         self.tree = Frontier() if any(evidence.taken.values()) else None
 
+    def follow_page(self, page: list[tuple[Any, ...]]) -> Iterator[tuple[Row, Row | None]]:
+        """Check a page of events; yield those that rows may belong to, with their bodies where these can be trusted.
+
+        A page in which all is as it was written is checked in a short loop; any other one is looked at event by event,
+        for the words.
+        """
+        leaves = self._sound(page) if self.previous_sound else None
+        if leaves is None:
+            for row in page:
+                event = dict(zip(_COLUMNS, row, strict=True))
+                yield event, self.follow(event)
+            return
+        first = self.expected
+        self.expected, self.previous_hash, self.shift = first + len(page), page[-1][-1], 0
+        self.outcome.size += len(page)
+        self.previous_time = page[-1][1]
+        self._grow(page, leaves, first)
+        for row in page:
+            if row[4] in _TELLING:
+                event = dict(zip(_COLUMNS, row, strict=True))
+                body = json.loads(event["body"])
+                self._note(event, body)
+                yield event, body
+
+    def _sound(self, page: list[tuple[Any, ...]]) -> list[bytes] | None:
+        """Return the hashes of a page's events, None unless each is what was written and follows the one before."""
+        expected, last, moment = self.expected, bytes.fromhex(self.previous_hash), self.previous_time
+        last_text, leaves = self.previous_hash, []
+        try:
+            for row in page:
+                seq, time, key, actor, action, project, subject, before, after, reason, run, body, prev, own = row
+                if seq != expected or prev != last_text or time < moment:
+                    return None
+                text = dumps({
+                    "action": action, "actor": actor, "body": Fragment(body), "digest_after": after,
+                    "digest_before": before, "key": key, "project": project, "reason": reason, "run": run, "seq": seq,
+                    "subject": subject, "time": time,
+                })  # fmt: skip
+                last = sha256(last + text).digest()
+                last_text = last.hex()
+                if last_text != own or dumps(loads(body), option=OPT_SORT_KEYS).decode() != body:
+                    return None
+                leaves.append(last)
+                expected, moment = expected + 1, time
+        except (TypeError, ValueError):
+            return None
+        return leaves
+
+    def _grow(self, page: list[tuple[Any, ...]], leaves: list[bytes], first: int) -> None:
+        """Let the tree grow by a sound page, and hold the checkpoints that stand in it against it."""
+        done = 0
+        for size in sorted(size for size in self.open if first <= size < first + len(page)):
+            at = size - first + 1
+            if self.tree is not None:
+                self.tree.extend(leaves[done:at])
+            self._check_checkpoint(dict(zip(_COLUMNS, page[at - 1], strict=True)))
+            done = at
+        if self.tree is not None:
+            self.tree.extend(leaves[done:])
+
     def follow(self, event: Row) -> Row | None:
         """Check one event; return its body where it can be trusted to be the one that was written."""
         gap = self._check_number(event["seq"])
@@ -313,10 +375,8 @@ class _Chain:
         if self.tree is not None:
             self.tree.append(_leaf(event["hash"]))
         self._check_checkpoint(event)
-        if own and event["action"] == "ledger.recovered":
-            self._note_recovery(event["seq"], body or {})
-        elif own and event["action"] == SIGNING_KEY:
-            self.signing.setdefault(str(event["digest_after"]), event["seq"])
+        if own:
+            self._note(event, body or {})
         self.expected = event["seq"] + 1
         self.previous_hash = event["hash"]
         self.previous_sound = own
@@ -495,6 +555,13 @@ class _Chain:
         )
         self.lost.append((checkpoint, "checkpoint_changed", checkpoint.size, sentence))
 
+    def _note(self, event: Row, body: Row) -> None:
+        """Note what bears on checkpoints."""
+        if event["action"] == "ledger.recovered":
+            self._note_recovery(event["seq"], body)
+        elif event["action"] == SIGNING_KEY:
+            self.signing.setdefault(str(event["digest_after"]), event["seq"])
+
     def _note_recovery(self, seq: int, body: Row) -> None:
         lost = body.get("lost") or {}
         self.explained.add((str(lost.get("ledger_id")), int(lost.get("size") or 0), str(lost.get("hash"))))
@@ -532,6 +599,12 @@ _PROJECTIONS = (
     (tables.decision, "decision.recorded", "decision", "decision_id"),
     (tables.dataset_version, "version.frozen", "dataset version", "digest"),
 )
+
+
+_TELLING = frozenset({"ledger.recovered", SIGNING_KEY, *(action for _, action, _, _ in _PROJECTIONS)})
+"""Actions of the events that the verifier looks into."""
+
+_COLUMNS = tuple(column.name for column in tables.event.columns)
 
 
 class _Rows:
@@ -580,6 +653,24 @@ class _Rows:
             f"No event records the {self.noun} {self.row[self.name]}: the row was put there by hand.",
         )
         self.row = next(self.rows, None)
+
+
+def _event_pages(connection: Connection) -> Iterator[list[tuple[Any, ...]]]:
+    """Stream the events as the driver gives them, without a lower bound that a forged number could hide under."""
+    names = ", ".join(f'"{name}"' for name in _COLUMNS)
+    after = ""
+    while True:
+        query = f"SELECT {names} FROM event {after} ORDER BY seq LIMIT {PAGE}"  # noqa: S608 - names and numbers
+        page = _fetched(connection.exec_driver_sql(query))
+        if not page:
+            return
+        yield page
+        after = f"WHERE seq > {int(page[-1][0])}"
+
+
+def _fetched(result: sa.CursorResult[Any]) -> list[Any]:
+    """Return the rows as the driver made them: wrapping each one would cost as much as checking it."""
+    return list(result.cursor.fetchall()) if result.cursor is not None else []
 
 
 def _pages(connection: Connection, table: sa.Table, order: str) -> Iterator[Row]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
+import time as clock
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -193,6 +194,33 @@ def test_eight_processes_write_one_chain(ledger: Ledger, empty_url: str) -> None
     for who in range(8):
         mine = [event.body["number"] for event in events if event.body["who"] == str(who)]
         assert mine == list(range(each))
+    outcome = ledger.verify()
+    assert outcome.ok, outcome.findings
+
+
+@pytest.mark.proves("many writing processes, one of them killed, give one unbroken chain")
+def test_a_killed_writer_among_others_breaks_no_chain(ledger: Ledger, empty_url: str) -> None:
+    """Writers are killed at moments of their own: between two events, in the middle of one, while they wait."""
+    endless = [start(WRITER, empty_url, f"killed{number}", "1000000") for number in range(2)]
+    each = 40
+    writers = [start(WRITER, empty_url, str(number), str(each)) for number in range(4)]
+    for victim in endless:
+        clock.sleep(0.3)
+        while not any(event.body["who"].startswith("killed") for event in ledger.events(limit=None)):
+            clock.sleep(0.05)
+        victim.send_signal(signal.SIGKILL)
+        victim.communicate()
+    for writer in writers:
+        _, errors = writer.communicate(timeout=200)
+        assert writer.returncode == 0, errors
+    ledger.append(note(1, body={"who": "after", "number": 0}))
+    events = list(ledger.events())
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    numbers: dict[str, list[int]] = {}
+    for event in events:
+        numbers.setdefault(event.body["who"], []).append(event.body["number"])
+    assert all(found == list(range(len(found))) for found in numbers.values()), "none is missing, twice, or moved"
+    assert all(len(numbers[str(number)]) == each for number in range(4))
     outcome = ledger.verify()
     assert outcome.ok, outcome.findings
 
