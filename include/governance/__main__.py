@@ -20,6 +20,7 @@ from include.base.errors import InvalidInput, LabelopsError, LedgerBehind, Refus
 from include.base.signing import PublicKey, Signer, make_key, read_public_key, read_signer
 from include.base.store import Store
 from include.governance import checkpoint, proof, tables
+from include.governance.erasure import erase
 from include.governance.ledger import Ledger
 from include.governance.questions import commands as questions
 from include.governance.records import Event, time_text
@@ -97,6 +98,11 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--json", action="store_true", help="print one JSON object per event")
     keep = add("checkpoint", _checkpoint, "write the head outside the database")
     keep.add_argument("--store", metavar="DIR", help="the store's folder")
+    erasing = add("erase", _erase, "remove the raw replies of a person's decisions; the decisions and all proofs stay")
+    erasing.add_argument("--store", metavar="DIR", help="the store's folder")
+    erasing.add_argument("person", help="an id of the register, or system:account of somebody who is not in it")
+    erasing.add_argument("--actor", required=True, help="the person who takes responsibility")
+    erasing.add_argument("--reason", required=True, help="why, as the request or the law that asks for it")
     recover = add("recover", _recover, "record that events are lost for good and go on")
     recover.add_argument("--store", metavar="DIR", help="the store's folder")
     recover.add_argument("--actor", required=True, help="the person who takes responsibility")
@@ -168,6 +174,12 @@ def _note(_ledger: Ledger, options: argparse.Namespace) -> int:
 def _checkpoint(ledger: Ledger, options: argparse.Namespace) -> int:
     written = ledger.write_checkpoint(_store(options), _signer())
     sys.stdout.write("The checkpoint is written.\n" if written else "Nothing was added since the last checkpoint.\n")
+    return 0
+
+
+def _erase(ledger: Ledger, options: argparse.Namespace) -> int:
+    removed = erase(ledger, _store(options), options.person, actor=options.actor, reason=options.reason)
+    sys.stdout.write(f"{len(removed)} raw replies of decisions of {options.person} are removed; all proofs stay.\n")
     return 0
 
 
@@ -246,6 +258,7 @@ def _as_json(outcome: Verification) -> dict[str, Any]:
         "signed_size": outcome.signed_size,
         "keys": list(outcome.keys),
         "pinned": outcome.pinned,
+        "erased": outcome.erased,
         "not_covered": sorted(tables.KEPT),
         "findings": findings,
         "more": outcome.more,
@@ -266,6 +279,8 @@ def _sentences(outcome: Verification) -> list[str]:
     )
     if outcome.checkpoints:
         lines.append(_signed_words(outcome))
+    if outcome.erased:
+        lines.append(f"The raw replies of {outcome.erased} decisions were erased, as the ledger says.")
     lines.append(f"Outside the chain, and not looked at: the tables {', '.join(sorted(tables.KEPT))}.")
     return lines
 

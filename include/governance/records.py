@@ -228,7 +228,7 @@ def time_text(moment: datetime) -> str:
     """
     if moment.tzinfo is None:
         raise InvalidInput(f"the time {moment.isoformat()} has no zone: the ledger keeps UTC only")
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
+    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def read_time(text: str) -> datetime:

@@ -34,6 +34,7 @@ from include.governance.checkpoint import (
     published_keys,
     read_checkpoint,
 )
+from include.governance.erasure import evidence_of
 from include.governance.ledger import chain_hash, genesis_hash, read_head, row_digest
 from include.governance.merkle import Frontier
 from include.governance.note import Note, origin, read_note, read_tree_head
@@ -60,6 +61,7 @@ Kind = Literal[
     "bad_signature",
     "foreign_key",
     "not_signed",
+    "evidence_lost",
     "unsigned",
     "clock_back",
     "recovered",
@@ -68,7 +70,7 @@ Kind = Literal[
 FINDINGS_KEPT = 1000
 """Findings kept in words; the rest is counted, so that memory stays the same however much is wrong."""
 
-WARNINGS: frozenset[str] = frozenset({"unsigned", "clock_back", "recovered"})
+WARNINGS: frozenset[str] = frozenset({"evidence_lost", "unsigned", "clock_back", "recovered"})
 """Kinds that a person should know of and that are no tampering."""
 
 PAGE = 1000
@@ -111,6 +113,7 @@ class Verification:
     :param signed_size: up to which event a good signature vouches, 0 where none does.
     :param keys: ids of the keys whose signatures were good.
     :param pinned: whether only the keys that the caller named were trusted.
+    :param erased: how many decisions have a raw reply that was erased, as the ledger says.
     """
 
     size: int
@@ -123,6 +126,7 @@ class Verification:
     signed_size: int = 0
     keys: tuple[str, ...] = ()
     pinned: bool = False
+    erased: int = 0
 
     def add(self, kind: Kind, seq: int | None, sentence: str) -> None:
         """Note a finding; any but a warning makes the ledger unsound."""
@@ -155,7 +159,24 @@ def verify_with(
             evidence.take_file(path)
     for source, content in (notes or {}).items():
         evidence.take_note(content, source)
-    return _verify(ledger, evidence)
+    outcome = _verify(ledger, evidence)
+    if store is not None:
+        _check_replies(ledger, store, outcome)
+    return outcome
+
+
+def _check_replies(ledger: Ledger, store: Store, outcome: Verification) -> None:
+    """Tell decisions whose raw reply was erased, which the ledger says, from those whose proof was lost."""
+    for decision_id, digest, became in evidence_of(ledger, store):
+        if became == "erased":
+            outcome.erased += 1
+        elif became == "lost":
+            outcome.add(
+                "evidence_lost",
+                None,
+                f"The raw reply {digest[:SHORT]} that proves decision {decision_id[:SHORT]} is not in the store, and "
+                "no event says that it was erased.",
+            )
 
 
 def verify(ledger: Ledger, checkpoint: Head | Iterable[Head] | None = None) -> Verification:

@@ -14,6 +14,7 @@ from typing import Any
 from tests.bench.agreement_table import agreement
 from tests.bench.answers_table import export_postgresql, export_sqlite
 from tests.bench.exports_table import formats, splits
+from tests.bench.ledger_table import ledger_postgresql, ledger_sqlite
 
 ANSWERS = 100_000
 VERSION = 20_000
@@ -207,6 +208,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Line]]] = {
         *(stream, export, export_sqlite, export_postgresql, ledger, guideline, changed, waits, ingestion),
         *(inbox_sqlite, inbox_postgresql, agreement),
         *(formats, splits),
+        *(ledger_sqlite, ledger_postgresql),
     )
 }
 

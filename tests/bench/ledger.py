@@ -75,7 +75,7 @@ def make_ledger(url: str, count: str, lines: str) -> dict[str, Any]:
     ledger.migrate()
     engine, found = _engine(url), {"count": int(count)}
     mark = "?" if engine.dialect.name == "sqlite" else "%s"
-    insert = f"INSERT INTO event VALUES ({', '.join([mark] * len(_NAMES))})"  # noqa: S608 - a constant
+    insert = f"INSERT INTO event VALUES ({', '.join([mark] * len(_NAMES))})"
     with timed(found), open(lines, "wb") as out:
         waiting: list[tuple[Any, ...]] = []
         for row in _rows(ledger.head().ledger_id, int(count)):
@@ -99,7 +99,7 @@ def plain_inserts(url: str, count: str, indexes: str) -> dict[str, Any]:
     engine, found = _engine(url), {"count": int(count)}
     rows = [tuple(row[name] for name in _NAMES) for row in _rows("bench", int(count))]
     mark = "?" if engine.dialect.name == "sqlite" else "%s"
-    insert = f"INSERT INTO plain VALUES ({', '.join([mark] * len(_NAMES))})"  # noqa: S608 - a constant
+    insert = f"INSERT INTO plain VALUES ({', '.join([mark] * len(_NAMES))})"
     with engine.begin() as connection:
         columns = ", ".join(f'"{name}" text' for name in _NAMES[1:])
         connection.exec_driver_sql(f"CREATE TABLE plain (seq bigint PRIMARY KEY, {columns})")
@@ -147,7 +147,7 @@ def hash_rows(url: str) -> dict[str, Any]:
     with timed(found), engine.connect() as connection:
         after = 0
         while True:
-            query = f"SELECT * FROM event WHERE seq > {after} ORDER BY seq LIMIT 1000"  # noqa: S608 - numbers
+            query = f"SELECT * FROM event WHERE seq > {after} ORDER BY seq LIMIT 1000"
             page = connection.exec_driver_sql(query).cursor.fetchall()  # type: ignore[union-attr]
             if not page:
                 break

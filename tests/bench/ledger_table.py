@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+__all__ = ["ledger_postgresql", "ledger_sqlite"]
+
 APPENDED = 100_000
 VERIFIED = 1_000_000
 
 Line = tuple[str, str, str, str]
-Job = Callable[..., dict[str, Any]]
 
 
 def _line(what: str, found: dict[str, Any], against: dict[str, Any] | None, target: str = "") -> Line:
@@ -23,8 +24,10 @@ def _line(what: str, found: dict[str, Any], against: dict[str, Any] | None, targ
     return what, speed, memory, f"{clock:.2f} × the time, {busy:.2f} × the processor's{target}"
 
 
-def appends(job: Job, folder: Path, url: Callable[[str], str], engine: str) -> list[Line]:
+def _appends(folder: Path, url: Callable[[str], str], engine: str) -> list[Line]:
     """Appends in transactions of a thousand."""
+    from tests.bench.__main__ import job
+
     plain = job(folder, "plain_inserts", url("plain"), APPENDED, 0)
     indexed = job(folder, "plain_inserts", url("indexed"), APPENDED, 1)
     ours = job(folder, "chained_appends", url("appended"), APPENDED)
@@ -35,15 +38,19 @@ def appends(job: Job, folder: Path, url: Callable[[str], str], engine: str) -> l
     ]
 
 
-def verification(job: Job, folder: Path, url: Callable[[str], str], engine: str) -> list[Line]:
+def _verification(folder: Path, url: Callable[[str], str], engine: str) -> list[Line]:
     """A whole verification with Merkle root and signed checkpoint."""
+    from tests.bench.__main__ import job
+
     place, lines = url("verified"), folder / "lines"
     job(folder, "make_ledger", place, VERIFIED, lines)
     flat, rows = job(folder, "hash_lines", lines), job(folder, "hash_rows", place)
     ours = job(folder, "verify_ledger", place, folder)
     kept = job(folder, "first_and_next_checkpoint", place, folder)
     return [
-        _line(f"{VERIFIED:,} events, SHA-256 of each one's columns, read with the driver's cursor, {engine}", rows, None),
+        _line(
+            f"{VERIFIED:,} events read with the driver's cursor, SHA-256 of each one's columns, {engine}", rows, None
+        ),
         _line("the bytes alone, from a flat file", flat, rows),
         _line("verify: chain, numbers, clock, spelling, Merkle root, signature", ours, rows, " (target 2)"),
         (
@@ -55,13 +62,16 @@ def verification(job: Job, folder: Path, url: Callable[[str], str], engine: str)
     ]
 
 
-def ledger_sqlite(job: Job, folder: Path) -> list[Line]:
+def ledger_sqlite(folder: Path) -> list[Line]:
     """On SQLite."""
-    url = "sqlite:///{}/{}.db".format
-    return [line for part in (appends, verification) for line in part(job, folder, lambda name: url(folder, name), "SQLite")]
+
+    def url(name: str) -> str:
+        return f"sqlite:///{folder / name}.db"
+
+    return [*_appends(folder, url, "SQLite"), *_verification(folder, url, "SQLite")]
 
 
-def ledger_postgresql(job: Job, folder: Path) -> list[Line]:
+def ledger_postgresql(folder: Path) -> list[Line]:
     """On a PostgreSQL server of its own."""
     import pytest
 
@@ -75,6 +85,6 @@ def ledger_postgresql(job: Job, folder: Path) -> list[Line]:
             def url(name: str) -> str:
                 return made.setdefault(name, fresh_postgres(server))
 
-            return [line for part in (appends, verification) for line in part(job, folder, url, "PostgreSQL")]
+            return [*_appends(folder, url, "PostgreSQL"), *_verification(folder, url, "PostgreSQL")]
     except pytest.skip.Exception as missing:
         return [("ledger on PostgreSQL", "not measured", "", str(missing))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from include.base.errors import LedgerBehind
 from include.base.store import Store
@@ -153,3 +155,14 @@ def quiet(house: House, size: int) -> bool:
         return {event.action for event in ledger.events(after=size)} == set()
     finally:
         ledger.close()
+
+
+@pytest.mark.proves("the ledger holds ids of persons, never their names; accounts only where they decided")
+def test_no_name_is_on_the_ledger(lived: House) -> None:
+    people = yaml.safe_load(lived.register_file.read_text("utf-8"))["persons"]
+    tables = ("event", "dataset_version", "decision", "effect", "effect_claim", "source_record", "sync_state")
+    texts = {name: json.dumps(lived.read(lived.ledger_file, f"SELECT * FROM {name}"), default=list) for name in tables}
+    for person in people:
+        assert not [name for name, text in texts.items() if person["name"] in text], person["name"]
+    account = re.compile(r"[a-z]+@people\.example")
+    assert not account.search(texts["dataset_version"] + texts["effect"] + texts["source_record"])
