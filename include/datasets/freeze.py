@@ -356,11 +356,11 @@ class _Draft:
             losing[vote.person, vote.guideline, vote.guideline_number] += 1
             self._reasons[reason] += 1
             self._files["losing"].write(_losing_line(vote, reason))
-        sources = self._files["sources"]
+        lines = []
         for vote in sorted(votes, key=_SOURCE):
-            sources.write(
-                b'{"example_id":%d,"link_id":%d,"row":"%b","task_id":"%b"}\n'
-                % (vote.example_id, vote.link_id, vote.row_digest.encode("ascii"), vote.task_id.encode("ascii"))
+            lines.append(
+                f'{{"example_id":{vote.example_id},"link_id":{vote.link_id},'
+                f'"row":"{vote.row_digest}","task_id":"{vote.task_id}"}}\n'
             )
             time = vote.time
             if time is not None:
@@ -368,6 +368,7 @@ class _Draft:
                     self._first = time
                 if self._last is None or time > self._last:
                     self._last = time
+        self._files["sources"].write("".join(lines).encode("ascii"), len(lines))
 
     def manifest(
         self, batch: str, register: Register, closing: ClosedBy | None, gate: Mapping[str, Any] | None
@@ -553,10 +554,10 @@ class _Spool:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def write(self, line: bytes) -> None:
-        self._waiting.append(line)
-        self.lines += 1
-        self._held += len(line)
+    def write(self, text: bytes, lines: int = 1) -> None:
+        self._waiting.append(text)
+        self.lines += lines
+        self._held += len(text)
         if self._held >= _BLOCK:
             self._write_out()
 

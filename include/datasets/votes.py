@@ -46,6 +46,8 @@ def pack(project: str, register: Register, known: dict[str, bool], answers: Iter
     """
     # Values, persons and guidelines repeat: each is spelled once.
     values: dict[AnswerValue, tuple[bytes, str | None]] = {}
+    # A reader gives out one object for equal values, which is looked up sooner; it is held, so its id stays its own.
+    objects: dict[int, tuple[AnswerValue, bytes, str | None]] = {}
     persons: dict[tuple[Any, ...], tuple[str, bytes]] = {}
     guidelines: dict[tuple[str | None, int | None], tuple[str, int | None, bytes]] = {}
     parts: dict[bytes, bytes] = {}
@@ -54,11 +56,15 @@ def pack(project: str, register: Register, known: dict[str, bool], answers: Iter
         new = known.get(task_id)
         if new is None:
             continue
-        said = values.get(answer.value)
+        said = objects.get(id(answer.value))
         if said is None:
-            value = plain(answer.value.canonical())
-            said = canonical_json(value), choice_of(value)
-            _remember(values, answer.value, said)
+            spelled = values.get(answer.value)
+            if spelled is None:
+                value = plain(answer.value.canonical())
+                spelled = canonical_json(value), choice_of(value)
+                _remember(values, answer.value, spelled)
+            said = (answer.value, *spelled)
+            _remember(objects, id(answer.value), said)
         # The register speaks of whole days in UTC.
         time = answer.time
         account = (answer.account, answer.session, time.date() if time is not None and time.tzinfo is UTC else time)
@@ -74,7 +80,7 @@ def pack(project: str, register: Register, known: dict[str, bool], answers: Iter
             pieces = (canonical_json(answer.guideline), canonical_json(number))
             under = answer.guideline or "unknown", number, b',"guideline":%b,"guideline_number":%b,"person":' % pieces
             _remember(guidelines, stamp, under)
-        at = utc_text(time)
+        at = time.isoformat() if time is not None and time.tzinfo is UTC else utc_text(time)
         shown = None
         if new or not _NAMED.issuperset(answer.shown):
             shown = _spelled(answer.shown, parts)
@@ -85,9 +91,9 @@ def pack(project: str, register: Register, known: dict[str, bool], answers: Iter
             answer.round,
             at,
             answer.row_digest,
-            said[1],
+            said[2],
             b'{"at":%b%b%b' % (b"null" if at is None else b'"%b"' % at.encode("ascii"), under[2], who[1]),
-            said[0],
+            said[1],
             shown,
             under[0],
             under[1],

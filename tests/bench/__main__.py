@@ -15,6 +15,7 @@ from tests.bench.agreement_table import agreement
 from tests.bench.answers_table import export_postgresql, export_sqlite
 from tests.bench.exports_table import formats, splits
 from tests.bench.ledger_table import ledger_postgresql, ledger_sqlite
+from tests.bench.versions_table import freezing_postgresql, freezing_sqlite, version_diff
 
 ANSWERS = 100_000
 VERSION = 20_000
@@ -209,6 +210,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Line]]] = {
         *(inbox_sqlite, inbox_postgresql, agreement),
         *(formats, splits),
         *(ledger_sqlite, ledger_postgresql),
+        *(freezing_sqlite, freezing_postgresql, version_diff),
     )
 }
 
