@@ -9,7 +9,7 @@ whatever its state, and says what is missing.
 
 **Reads** the evidence at its source: the approval process in OpenText, every answer row in Prodigy, the frozen files. The state
 of an Airflow task is never evidence: a gate or an approval task marked successful by hand releases nothing. **Writes**
-`releases/<project>/v<number>-<digest>/` (JSONL, Parquet, manifest, approvals, dataset card), its pointer last; the Prodigy
+`releases/<project>/v<number>-<digest>/` (the project's training formats, manifest, approvals, passport), its pointer last; the Prodigy
 dataset `<project>__v<number>`; the training webhook, if one is configured. Announces `labelops/releases`.
 
 **Recalls** a release whose approval was withdrawn (`withdraw` of `labeling_approval`): its folder is marked `RECALLED.json`,
