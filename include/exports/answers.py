@@ -379,4 +379,8 @@ class _Journal:
         """Note how far the file was written."""
         if self._work.since is None:
             found = {"manifest": manifest.__dict__, "sha256": state.hexdigest(), "rejects": self._work.rejects}
-            atomic_write(self._place, json.dumps(found).encode())
+            # Not synced: that would make the disk take all that was written so far, which costs more than the export.
+            # A journal that a power failure left without its file is found out by the digest.
+            temporary = self._place.with_suffix(".new")
+            temporary.write_text(json.dumps(found), "utf-8")
+            os.replace(temporary, self._place)
