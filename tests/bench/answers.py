@@ -168,14 +168,15 @@ def peewee_jsonl(url: str, out: str, most: str) -> dict[str, Any]:
     """Read all examples into a list with peewee, parse and write them with srsly: the documented way of ``db-out``."""
     import peewee
     import srsly
-    from playhouse.psycopg3_ext import Psycopg3Database
     from sqlalchemy import make_url
 
     made = make_url(url)
     database: Any = (
         peewee.SqliteDatabase(made.database)
         if made.get_backend_name() == "sqlite"
-        else Psycopg3Database(made.database, host=made.host, port=made.port, user=made.username)
+        else peewee.PostgresqlDatabase(
+            made.database, prefer_psycopg3=True, host=made.host, port=made.port, user=made.username
+        )
     )
 
     class Base(peewee.Model):
