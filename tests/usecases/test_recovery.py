@@ -166,3 +166,48 @@ def test_no_name_is_on_the_ledger(lived: House) -> None:
         assert not [name for name, text in texts.items() if person["name"] in text], person["name"]
     account = re.compile(r"[a-z]+@people\.example")
     assert not account.search(texts["dataset_version"] + texts["effect"] + texts["source_record"])
+
+
+@pytest.mark.proves("what was withdrawn is not released after its withdrawal was lost with the ledger")
+@pytest.mark.parametrize("recalled", [False, True])
+def test_a_withdrawal_that_the_backup_does_not_have_still_holds(
+    approved: House, recalled: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if recalled:
+        approved.release()
+    copy = approved.home / "before.backup"
+    backup(approved.ledger_file, copy)
+    digest = approved.version().digest
+    approved.approve_run(by="dana", withdraw=[digest[:12]], reason="the guideline was misread")
+    if recalled:
+        [result] = approved.release_run()
+        assert result["state"] == "recalled"
+    keep_checkpoint(approved.desk())
+    before = outside(approved)
+    restore(approved, copy)
+    found = recover(approved, capsys)
+    assert any("the withdrawal of version:" in one for one in found["recorded"])
+    for _ in range(2):
+        approved.approve_run()
+        approved.release_run()
+    after = outside(approved)
+    assert {name: after[name] for name in ("opentext", "prodigy", "files")} == {
+        name: before[name] for name in ("opentext", "prodigy", "files")
+    }
+    [withdrawn] = approved.events("approval.withdrawn")
+    assert (withdrawn.body["readopted"], withdrawn.body["withdrawn_by"]) == (True, "dana")
+    assert len(approved.events("release.recalled")) == int(recalled)
+
+
+@pytest.mark.proves("after a recovery an approval is read again at its source, not taken from a file")
+def test_an_approval_that_is_gone_at_its_source_is_not_taken_from_the_release(
+    lived: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    restore(lived, lived.home / "labelled.backup")
+    lived.change_register("dana", roles=[{"role": "annotator"}])  # whoever approved had no right to, it turns out
+    found = recover(lived, capsys)
+    assert any("is not on the ledger" in one for one in found["open"])
+    lived.approve_run()
+    assert lived.release_run() == []
+    assert lived.events("release.done") == []
+    assert [event.action for event in lived.events("approval.approved")] == []
