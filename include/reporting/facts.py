@@ -64,6 +64,7 @@ class DecisionFacts:
 
     :param person: person id, or the account where the register knows nobody.
     :param grade: ``attested`` or ``asserted``.
+    :param signature: ``recorded``, ``authenticated`` or ``signed``; "" where it is not told.
     :param counted: whether it satisfied the policy; ``reason`` says why not.
     """
 
@@ -79,6 +80,7 @@ class DecisionFacts:
     url: str = ""
     counted: bool = True
     reason: str = ""
+    signature: str = ""
 
 
 @dataclass(frozen=True)

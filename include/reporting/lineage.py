@@ -177,7 +177,7 @@ def _decisions(facts: LineageFacts, people: People) -> str:
             one.outcome,
             one.meaning,
             time(one.time),
-            one.grade,
+            f"{one.grade}, {one.signature}" if one.signature else one.grade,
             Raw(_process(one)),
             "yes" if one.counted else f"no: {one.reason or 'no reason recorded'}",
         )

@@ -70,19 +70,32 @@ def annotation(newest_first: Sequence[VersionFacts], people: People) -> str:
         return "<p>No version was counted yet.</p>"
     number, latest = measured[0][0].number, measured[0][1]
     limits = latest.limits
+    shown = measured[:_COLUMNS]
+    columns = [(each.origin, *_totals(each, one)) for each, one in shown]
+    by_person = accounting.lines(latest)
     parts = [
+        # A version is a column: so many counts beside each other would be wider than a page.
         table(
-            ("Version", "Tasks from", *_TOTALS),
-            [(str(each.number), each.origin, *_totals(each, one)) for each, one in measured],
+            ("Counted", *(f"Version {each.number}" for each, _ in shown)),
+            list(zip(("Tasks from", *_TOTALS), *columns, strict=True)),
             "No version was counted yet.",
-            most=MOST,
-            what="versions",
         ),
+        f"<p>{escape(f'{len(measured) - len(shown)} earlier versions are not shown.')}</p>"
+        if len(measured) > len(shown)
+        else "",
         f"<p>{escape(f'Version {number}: {latest.sharing.text}. Persons per task: {_persons_per_task(latest)}.')}</p>",
         f"<h3>{escape(f'Answers by person, version {number}')}</h3>",
         table(
-            accounting.HEAD,
-            [(people(line[0]), *line[1:]) for line in accounting.lines(latest)],
+            accounting.HEAD[:_COUNTS],
+            [(people(line[0]), *line[1:_COUNTS]) for line in by_person],
+            "Nobody answered.",
+            most=MOST,
+            what="people",
+        ),
+        f"<h3>{escape(f'Time and habit by person, version {number}')}</h3>",
+        table(
+            (accounting.HEAD[0], *accounting.HEAD[_COUNTS:]),
+            [(people(line[0]), *line[_COUNTS:]) for line in by_person],
             "Nobody answered.",
             most=MOST,
             what="people",
@@ -185,6 +198,12 @@ _TOTALS = (
     "Tasks", "Expected", "Got", "Missing", "Under", "Over", "Too many", "Repeated", "Changed", "Same row", "Earlier",
     "Orphans", "Seconds: median", "Seconds: 90 %", "Streaks",
 )  # fmt: skip
+
+_COLUMNS = 6
+"""Versions beside each other in one table."""
+
+_COUNTS = accounting.HEAD.index("Seconds: median")
+"""How many columns of a person's line are counts; the others are about time and habit."""
 
 _PERSONAL = ("persons", "adjudicators", "closed_by")
 """Fields of a manifest that name people; the page shows people under its policy's exposure, elsewhere."""

@@ -93,6 +93,7 @@ def facts(desk: Desk, project: Project) -> lineage.LineageFacts:
                 meaning=one.meaning,
                 time=one.decided_at or datetime.fromtimestamp(0, UTC),
                 grade=one.grade,
+                signature=one.signature,
                 system=one.system,
                 process_id=one.process_id or processes.get(subject, ""),
                 counted=one.counts,
