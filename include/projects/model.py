@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from include.base.canonical import digest_of
 
 __all__ = [
+    "CANNOT_HOLD",
     "VIEW_IDS",
     "Annotation",
     "Approval",
@@ -284,6 +285,13 @@ class Policy(_Strict):
 ExportFormat = Literal["jsonl", "parquet", "spacy", "conll", "coco", "tfrecord", "pytorch"]
 """A training format; ``include.exports.FORMATS`` writes them."""
 
+CANNOT_HOLD: Mapping[ExportFormat, frozenset[Interface]] = {
+    "spacy": frozenset({Interface.IMAGE, Interface.AUDIO}),
+    "conll": frozenset(Interface) - {Interface.NER},
+    "coco": frozenset(Interface) - {Interface.IMAGE},
+}
+"""Whose answers a format has no place for; ``include.exports.supports`` says why."""
+
 
 class ReleaseSettings(_Strict):
     """How an approved version is handed over."""
@@ -383,6 +391,14 @@ class Project(_Strict):
     process_mapping: str = Field(
         default="default", description="name of the OpenText mapping under include/bpmn/mappings"
     )
+
+    @model_validator(mode="after")
+    def _formats_hold_the_answers(self) -> Project:
+        interface = self.annotation.interface
+        cannot = [name for name in self.release.formats if interface in CANNOT_HOLD.get(name, ())]
+        if cannot:
+            raise ValueError(f"release.formats: {', '.join(cannot)}: cannot hold answers of interface {interface}")
+        return self
 
     @field_validator("name")
     @classmethod

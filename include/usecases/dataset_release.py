@@ -32,7 +32,7 @@ from include.usecases.labeling_approval import (
     statements_put,
 )
 from include.usecases.passport import release_context, send_lineage
-from include.usecases.releases import editions, recallable, standing_releases, stands_released
+from include.usecases.releases import next_edition, recallable, standing_releases, stands_released
 from include.usecases.twins import end_twins, taken_back
 
 __all__ = [
@@ -58,6 +58,7 @@ RECALL = "recall"
 class Checked:
     """What the checks of one version found. ``problems`` is empty when it may be released.
 
+    :param edition: which release of the version it would be, as of the look at its approval.
     :param evidence: digest over everything that was looked at, so that the same refusal is said once.
     """
 
@@ -65,6 +66,7 @@ class Checked:
     where: ApprovalState
     problems: tuple[str, ...]
     evidence: str
+    edition: int
 
 
 def pending(desk: Desk, project: Project, chosen: str | None) -> Iterator[WorkItem]:
@@ -111,7 +113,7 @@ def check(
     version = desk.ledger.version(digest)
     if version is None or version.project != project.name:
         raise Refused(f"the ledger knows no version {short(digest)} of {project.name}")
-    where = approval_state(desk, digest)
+    where, edition = approval_state(desk, digest), next_edition(desk, digest)
     problems = [f"the frozen files: {one}" for one in freezing.verify_version(desk.store, project.name, digest)]
     if not problems:
         manifest = freezing.read_manifest(desk.store, project.name, digest)
@@ -127,7 +129,7 @@ def check(
         "Checked version %d (%s) of %s for release: %s",
         version.number, short(digest), project.name, "nothing is missing" if not problems else "; ".join(problems),
     )  # fmt: skip
-    return Checked(version, where, tuple(problems), digest_of([digest, where.state, where.attempt, problems]))
+    return Checked(version, where, tuple(problems), digest_of([digest, where.state, where.attempt, problems]), edition)
 
 
 def refused_before(desk: Desk, checked: Checked) -> bool:
@@ -289,7 +291,7 @@ def hand_over(
         for decision in kept_decisions(desk, decided.decisions):
             desk.ledger.record_decision(decision)
         if decided.state != "released":
-            refusal = Checked(version, checked.where, (decided.sentence,), digest_of(decided.sentence))
+            refusal = Checked(version, checked.where, (decided.sentence,), digest_of(decided.sentence), checked.edition)
             if not item.detail.get("chosen") and refused_before(desk, refusal):
                 return _result(project, version, decided.state, decided.sentence, created, False, opentext, desk)
             refuse(desk, project, refusal)
@@ -348,7 +350,7 @@ def _write(
 ) -> ItemResult:
     version = checked.version
     subject = f"version:{version.digest}"
-    edition = editions(desk, version.digest) + 1
+    edition = checked.edition
     effect = desk.claim(f"{USE_CASE}.files", project.name, subject, version.digest, edition)
     effect.check()
     number = version.number or 0
@@ -455,7 +457,7 @@ def recall(
         return ItemResult(project.name, subject, "recalled", f"Version {version.number} was recalled before")
     withdrawn, released = _last(desk, subject, "approval.withdrawn"), stands_released(desk, digest)
     asked = _requested(desk, version.digest)
-    edition = editions(desk, digest)
+    edition = released.body.get("edition", 1) if released else 0
     request = asked.body["attempt"] if asked else 0
     effect = desk.claim(f"{USE_CASE}.recall", project.name, subject, digest_of([digest, edition]), request + 1)
     effect.check()
@@ -478,7 +480,7 @@ def recall(
             reason=withdrawn.reason,
             body={
                 "number": version.number,
-                "edition": edition if released else 0,
+                "edition": edition,
                 "path": where,
                 "dataset": released.body["dataset"] if released else "",
                 "withdrawn_by": withdrawn.actor,

@@ -6,7 +6,7 @@ from include.governance.records import Event
 from include.projects.model import Project
 from include.usecases.desk import Desk
 
-__all__ = ["editions", "recallable", "standing_releases", "stands_released"]
+__all__ = ["next_edition", "recallable", "standing_releases", "stands_released"]
 
 _ACTIONS = ("release.done", "release.recalled")
 
@@ -38,6 +38,11 @@ def recallable(desk: Desk, project: Project) -> set[str]:
     return {subject for subject, action in last.items() if action != "release.recalled"}
 
 
-def editions(desk: Desk, digest: str) -> int:
-    """Return how often a version was released so far."""
-    return sum(1 for _ in desk.ledger.events(subject=f"version:{digest}", actions=["release.done"]))
+def next_edition(desk: Desk, digest: str) -> int:
+    """Return which release of a version the next one is: one more than the last that was recalled.
+
+    The releases that were made do not count: a try that was overtaken has to come to the number of the one that
+    overtook it, and be refused.
+    """
+    recalled = desk.ledger.events(subject=f"version:{digest}", actions=["release.recalled"])
+    return 1 + max((event.body["edition"] for event in recalled), default=0)

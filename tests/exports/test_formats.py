@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from include.base.errors import InvalidInput, Unsupported
 from include.exports import FORMATS, INTERFACES, Assignment, supports
-from include.projects.model import ExportFormat, ReleaseSettings
+from include.projects.model import CANNOT_HOLD, ExportFormat, Interface, ReleaseSettings
 from include.settings import ROOT
 from tests.exports.make import project, rows_of, write
 
@@ -117,6 +117,11 @@ def test_libraries_that_decide_about_bytes_are_named(tmp_path: Path) -> None:
 
 def test_a_project_may_name_every_format_and_no_other() -> None:
     assert get_args(ExportFormat) == tuple(FORMATS)
+
+
+@pytest.mark.parametrize(("format", "interface"), MATRIX)
+def test_a_project_file_with_a_format_that_cannot_hold_its_answers_is_refused(format: str, interface: str) -> None:
+    assert (Interface(interface) in CANNOT_HOLD.get(format, ())) is not supports(format, interface)
     assert ReleaseSettings().formats == ("jsonl", "parquet")
     for bad in (["csv"], [], ["jsonl", "jsonl"]):
         with pytest.raises(ValidationError):

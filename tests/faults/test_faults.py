@@ -34,6 +34,7 @@ def theatre() -> Iterator[Theatre]:
     made.close()
 
 
+@pytest.mark.proves("P3")
 def test_many_schedules_end_whole() -> None:
     command = [sys.executable, "-m", "tests.faults", "--seeds", str(SEEDS), "--jobs", "2"]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"}

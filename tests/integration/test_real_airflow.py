@@ -124,6 +124,7 @@ def test_connection_types_have_forms_and_a_working_test(house: House) -> None:
 
 
 @story
+@pytest.mark.proves("P3")
 def test_p3_guideline_sync_and_ingestion_survive_kills(house: House) -> None:
     together(lambda: _sync(house), lambda: _ingest(house))
     acts = house.systems.actions()
@@ -185,6 +186,7 @@ def _ingest(house: House) -> None:
 
 
 @story
+@pytest.mark.proves("P3")
 def test_p3_labeling_approval_survives_kills(house: House) -> None:
     systems = house.systems
     dag = "labeling_approval"
@@ -209,6 +211,7 @@ def test_p3_labeling_approval_survives_kills(house: House) -> None:
 
 
 @story
+@pytest.mark.proves("P1")
 def test_p1_approval_marked_successful_by_hand_releases_nothing(house: House) -> None:
     systems = house.systems
     _deferred(house, LIFE["decision_wait"])
@@ -240,6 +243,7 @@ def _deferred(house: House, run: str) -> None:
 
 
 @story
+@pytest.mark.proves("P3")
 def test_p3_wait_survives_the_triggerer(house: House) -> None:
     house.systems.decide("quentin", "dana")
     house.restart("triggerer")
@@ -248,6 +252,7 @@ def test_p3_wait_survives_the_triggerer(house: House) -> None:
 
 
 @story
+@pytest.mark.proves("P3")
 def test_p3_dataset_release_survives_kills(house: House) -> None:
     systems = house.systems
     dag = "dataset_release"
@@ -292,6 +297,7 @@ def test_p3_dataset_release_survives_kills(house: House) -> None:
 
 
 @story
+@pytest.mark.proves("P3")
 def test_p3_lineage_report_survives_kills(house: House) -> None:
     systems = house.systems
     dag = "lineage_report"
@@ -318,6 +324,7 @@ def test_p3_lineage_report_survives_kills(house: House) -> None:
 
 
 @story
+@pytest.mark.proves("P3")
 def test_p3_everything_equals_an_undisturbed_life(house: House) -> None:
     stormy, calm = house.systems.effects(), LIFE["undisturbed"]
     assert stormy["ledger holds"]
@@ -350,6 +357,7 @@ def _link(house: House, dag_id: str, run_id: str, task_id: str) -> str:
 
 
 @story
+@pytest.mark.proves("P1")
 def test_p1_failed_gate_marked_successful_by_hand_publishes_nothing(house: House) -> None:
     systems, dag = house.systems, "guideline_sync"
     _break_guideline(systems)
