@@ -15,6 +15,7 @@ from include.datasets import withdrawals
 from include.datasets.conditions import policy_problems
 from include.governance import approval
 from include.governance.records import Decision, Event, VersionRecord
+from include.governance.usage import USED
 from include.projects.model import Project
 from include.systems.opentext import OpenTextGateway
 from include.systems.prodigy import ProdigyGateway
@@ -469,6 +470,9 @@ def recall(
             effect.check()
             payload = {"event": "recalled", "project": project.name, "version": version.number, "digest": digest}
             webhook({**payload, "location": released.body["path"], "reason": withdrawn.reason}, effect.key)
+        for use in desk.ledger.events(subject=subject, actions=[USED]):
+            model = f"{use.body['model']} {use.body['model_version']}"
+            desk.finding(project.name, subject, "recalled version in use", f"model {model} was made with it")
     where = released.body["path"] if released else ""
     new = desk.finish(
         effect,

@@ -434,6 +434,7 @@ def _end(
             f"approval.{state}",
             project.name,
             subject,
+            actor=ending.actor,
             after=version.digest,
             reason=ending.reason,
             body={"attempt": where.attempt, "process_id": process_id},

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from include.base.errors import InvalidInput, Refused
+from include.governance.usage import record_use
 from include.usecases import orders
 from tests.integration.airflow_house import PROJECT
 
@@ -60,6 +61,16 @@ def test_a_withdrawn_approval_recalls_the_release(released):
     ledger.close()
 
 
+def test_a_recall_names_the_models_that_were_made_with_it(released):
+    version = released.version()
+    with released.desk().open() as at:
+        record_use(at.ledger, at.register, version, model="router", model_version="7", actor="olga")
+    withdraw(released, "dana")
+    released.release_run()
+    found = [event for event in released.events("finding") if event.body["kind"] == "recalled version in use"]
+    assert [event.reason for event in found] == ["model router 7 was made with it"]
+
+
 def test_a_recall_is_quiet_the_second_time(released):
     withdraw(released, "dana")
     released.release_run()
@@ -92,6 +103,8 @@ def test_an_open_approval_that_is_withdrawn_ends_its_process(asked):
     process = asked.events("approval.requested")[-1].body["process_id"]
     [result] = withdraw(asked, "olga", "frozen too early")
     assert result["state"] == "withdrawn"
+    [withdrawn] = asked.events("approval.withdrawn")
+    assert (withdrawn.actor, withdrawn.reason) == ("olga", "frozen too early")
     assert asked.opentext_hook().process(process) is None
     assert asked.approve_run() == []
     assert asked.release_run() == []
