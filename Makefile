@@ -36,7 +36,7 @@ test: install
 	@$(BIN)/python -m pytest $(ARGS)
 
 validation: install
-	@$(BIN)/python -m pytest --validation=docs/validation.md $(ARGS)
+	@$(BIN)/python -m pytest -m proves --validation=docs/validation.md $(ARGS)
 
 lint: install
 	@$(BIN)/ruff check .
