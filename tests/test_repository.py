@@ -408,6 +408,15 @@ def test_no_package_is_under_the_gpl_and_exceptions_are_explained() -> None:
     assert not unexplained
 
 
+def test_the_validation_page_lists_the_tests_that_prove_something() -> None:
+    from tests import validation
+
+    proofs = validation.marks()
+    assert set(validation.PROMISES) <= {one.requirement for one in proofs}, "a promise without a test"
+    assert validation.listed() == proofs, "run `make validation`"
+    assert "FAILED" not in validation.PAGE.read_text("utf-8")
+
+
 def test_the_licence_is_the_one_that_the_distribution_names() -> None:
     text = (ROOT / "LICENSE").read_text("utf-8")
     assert "Apache License" in text
