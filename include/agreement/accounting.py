@@ -363,11 +363,9 @@ class _Book:
     def __init__(self, gathered: Gathered, expected: Expected) -> None:
         self.of, self.expected = gathered, expected
         self.tasks = _tasks(gathered, expected)
-        latest = np.zeros(gathered.units, dtype=np.int32)
-        np.maximum.at(latest, gathered.unit, gathered.round)
-        self.current = np.flatnonzero(gathered.round == latest[gathered.unit])
-        pairs = self._pairs(self.current)
-        self._pair, self._times = np.unique(pairs, return_counts=True)
+        self.current = gathered.latest_round()
+        self._current_pairs = self._pairs(self.current)
+        self._pair, self._times = np.unique(self._current_pairs, return_counts=True)
         listed = self._pair[self._pair // self._width < self.tasks]
         self._unit, self._person = listed // self._width, listed % self._width
         self.changed = 0
@@ -410,9 +408,8 @@ class _Book:
         by_person = np.zeros(self._width, dtype=np.int64)
         np.add.at(by_person, self._pair[several] % self._width, self._times[several] - 1)
         wanted = self._pair[several]
-        pairs = self._pairs(self.current)
-        inside = np.isin(pairs, wanted)
-        chosen = self.current[inside][np.argsort(pairs[inside], kind="stable")]
+        inside = np.isin(self._current_pairs, wanted)
+        chosen = self.current[inside][np.argsort(self._current_pairs[inside], kind="stable")]
         edges = np.cumsum(self._times[several])
         found: list[Duplicate] = []
         for pair, answers in zip(wanted, np.split(chosen, edges[:-1]) if len(edges) else [], strict=True):

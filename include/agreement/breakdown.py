@@ -1,4 +1,4 @@
-"""Agreement part by part: for each label, annotator, pair of annotators, slice of the units.
+"""Agreement as a whole and part by part: for each label, annotator, pair of annotators, slice of the units.
 
 Every function takes the arguments of ``coefficients.agreement``, and ``resamples`` (0: no intervals) with a ``seed``.
 """
@@ -20,7 +20,7 @@ from include.agreement.statistics import Name, Statistic, Weights, make, sums_of
 from include.agreement.weights import Matrix
 from include.base.errors import InvalidInput
 
-__all__ = ["Part", "per_annotator", "per_label", "per_pair", "per_slice"]
+__all__ = ["Part", "per_annotator", "per_label", "per_pair", "per_slice", "whole"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,22 @@ class _Asked:
     def part_of(self, statistic: Statistic, codes: Codes, size: int) -> Part:
         patterns = gather(codes, size, ordered=statistic.ordered, least=statistic.least)
         return self.part(statistic, patterns, size, raters_of(codes, statistic))
+
+
+def whole(
+    name: Name,
+    codes: ArrayLike,
+    values: Sequence[Any] | None = None,
+    *,
+    weights: Weights = None,
+    resamples: int = 0,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Part:
+    """Return the agreement on all units with its interval: what ``agreement`` and ``bootstrap`` give, in one pass."""
+    asked = _Asked(name, weights, resamples, seed, level)
+    found, categories = check_codes(codes, values)
+    return asked.part_of(make(name, categories, found.shape[1], weights), found, len(categories))
 
 
 def per_label(

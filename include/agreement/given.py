@@ -175,6 +175,14 @@ class Gathered:
         """Return how many units there are, answered or listed."""
         return len(self.names)
 
+    def latest_round(self) -> NDArray[np.int64]:
+        """Return which answers are of their unit's latest round, by their place."""
+        import numpy as np
+
+        latest = np.zeros(self.units, dtype=np.int32)
+        np.maximum.at(latest, self.unit, self.round)
+        return np.flatnonzero(self.round == latest[self.unit])
+
     def __len__(self) -> int:
         return len(self.unit)
 
@@ -190,7 +198,7 @@ def category_of(value: Mapping[str, Any]) -> Category:
     if answer != "accept":
         return Category(answer)
     if "accept" in value:
-        return Category(answer, tuple(sorted(set(value["accept"]), key=_option_order)))
+        return Category(answer, tuple(sorted(set(value["accept"]), key=option_order)))
     marked: set[str] = set()
     found = False
     for name, place in (("spans", 2), ("segments", 2), ("regions", 0), ("relations", 4)):
@@ -492,12 +500,13 @@ def _packed(name: str) -> bytes | str:
     return name
 
 
-def _option_order(option: str | int) -> tuple[bool, str | int]:
+def option_order(option: str | int) -> tuple[bool, str | int]:
+    """Return what options are sorted by: numbers before strings."""
     return (isinstance(option, str), option)
 
 
 def _sorting(labels: tuple[str | int, ...]) -> tuple[tuple[bool, str | int], ...]:
-    return tuple(map(_option_order, labels))
+    return tuple(map(option_order, labels))
 
 
 def _numpy(values: array[int]) -> Any:

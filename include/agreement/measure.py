@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from include.agreement.accounting import Expected, Limits, account
-from include.agreement.bootstrap import Interval, bootstrap
-from include.agreement.breakdown import per_annotator
-from include.agreement.coefficients import Agreement, agreement, conclude
+from include.agreement.bootstrap import Interval
+from include.agreement.breakdown import per_annotator, whole
+from include.agreement.coefficients import Agreement, conclude
 from include.agreement.exact import ExactMarks
 from include.agreement.given import NO_TIME, Gathered
 from include.agreement.patterns import Patterns
@@ -141,14 +141,12 @@ def measure(
 
 def _scores(codes: Any, names: Sequence[str], seed: int) -> Iterator[Score]:
     for name in COEFFICIENTS:
-        found = agreement(name, codes, names)
-        yield _score(name, found, bootstrap(name, codes, names, seed=seed, resamples=RESAMPLES))
+        part = whole(name, codes, names, seed=seed, resamples=RESAMPLES)
+        yield _score(name, part.agreement, part.interval)
 
 
-def _span_scores(units: Units, exact: ExactMarks | None, seed: int) -> Iterator[Score]:
+def _span_scores(units: Units, exact: ExactMarks, seed: int) -> Iterator[Score]:
     """Yield the F1 of marks over everything, and the agreement of tokens where the texts are at hand."""
-    if exact is None:
-        return
     yield from _exact(exact, seed)
     for mode in OVERLAPS if not units.gathered_spans().high.any() else ("iou",):
         yield _overlap_f1(units, mode, seed)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from include.agreement.given import UNKNOWN_TOKENS, Category, Gathered, Spans
+from include.agreement.given import UNKNOWN_TOKENS, Category, Gathered, Spans, option_order
 from include.base.errors import InvalidInput, Refused
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class Units:
     @property
     def labels(self) -> tuple[str | int, ...]:
         """Return every label that somebody gave."""
-        return tuple(sorted({label for one in self.categories for label in one.labels or ()}, key=_order))
+        return tuple(sorted({label for one in self.categories for label in one.labels or ()}, key=option_order))
 
     def matrix(self) -> NDArray[np.int32]:
         """Return the codes, units × annotators, -1 where there is no rating.
@@ -318,7 +318,7 @@ def units_of(
     :raises Refused: for a repeated answer where the rule is to refuse them.
     """
     mapping = mapping or AnswerMapping()
-    current = _latest_round(gathered)
+    current = gathered.latest_round()
     chosen, exceptions, repeated = _chosen(gathered, current, repeats)
     raters = sorted(gathered.persons)
     rater_of = {one: place for place, one in enumerate(raters)}
@@ -349,13 +349,6 @@ def units_of(
         ),
         spans=gathered.spans,
     )
-
-
-def _latest_round(gathered: Gathered) -> NDArray[np.int64]:
-    """Return the answers of each unit's latest round."""
-    latest = np.zeros(gathered.units, dtype=np.int32)
-    np.maximum.at(latest, gathered.unit, gathered.round)
-    return np.flatnonzero(gathered.round == latest[gathered.unit])
 
 
 def _chosen(
@@ -441,7 +434,3 @@ def _count_tokens(spans: Spans, answers: list[int], tokens: int, found: Counter[
     for start, end in pairwise(edges):
         pattern = (tuple(sorted({label for first, last, label in cover if first <= start < last})) for cover in covers)
         found[tuple(sorted(pattern))] += end - start
-
-
-def _order(label: str | int) -> tuple[bool, str | int]:
-    return (isinstance(label, str), label)
