@@ -7,19 +7,37 @@ Airflow's ``ObjectStoragePath``. Nothing here renames a directory and nothing is
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import InvalidInput
 
-__all__ = ["Store", "StorePath", "atomic_file", "atomic_write", "local_path", "read_json", "remove_abandoned"]
+__all__ = [
+    "Measured",
+    "Store",
+    "StorePath",
+    "atomic_file",
+    "atomic_write",
+    "files_below",
+    "local_path",
+    "measure",
+    "modified",
+    "read_json",
+    "remove_abandoned",
+]
+
+BLOCK = 1024 * 1024
+"""Bytes of a file that are held at a time."""
 
 ABANDONED_SECONDS = 1.0
 
@@ -104,6 +122,43 @@ def _remove_unheld(path: str) -> None:
     with suppress(OSError), open(path, "rb") as other:
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.unlink(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a file holds: the SHA-256 of its bytes, how many they are, and how many of them end a line."""
+
+    sha256: str
+    size: int
+    lines: int
+
+
+def measure(path: StorePath) -> Measured:
+    """Read a file once, a block at a time, and say what it holds."""
+    state, size, lines = hashlib.sha256(), 0, 0
+    with path.open("rb") as content:
+        while block := content.read(BLOCK):
+            state.update(block)
+            size += len(block)
+            lines += block.count(b"\n")
+    return Measured(state.hexdigest(), size, lines)
+
+
+def files_below(folder: StorePath) -> Iterator[StorePath]:
+    """Yield every file of a folder and of the folders in it."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from files_below(path)
+        else:
+            yield path
+
+
+def modified(path: StorePath) -> datetime | None:
+    """Return when something was last written, UTC; None where the store does not say."""
+    found = path.stat().st_mtime
+    if isinstance(found, datetime):
+        return found.astimezone(UTC)
+    return datetime.fromtimestamp(found, UTC) if found else None
 
 
 def read_json(path: StorePath) -> Any:

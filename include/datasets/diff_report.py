@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from include.base.canonical import SHORT, canonical_text
+from include.base.text import printable
 from include.datasets.diff import KINDS, Change, Side, VersionDiff, marks
 
 __all__ = ["markdown", "plain_text"]
@@ -109,7 +110,7 @@ def _markdown(sections: Iterable[_Section]) -> Iterator[str]:
 
 def _escaped(text: str) -> str:
     """Return text that Markdown shows as it is, on one line."""
-    return "".join(f"\\{letter}" if letter in "\\`*_{}[]<>#|~" else letter for letter in _one_line(text))
+    return "".join(f"\\{letter}" if letter in "\\`*_{}[]<>#|~" else letter for letter in printable(text))
 
 
 def _plain_text(sections: Iterable[_Section]) -> Iterator[str]:
@@ -118,16 +119,9 @@ def _plain_text(sections: Iterable[_Section]) -> Iterator[str]:
             yield ""
         yield section.title.upper()
         if section.note:
-            yield _one_line(section.note)
+            yield printable(section.note)
         if section.rows:
-            table = [[_one_line(cell) for cell in row] for row in [section.columns, *section.rows]]
+            table = [[printable(cell) for cell in row] for row in [section.columns, *section.rows]]
             widths = [max(len(row[place]) for row in table) for place in range(len(section.columns))]
             for row in table:
                 yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-
-
-def _one_line(text: str) -> str:
-    """Keep a label from starting a line of its own or from steering the terminal."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
-    )

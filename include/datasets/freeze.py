@@ -27,9 +27,9 @@ from operator import attrgetter, itemgetter
 from typing import Any, Literal
 
 from include.annotation.answers import Answer
-from include.base.canonical import SHORT, canonical_json, sha256_hex
+from include.base.canonical import SHORT, canonical_json
 from include.base.errors import InvalidInput, Refused
-from include.base.store import Store, StorePath, atomic_file, atomic_write
+from include.base.store import BLOCK, Store, StorePath, atomic_file, atomic_write, measure
 from include.datasets.batches import form
 from include.datasets.manifest import (
     INLINE,
@@ -80,7 +80,6 @@ __all__ = [
     "version_path",
 ]
 
-_BLOCK = 1024 * 1024
 _SOURCE = attrgetter("row_digest", "example_id", "link_id")
 
 
@@ -558,7 +557,7 @@ class _Spool:
         self._waiting.append(text)
         self.lines += lines
         self._held += len(text)
-        if self._held >= _BLOCK:
+        if self._held >= BLOCK:
             self._write_out()
 
     def reference(self) -> FileRef:
@@ -570,13 +569,12 @@ class _Spool:
         self._write_out()
         place = folder / self.name
         if place.exists():
-            with place.open("rb") as existing:
-                if sha256_hex(iter(lambda: existing.read(_BLOCK), b"")) == self._digest.hexdigest():
-                    return
+            if measure(place).sha256 == self._digest.hexdigest():
+                return
             raise InvalidInput(f"{place}: already holds other bytes; a version is never overwritten")
         self._file.seek(0)
         with atomic_file(place) as out:
-            shutil.copyfileobj(self._file, out, _BLOCK)
+            shutil.copyfileobj(self._file, out, BLOCK)
 
     def _write_out(self) -> None:
         block = b"".join(self._waiting)
@@ -646,21 +644,13 @@ def _file_problems(folder: StorePath, file: FileRef) -> list[str]:
     place = folder / file.name
     if not place.exists():
         return [f"{place}: is missing"]
-    lines = 0
-
-    def blocks() -> Iterator[bytes]:
-        nonlocal lines
-        with place.open("rb") as content:
-            while block := content.read(_BLOCK):
-                lines += block.count(b"\n")
-                yield block
-
-    found = sha256_hex(blocks())
-    if found != file.sha256:
+    found = measure(place)
+    if found.sha256 != file.sha256:
         return [
-            f"{place}: its SHA-256 is {found}, the manifest says {file.sha256} ({lines} lines, {file.lines} expected)"
+            f"{place}: its SHA-256 is {found.sha256}, the manifest says {file.sha256} "
+            f"({found.lines} lines, {file.lines} expected)"
         ]
-    return [] if lines == file.lines else [f"{place}: has {lines} lines, the manifest says {file.lines}"]
+    return [] if found.lines == file.lines else [f"{place}: has {found.lines} lines, the manifest says {file.lines}"]
 
 
 def _count_problems(manifest: Manifest, lists: Mapping[str, TaskList]) -> list[str]:

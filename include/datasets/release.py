@@ -15,14 +15,14 @@ written again; one without it was interrupted and is completed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from include.base.canonical import SHORT, canonical_json, digest_of, sha256_hex
 from include.base.errors import InvalidInput, Refused
-from include.base.store import Store, StorePath, atomic_write, read_json, remove_abandoned
+from include.base.store import Store, StorePath, atomic_write, measure, read_json, remove_abandoned
 from include.datasets.freeze import verify_version
 from include.datasets.manifest import Manifest
 from include.datasets.training import write_training_files
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Release", "current_release", "mark_recalled", "release_path", "write_release"]
 
-_BLOCK = 1024 * 1024
 PASSPORT = 1
 """Version of the passport, in ``checksums.json``; releases made before there was one do not have it."""
 
@@ -216,7 +215,8 @@ def _check_whole(folder: StorePath, manifest: Manifest, approvals: Sequence[Mapp
         place = folder.joinpath(*name.split("/"))
         if not place.exists():
             raise InvalidInput(f"{place}: is missing from a finished release")
-        if _measure(place) != entry:
+        found = measure(place)
+        if {"sha256": found.sha256, "bytes": found.size} != entry:
             raise InvalidInput(f"{place}: its bytes differ from checksums.json; a release is never written again")
     # The rest is told about these two: it may be told in other words, or with more facts, by now.
     if listed["manifest.json"]["sha256"] != manifest.digest:
@@ -233,19 +233,6 @@ def _check_whole(folder: StorePath, manifest: Manifest, approvals: Sequence[Mapp
 
 def _entry(content: bytes) -> dict[str, Any]:
     return {"sha256": sha256_hex(content), "bytes": len(content)}
-
-
-def _measure(place: StorePath) -> dict[str, Any]:
-    size = 0
-
-    def blocks(content: IO[bytes]) -> Iterator[bytes]:
-        nonlocal size
-        while block := content.read(_BLOCK):
-            size += len(block)
-            yield block
-
-    with place.open("rb") as content:
-        return {"sha256": sha256_hex(blocks(content)), "bytes": size}
 
 
 def _told(approval: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,22 +8,20 @@ goes, so a removal that was interrupted is told from damage, and is completed by
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from include.base.canonical import SHORT, canonical_json, sha256_hex
+from include.base.canonical import SHORT, canonical_json
 from include.base.errors import InvalidInput, Refused
-from include.base.store import Store, StorePath, atomic_write, read_json
+from include.base.store import Store, atomic_write, measure, read_json
 from include.datasets.manifest import read_manifest, version_path
 from include.projects.model import Project
 
 __all__ = ["RemovedFile", "VersionWithdrawn", "Withdrawal", "refuse_withdrawn", "withdraw", "withdrawal"]
 
 TOMBSTONE = "withdrawn.json"
-_BLOCK = 1024 * 1024
 
 
 class _Strict(BaseModel):
@@ -97,7 +95,12 @@ def withdraw(
             person=person,
             reason=reason.strip(),
             at=at.astimezone(UTC).isoformat(),
-            removed=tuple(_to_remove(folder / name) for name in names if (folder / name).exists()),
+            removed=tuple(
+                RemovedFile(name=name, sha256=found.sha256, size=found.size)
+                for name in names
+                if (folder / name).exists()
+                for found in (measure(folder / name),)
+            ),
         )
         atomic_write(folder / TOMBSTONE, canonical_json(record.model_dump(mode="json")))
     for file in record.removed:
@@ -136,17 +139,3 @@ def refuse_withdrawn(store: Store, project: Project | str, digest: str) -> None:
     found = withdrawal(store, project, digest)
     if found is not None:
         raise VersionWithdrawn(found)
-
-
-def _to_remove(place: StorePath) -> RemovedFile:
-    size = 0
-
-    def blocks() -> Iterator[bytes]:
-        nonlocal size
-        with place.open("rb") as content:
-            while block := content.read(_BLOCK):
-                size += len(block)
-                yield block
-
-    digest = sha256_hex(blocks())
-    return RemovedFile(name=place.name, sha256=digest, size=size)

@@ -15,7 +15,7 @@ from typing import IO, Any, TypeVar
 
 from include.base.canonical import canonical_json
 from include.base.errors import InvalidInput
-from include.base.store import StorePath, atomic_file
+from include.base.store import BLOCK, StorePath, atomic_file, measure
 from include.projects.model import Project
 
 __all__ = ["REPORT", "SPLITS", "Assignment", "ExportedFile", "Job", "LeftOut", "Media", "Output", "dump", "place"]
@@ -30,8 +30,6 @@ Media = Callable[[str], bytes | None]
 """Returns the first bytes of the media that a reference names (64 KB are enough), None where they are not kept."""
 
 Made = TypeVar("Made")
-
-_BLOCK = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -215,27 +213,14 @@ def place(source: Path, target: StorePath, rows: int) -> ExportedFile:
     :raises InvalidInput: when other bytes are there; an export is never written again.
     """
     if target.exists():
-        measured = _measured(source)
-        with target.open("rb") as there:
-            if _digest(there) != measured[0]:
-                raise InvalidInput(f"{target}: already holds other bytes; an export is never written again")
-        return ExportedFile(*measured, rows)
+        found = measure(source)
+        if measure(target).sha256 != found.sha256:
+            raise InvalidInput(f"{target}: already holds other bytes; an export is never written again")
+        return ExportedFile(found.sha256, found.size, rows)
     state, size = hashlib.sha256(), 0
     with source.open("rb") as content, atomic_file(target) as out:
-        while block := content.read(_BLOCK):
+        while block := content.read(BLOCK):
             state.update(block)
             size += len(block)
             out.write(block)
     return ExportedFile(state.hexdigest(), size, rows)
-
-
-def _measured(path: Path) -> tuple[str, int]:
-    with path.open("rb") as content:
-        return _digest(content), path.stat().st_size
-
-
-def _digest(content: IO[bytes]) -> str:
-    state = hashlib.sha256()
-    while block := content.read(_BLOCK):
-        state.update(block)
-    return state.hexdigest()

@@ -19,6 +19,7 @@ from include.base.canonical import SHORT
 from include.base.errors import InvalidInput, LabelopsError, LedgerBehind, Refused
 from include.base.signing import PublicKey, Signer, make_key, read_public_key, read_signer
 from include.base.store import Store
+from include.base.text import printable
 from include.governance import checkpoint, proof, tables
 from include.governance.erasure import erase
 from include.governance.ledger import Ledger
@@ -109,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     recover.add_argument("--json", action="store_true", help="print one JSON object")
     recover.add_argument("--reason", required=True, help="what was lost, and why it cannot be restored")
     ask = commands.add_parser("ask", help="answer an auditor's question", description="Answer an auditor's question.")
-    questions.add_questions(ask, _printable)
+    questions.add_questions(ask, printable)
     questions.add_use(add("used", questions.use, "record that a model was trained on a dataset version"))
     return parser
 
@@ -159,7 +160,7 @@ def _check_proof(_ledger: Ledger, options: argparse.Namespace) -> int:
         raise InvalidInput(f"{options.file}: not JSON ({error})") from error
     outcome = proof.check_proof(value, _public_keys(options), _read_text(options.note) if options.note else None)
     for sentence in outcome.sentences:
-        sys.stdout.write(_printable(sentence) + "\n")
+        sys.stdout.write(printable(sentence) + "\n")
     return 0 if outcome.ok else 1
 
 
@@ -210,7 +211,7 @@ def _recover(ledger: Ledger, options: argparse.Namespace) -> int:
         "asked for a version or a release, findings, and the times of what happened. Switch the DAGs on: they find "
         "processes, pages and rows by their keys, and read every decision again at its source.",
     ]
-    sys.stdout.write("".join(f"{_printable(line)}\n" for line in lines))
+    sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
     return 0
 
 
@@ -227,7 +228,7 @@ def _verify(ledger: Ledger, options: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(_as_json(outcome), ensure_ascii=False) + "\n")
     else:
         for line in _sentences(outcome):
-            sys.stdout.write(_printable(line) + "\n")
+            sys.stdout.write(printable(line) + "\n")
     return 0 if outcome.ok else 1
 
 
@@ -326,18 +327,11 @@ def _event_line(event: Event, *, full: bool) -> str:
         _shown(change, full=full),
         event.reason,
     )
-    return _printable(line).rstrip()
+    return printable(line).rstrip()
 
 
 def _shown(text: str, *, full: bool) -> str:
     return text if full else _LONG_DIGEST.sub(r"\1", text)
-
-
-def _printable(text: str) -> str:
-    """Keep a field from starting a line of its own or from steering the terminal."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
-    )
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 from include.base.canonical import SHORT
 from include.base.errors import InvalidInput, LabelopsError
 from include.base.signing import PublicKey, read_public_key
+from include.base.text import printable
 from include.passport.verify import Verdict, verify
 
 __all__ = ["main"]
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.json:
             sys.stdout.write(json.dumps({"ok": found.ok, **asdict(found)}, ensure_ascii=False) + "\n")
         else:
-            sys.stdout.writelines(_printable(line) + "\n" for line in _sentences(found))
+            sys.stdout.writelines(printable(line) + "\n" for line in _sentences(found))
     except BrokenPipeError:
         sys.stderr.close()  # the reader (head, less) has seen enough
     return 0 if found.ok else 1
@@ -75,13 +76,6 @@ def _sentences(found: Verdict) -> list[str]:
         f"{', '.join(found.persons) or 'nobody'}; {signed}."
     )
     return lines
-
-
-def _printable(text: str) -> str:
-    """Keep text of a file from starting a line of its own or from steering the terminal."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
-    )
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ from typing import Any
 
 import yaml
 
-from include.base.canonical import SHORT, digest_of, sha256_hex
+from include.base.canonical import SHORT, digest_of
 from include.base.errors import InvalidInput
 from include.base.signing import PublicKey, read_public_key
-from include.base.store import read_json
+from include.base.store import measure, read_json
 from include.datasets.conditions import pinned_problems
 from include.datasets.manifest import Manifest, parse_manifest
 from include.exports import SPLITS
@@ -166,8 +166,8 @@ def _check_files(check: _Check, listed: Mapping[str, Mapping[str, Any]]) -> dict
         if path.is_symlink():
             check.wrong(f"{name} is a link to somewhere else, not a file of the release.")
             continue
-        measured[name] = _sha256(path)
-        size = path.stat().st_size
+        found = measure(path)
+        measured[name], size = found.sha256, found.size
         if measured[name] != entry["sha256"]:
             told = f"; {size} bytes, not {entry.get('bytes')}" if size != entry.get("bytes") else ""
             check.wrong(
@@ -509,8 +509,3 @@ def _check_name(check: _Check, sums: Mapping[str, Any]) -> None:
         check.wrong(f"The folder is called {name}, but what it holds is the release {expected}.")
     else:
         check.remarks.append(f"The folder is called {name}; the release in it is {expected}.")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as content:
-        return sha256_hex(iter(lambda: content.read(_BLOCK), b""))

@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from include.base.canonical import digest_of, effect_key, sha256_hex
+from include.base.canonical import digest_of, effect_key
 from include.base.errors import InvalidInput, Refused
+from include.base.store import measure
 from include.bpmn.mapping import ProcessMappings, start_variables
 from include.datasets import freeze as freezing
 from include.datasets import release as releasing
@@ -462,7 +463,7 @@ def recall(
     request = asked.body["attempt"] if asked else 0
     effect = desk.claim(f"{USE_CASE}.recall", project.name, subject, digest_of([digest, edition]), request + 1)
     effect.check()
-    updated = _end_request(desk, project, version, opentext, mappings, withdrawn.reason) if asked else 0
+    updated = _end_request(desk, project, version, asked, opentext, mappings, withdrawn.reason) if asked else 0
     if released is not None:
         effect.check()
         updated += _take_back(desk, project, version, withdrawn, released, prodigy)
@@ -516,16 +517,16 @@ def _end_request(
     desk: Desk,
     project: Project,
     version: VersionRecord,
+    asked: Event,
     opentext: OpenTextGateway,
     mappings: ProcessMappings,
     reason: str,
 ) -> int:
     """Record what was decided in a release process, and end it if it still runs; return the number of effects."""
-    asked = _requested(desk, version.digest)
     decided = release_decision(desk, project, version, opentext, mappings)
     for decision in kept_decisions(desk, decided.decisions if decided else ()):
         desk.ledger.record_decision(decision)
-    if asked is None or opentext.process(asked.body["process_id"]) is None:
+    if opentext.process(asked.body["process_id"]) is None:
         return 0
     opentext.terminate(asked.body["process_id"], f"withdrawn: {reason}"[:250])
     return 1
@@ -599,7 +600,7 @@ def source_drift(desk: Desk, project: Project, digest: str, prodigy: ProdigyGate
     seen = list(freezing.source_rows(desk.store, project, digest))
     recorded = next(iter(desk.ledger.events(subject=f"version:{digest}", actions=["version.ready"])), None)
     listing = freezing.version_path(desk.store, project, digest) / "sources.jsonl"
-    if recorded is not None and sha256_hex(bytes(listing.read_bytes())) != recorded.body["sources_digest"]:
+    if recorded is not None and measure(listing).sha256 != recorded.body["sources_digest"]:
         return [f"{listing.name} of version {short(digest)} is not the list of rows that the ledger recorded"]
     return [
         f"example {one.example_id} was {one.kind} (expected {short(one.expected)}, found {short(one.found or '')})"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from include.base.store import StorePath, remove_abandoned
+from include.base.store import StorePath, files_below, modified, remove_abandoned
 from include.usecases.desk import Desk
 
 __all__ = ["keep_checkpoint", "remove_old_staging"]
@@ -32,14 +31,14 @@ def remove_old_staging(desk: Desk, days: int) -> int:
     folder = desk.store.at("staging", desk.run.dag_id)
     if not folder.exists():
         return 0
-    oldest = (desk.now() - timedelta(days=days)).timestamp()
+    oldest = desk.now() - timedelta(days=days)
     running = desk.staging.parent.parent.parent.name  # staging/<dag>/<run>/<task>/<map index>/<try>
     removed = runs = 0
     for run in list(folder.iterdir()):
-        files = list(_files(run))
-        if run.name == running or any(_modified(file) >= oldest for file in files):
-            continue
-        if not files and _modified(run) >= oldest:
+        files = list(files_below(run))
+        # A store that does not say when something was written keeps everything.
+        written = [modified(one) for one in files or [run]]
+        if run.name == running or any(moment is None or moment >= oldest for moment in written):
             continue
         for file in files:
             file.unlink()
@@ -48,22 +47,6 @@ def remove_old_staging(desk: Desk, days: int) -> int:
     if runs:
         desk.log.info("Removed %d staged file(s) of %d run(s) older than %d days.", removed, runs, days)
     return removed
-
-
-def _modified(path: StorePath) -> float:
-    """Return when something was last written, in seconds since 1970; a store that does not say keeps everything."""
-    found = path.stat().st_mtime
-    if isinstance(found, datetime):
-        return found.timestamp()
-    return float(found) or float("inf")
-
-
-def _files(folder: StorePath) -> Iterator[StorePath]:
-    for path in folder.iterdir():
-        if path.is_dir():
-            yield from _files(path)
-        else:
-            yield path
 
 
 def _remove_folders(folder: StorePath) -> None:

@@ -15,8 +15,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from include.annotation.answers import Answer, AnswerReader
-from include.base.canonical import canonical_json, digest_of, effect_key, sha256_hex
+from include.base.canonical import canonical_json, digest_of, effect_key
 from include.base.errors import InvalidInput, Refused, Unavailable, Unsupported
+from include.base.store import measure
 from include.bpmn.check import check_model
 from include.bpmn.mapping import ProcessMapping, start_variables
 from include.datasets import freeze as freezing
@@ -190,7 +191,7 @@ def _freeze(desk: Desk, project: Project, digest: str, prodigy: ProdigyGateway) 
         closed_by=batch.closed_by,
         closing_reason=batch.closing_reason,
     )
-    sources = sha256_hex(bytes((frozen.path / "sources.jsonl").read_bytes()))
+    sources = measure(frozen.path / "sources.jsonl").sha256
     # One transaction: there is never a version without its batch, or a batch frozen into nothing.
     with desk.ledger.transaction() as transaction:
         transaction.check(effect)

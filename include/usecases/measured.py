@@ -7,32 +7,27 @@ same as the night before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from include.agreement.accounting import Expected, Limits
 from include.agreement.given import from_version, gather
 from include.agreement.summary import Quality
 from include.agreement.units import AnswerMapping, Repeats
-from include.base.canonical import SHORT, canonical_json, canonical_text, digest_of, sha256_hex
+from include.base.canonical import SHORT, canonical_json, canonical_text, digest_of
 from include.base.errors import InvalidInput
-from include.base.store import Store, StorePath, atomic_write, read_json
+from include.base.store import Store, StorePath, atomic_write, measure, read_json
 from include.datasets import freeze as freezing
 from include.datasets.diff import LabelShift, ManifestChange, VersionDiff, diff
 from include.datasets.manifest import FileRef, Manifest
 from include.datasets.withdrawals import withdrawal
 from include.projects.model import Interface, Project
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["changes_since", "quality_of"]
 
 FORMAT = 2
 """Raised whenever a number would come out differently, so that it is measured anew."""
-
-_BLOCK = 1024 * 1024
 
 
 def quality_of(
@@ -139,14 +134,9 @@ def _require_whole(store: Store, project: Project, digest: str, manifest: Manife
 
 
 def _check(folder: StorePath, file: FileRef) -> None:
-    def blocks() -> Iterator[bytes]:
-        with (folder / file.name).open("rb") as content:
-            while block := content.read(_BLOCK):
-                yield block
-
     if not (folder / file.name).exists():
         raise InvalidInput(f"{folder / file.name}: is not there")
-    found = sha256_hex(blocks())
+    found = measure(folder / file.name).sha256
     if found != file.sha256:
         raise InvalidInput(f"{folder / file.name}: its SHA-256 is {found}, the manifest says {file.sha256}")
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from include.base.canonical import canonical_json, sha256_hex
-from include.base.store import StorePath, read_json
+from include.base.canonical import canonical_json
+from include.base.store import StorePath, measure, read_json
 from include.governance.records import SourceRecord
 from include.ingestion import quarantine
 from include.ingestion.pipeline import ingest
@@ -59,7 +59,7 @@ def read(desk: Desk, project: Project, location: StorePath) -> dict[str, Any] | 
         "sources": str(taken.sources),
         "bad": str(taken.bad),
         "seen": str(kept),
-        "digest": _file_digest(taken.tasks),
+        "digest": measure(taken.tasks).sha256,
         "counts": taken.counts,
     }
 
@@ -154,8 +154,3 @@ def _lines(path: StorePath) -> Iterator[dict[str, Any]]:
     with path.open("rb") as lines:
         for line in lines:
             yield json.loads(line)
-
-
-def _file_digest(path: StorePath) -> str:
-    with path.open("rb") as stream:
-        return sha256_hex(iter(lambda: stream.read(1 << 20), b""))

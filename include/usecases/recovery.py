@@ -21,9 +21,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from include.base.canonical import SHORT, canonical_json, digest_of, sha256_hex
+from include.base.canonical import SHORT, canonical_json, digest_of
 from include.base.errors import InvalidInput
-from include.base.store import Store, StorePath, read_json
+from include.base.store import Store, StorePath, measure, read_json
 from include.datasets import freeze as freezing
 from include.governance.ledger import Ledger, Transaction
 from include.governance.records import Decision, NewEvent, VersionRecord, read_time, time_text
@@ -161,7 +161,7 @@ def _readopt_version(
                 body={
                     "batch": manifest.batch,
                     "requesters": [closed_by] if closed_by else [],
-                    "sources_digest": sha256_hex(bytes((folder / "sources.jsonl").read_bytes())),
+                    "sources_digest": measure(folder / "sources.jsonl").sha256,
                     "readopted": True,
                 },
             ),

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from include.base.canonical import canonical_json
 from include.base.errors import InvalidInput, Refused
-from include.base.store import StorePath
+from include.base.store import files_below, modified
 from include.datasets import withdrawals
 from include.governance.records import VersionRecord
 from include.projects.model import Project
@@ -59,10 +59,11 @@ def due(desk: Desk, project: Project) -> Iterator[Due]:
     limit = _limit(desk, project.retention.quarantine_days)
     folder = desk.store.at("quarantine", project.name)
     if limit is not None and folder.exists():
-        for path, parts in _reports(folder, ("quarantine", project.name)):
-            written = _modified(path)
-            if written is not None and written < limit:
-                yield Due("quarantine", "/".join(parts), written)
+        for path in sorted(files_below(folder), key=str):
+            written = modified(path)
+            if written is not None and written < limit:  # a store that does not say keeps everything
+                name = str(path).removeprefix(f"{folder}/")
+                yield Due("quarantine", f"quarantine/{project.name}/{name}", written)
 
 
 def apply(desk: Desk, project: Project, *, person: str, reason: str) -> list[Due]:
@@ -135,22 +136,6 @@ def _evidence(desk: Desk, closed: dict[str, datetime]) -> Iterator[Due]:
 
 
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
-
-
-def _reports(folder: StorePath, parts: tuple[str, ...]) -> Iterator[tuple[StorePath, tuple[str, ...]]]:
-    for path in sorted(folder.iterdir(), key=lambda one: one.name):
-        if path.is_dir():
-            yield from _reports(path, (*parts, path.name))
-        else:
-            yield path, (*parts, path.name)
-
-
-def _modified(path: StorePath) -> datetime | None:
-    """Return when something was last written; a store that does not say keeps everything."""
-    found = path.stat().st_mtime
-    if isinstance(found, datetime):
-        return found.astimezone(UTC)
-    return datetime.fromtimestamp(found, UTC) if found else None
 
 
 def _limit(desk: Desk, days: int | None) -> datetime | None:
