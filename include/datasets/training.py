@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from include.base.canonical import sha256_hex
-from include.base.store import Store, StorePath, atomic_file
+from include.base.store import Store, StorePath, atomic_file, measure
 from include.datasets.freeze import rows
 from include.exports import SPLITS, Export, export
 from include.exports.output import REPORT, Assignment
@@ -93,17 +91,8 @@ def _split(store: Store, project: Project, digest: str, folder: StorePath) -> tu
     if not place.exists():
         with atomic_file(place) as out:
             out.writelines(found.lines())
-    with place.open("rb") as content:
-        size = 0
-
-        def blocks() -> Any:
-            nonlocal size
-            while block := content.read(1024 * 1024):
-                size += len(block)
-                yield block
-
-        sha256 = sha256_hex(blocks())
-    return found.assignment, DataFile(FILE, "splits", sha256, size, rows=len(found.entries))
+    written = measure(place)
+    return found.assignment, DataFile(FILE, "splits", written.sha256, written.size, rows=len(found.entries))
 
 
 def _released_before(store: Store, project: Project, folder: StorePath) -> list[StorePath]:

@@ -14,6 +14,7 @@ from include.annotation.answers import annotator_of, parse_content, stored_bytes
 from include.annotation.tasks import MEDIA_KEYS, shown
 from include.base.canonical import sha256_hex
 from include.base.errors import InvalidInput
+from include.base.store import measure
 from include.systems.prodigy import Piece
 
 if TYPE_CHECKING:
@@ -109,9 +110,8 @@ def write_columns(work: _Work, raw: bool, progress: Progress) -> Manifest:
                 flush()
                 progress(manifest.rows)
         flush()
-    with part.open("rb") as written:
-        digest = hashlib.file_digest(written, "sha256").hexdigest()
-    return replace(manifest, sha256=digest, bytes=part.stat().st_size)
+    written = measure(part)
+    return replace(manifest, sha256=written.sha256, bytes=written.size)
 
 
 def columns_of(

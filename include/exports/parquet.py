@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
+from include.annotation.tasks import CONTENT_KEYS
 from include.exports.output import Job
 from include.exports.rows import number, options_of, size_of, training_row
 
@@ -14,8 +15,6 @@ __all__ = ["ROW_GROUP", "schema", "write"]
 
 ROW_GROUP = 5000
 """Rows in one Parquet row group, which is what is held in memory at a time."""
-
-_CONTENT = ("text", "image", "audio", "video", "html", "input")
 
 
 def write(job: Job) -> None:
@@ -97,7 +96,7 @@ def schema(interface: str) -> Any:
     return pa.schema(
         [
             pa.field("task_id", words, nullable=False),
-            *((name, words) for name in _CONTENT),
+            *((name, words) for name in CONTENT_KEYS),
             pa.field("answer", words, nullable=False),
             *answers[interface],
             ("basis", words),
@@ -112,7 +111,7 @@ def schema(interface: str) -> Any:
 def _record(row: Mapping[str, Any], version: int) -> dict[str, Any]:
     task = training_row(row, version)
     meta, value = task["meta"], row["value"]
-    record: dict[str, Any] = {key: task.get(key) for key in _CONTENT}
+    record: dict[str, Any] = {key: task.get(key) for key in CONTENT_KEYS}
     if record["input"] is not None and not isinstance(record["input"], str):
         record["input"] = json.dumps(record["input"], ensure_ascii=False, sort_keys=True)
     for name in ("image_sha256", "audio_sha256"):

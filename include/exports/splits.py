@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from include.annotation.tasks import MEDIA_KEYS
 from include.base.canonical import canonical_json, digest_of
 from include.base.errors import InvalidInput
 from include.base.store import StorePath
@@ -41,7 +42,6 @@ STRADDLES = "straddles"
 """Why a task is in no part: it is near to inputs of two."""
 
 _LAYOUT = "labelops-splits/1"
-_MEDIA = ("image", "audio", "video")
 _BATCH = 5000
 
 
@@ -97,7 +97,7 @@ def input_digest(project: str, shown: Mapping[str, Any]) -> str:
     A file counts as the digest of its bytes where that is known, so it may be moved.
     """
     content: dict[str, Any] = {key: shown[key] for key in CONTENT_KEYS if shown.get(key) is not None}
-    content.update({key: shown[f"{key}_sha256"] for key in _MEDIA if key in content and shown.get(f"{key}_sha256")})
+    content.update({key: shown[f"{key}_sha256"] for key in MEDIA_KEYS if key in content and shown.get(f"{key}_sha256")})
     return digest_of(["labelops-input", project, content])
 
 
@@ -202,7 +202,9 @@ def _inputs(
 
 
 def _media(shown: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(sorted(str(shown.get(f"{key}_sha256") or shown[key]) for key in _MEDIA if shown.get(key) is not None))
+    return tuple(
+        sorted(str(shown.get(f"{key}_sha256") or shown[key]) for key in MEDIA_KEYS if shown.get(key) is not None)
+    )
 
 
 def _text(shown: Mapping[str, Any]) -> str:

@@ -150,8 +150,6 @@ def _state(state: str, subject: str, standing: Collection[str], recalled: Collec
 def build(desk: Desk, project: Project, prodigy: ProdigyGateway) -> dict[str, Any]:
     """Build the page, look for answers changed since they were seen, and stage both for the gate."""
     for record in desk.ledger.versions(project.name):
-        if withdrawal(desk.store, project.name, record.digest) is not None:
-            continue  # its sources were removed with its rows: what became of them is nobody's to know
         for drift in source_drift(desk, project, record.digest, prodigy):
             desk.finding(project.name, f"version:{record.digest}", "answer changed", drift)
     known = facts(desk, project)
@@ -275,6 +273,7 @@ def publish(
 
 def comment(desk: Desk, project: Project, result: ItemResult, opentext: OpenTextGateway) -> ItemResult:
     """Put the report's summary on the process of each released version, once; some tenants refuse it once it ended."""
+    summary = None
     for event in desk.ledger.events(project=project.name, actions=["release.done"]):
         digest, effect_name = event.digest_after or "", f"{USE_CASE}.comment"
         if desk.done(effect_name, project.name, event.subject, digest) is not None:
@@ -288,8 +287,9 @@ def comment(desk: Desk, project: Project, result: ItemResult, opentext: OpenText
             continue
         process_id = requested[-1].body["process_id"]
         effect = desk.claim(effect_name, project.name, event.subject, digest)
-        # Built now: the release may be younger than the page.
-        summary = lineage.summary_text(facts(desk, project), exposure=project.policy.opentext_exposure)
+        if summary is None:
+            # Built now: the release may be younger than the page.
+            summary = lineage.summary_text(facts(desk, project), exposure=project.policy.opentext_exposure)
         sent = 0
         mark = f"Lineage of dataset version {event.body['number']} ({short(digest)})"
         try:
