@@ -17,6 +17,7 @@ from include.base.canonical import canonical_json
 from include.base.errors import InvalidInput, Refused
 from include.base.store import files_below, modified
 from include.datasets import withdrawals
+from include.datasets.manifest import version_path
 from include.governance.records import VersionRecord
 from include.projects.model import Project
 from include.usecases.desk import Desk, short
@@ -51,7 +52,7 @@ def due(desk: Desk, project: Project) -> Iterator[Due]:
     limit = _limit(desk, project.retention.versions_days)
     if limit is not None:
         for version, since in closed:
-            if since < limit and withdrawals.withdrawal(desk.store, project, version.digest) is None:
+            if since < limit and not _removed(desk, project, version.digest):
                 yield Due("version", version.digest, since)
     limit = _limit(desk, project.retention.evidence_days)
     if limit is not None:
@@ -101,6 +102,13 @@ def apply(desk: Desk, project: Project, *, person: str, reason: str) -> list[Due
     told = ", ".join(f"{n} {kind}(s)" for kind, n in sorted(counts.items()))
     desk.log.info("Removed from %s by %s: %s (listing %s).", project.name, person, told, short(listing))
     return found
+
+
+def _removed(desk: Desk, project: Project, digest: str) -> bool:
+    """Tell whether a version's rows are gone. The record of it comes first: a killed removal leaves files."""
+    record = withdrawals.withdrawal(desk.store, project, digest)
+    folder = version_path(desk.store, project, digest)
+    return record is not None and not any((folder / one.name).exists() for one in record.removed)
 
 
 def _closed_versions(desk: Desk, project: Project) -> Iterator[tuple[VersionRecord, datetime]]:

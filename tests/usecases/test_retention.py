@@ -79,6 +79,21 @@ def test_what_is_due_is_removed_and_its_proof_stays(withdrawn):
     assert {(one["kind"], one["name"]) for one in listing} == {(one.kind, one.name) for one in removed}
 
 
+def test_a_removal_that_was_killed_is_completed(withdrawn, monkeypatch):
+    later(withdrawn, 31)
+    folder = withdrawn.home / "store" / "versions" / PROJECT / withdrawn.version().digest
+    with monkeypatch.context() as killed:
+        killed.setattr(type(folder), "unlink", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            apply(withdrawn)
+    assert (folder / "withdrawn.json").exists()
+    assert (folder / "rows.jsonl").exists()
+    assert ("version", withdrawn.version().digest) in due(withdrawn)
+    apply(withdrawn)
+    assert not (folder / "rows.jsonl").exists()
+    assert due(withdrawn) == set()
+
+
 def test_a_version_without_its_rows_stops_no_run(withdrawn):
     later(withdrawn, 100)
     apply(withdrawn)
