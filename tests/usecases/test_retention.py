@@ -83,7 +83,7 @@ def test_a_removal_that_was_killed_is_completed(withdrawn, monkeypatch):
     later(withdrawn, 31)
     folder = withdrawn.home / "store" / "versions" / PROJECT / withdrawn.version().digest
     with monkeypatch.context() as killed:
-        killed.setattr(type(folder), "unlink", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        killed.setattr(type(withdrawn.desk().store.root), "unlink", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             apply(withdrawn)
     assert (folder / "withdrawn.json").exists()
