@@ -23,11 +23,11 @@ from airflow.sdk.exceptions import AirflowSkipException
 from include.bpmn.mapping import load_mapping
 from include.projects.load import load_project
 from include.projects.model import Project
+from include.run.run import Desk
 from include.sandbox import world
 from include.sandbox.opentext.person import Person
 from include.sandbox.prodigy_schema import import_jsonl
 from include.settings import ROOT
-from include.usecases.desk import Desk
 from labelops import runtime
 from labelops.hooks.confluence import ConfluenceHook
 from labelops.hooks.opentext import OpenTextWorkflowHook

@@ -20,7 +20,7 @@ from include.annotation.tokens import tokenize
 from include.base.canonical import SHORT
 from include.base.errors import InvalidInput
 from include.projects.model import Project
-from include.systems.prodigy import Row
+from include.systems.prodigy.values import Row
 
 if TYPE_CHECKING:
     import numpy as np

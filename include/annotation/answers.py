@@ -34,7 +34,7 @@ from include.annotation.tasks import CONTENT_KEYS, name_of, shown
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import InvalidInput
 from include.projects.model import Interface, Project
-from include.systems.prodigy import Row
+from include.systems.prodigy.values import Row
 
 __all__ = [
     "Answer",

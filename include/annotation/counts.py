@@ -9,7 +9,7 @@ from typing import Any
 
 from include.annotation.answers import account_of
 from include.base.errors import InvalidInput
-from include.systems.prodigy import Counted
+from include.systems.prodigy.values import Counted
 
 __all__ = ["Fields", "counted", "fields_of"]
 

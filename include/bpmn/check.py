@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from include.base.errors import InvalidInput
 from include.bpmn.mapping import ProcessMapping, TaskMapping
 from include.bpmn.read import CallElement, EndElement, ProcessElement, UserTaskElement, read_process
-from include.governance.approval import STATEMENTS
+from include.decisions.approval import STATEMENTS
 
 __all__ = ["ModelReport", "Models", "Problem", "check_model", "process_key_of"]
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from include.base.canonical import SHORT, digest_of
 from include.base.errors import InvalidInput
 from include.datasets.manifest import Manifest
-from include.governance.approval import is_unknown
+from include.decisions.approval import is_unknown
 from include.governance.records import signed_enough
 from include.projects.model import Policy, Project
 

@@ -30,7 +30,6 @@ from include.annotation.answers import Answer
 from include.base.canonical import SHORT, canonical_json
 from include.base.errors import InvalidInput, Refused
 from include.base.store import BLOCK, Store, StorePath, atomic_file, atomic_write, measure
-from include.datasets.batches import form
 from include.datasets.manifest import (
     INLINE,
     ClosedBy,
@@ -60,8 +59,9 @@ from include.datasets.resolve import (
 from include.datasets.values import choice_of, labels_of, plain, utc_text
 from include.datasets.votes import VoteStore, pack
 from include.datasets.withdrawals import Withdrawal, refuse_withdrawn, withdrawal
-from include.governance.register import Register
+from include.people.register import Register
 from include.projects.model import Project
+from include.queues.progress import form
 
 __all__ = [
     "FrozenVersion",

@@ -26,14 +26,14 @@ from include.annotation.answers import Answer
 from include.base.canonical import SHORT
 from include.base.errors import InvalidInput
 from include.base.store import Store, StorePath
-from include.datasets.batches import form
 from include.datasets.diff import Change, VersionDiff, compare
 from include.datasets.freeze import build, check_version, rows
 from include.datasets.manifest import Manifest, TaskList, read_manifest, version_path
 from include.datasets.resolve import FinalDecision
 from include.datasets.withdrawals import refuse_withdrawn
-from include.governance.register import Register
+from include.people.register import Register
 from include.projects.model import Project, Repeated, Rule
+from include.queues.progress import form
 
 __all__ = ["Reproduction", "ReproductionFinding", "reproduce"]
 

@@ -35,7 +35,7 @@ from typing import Any, Literal, NamedTuple
 from include.annotation.answers import read_answer
 from include.base.errors import InvalidInput
 from include.projects.model import Project, Repeated, Rule
-from include.systems.prodigy import Row
+from include.systems.prodigy.values import Row
 
 __all__ = [
     "REPEATED_TEXT",

@@ -8,7 +8,7 @@ from typing import Any
 
 from include.annotation.answers import Answer
 from include.base.canonical import digest_of
-from include.governance.register import Register
+from include.people.register import Register
 
 __all__ = ["choice_of", "is_ignore", "labels_of", "person_of", "plain", "unknown_person", "utc_text"]
 

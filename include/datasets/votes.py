@@ -21,7 +21,7 @@ from include.annotation.tasks import CONTENT_KEYS
 from include.base.canonical import canonical_json
 from include.datasets.resolve import Vote
 from include.datasets.values import choice_of, person_of, plain, utc_text
-from include.governance.register import Register
+from include.people.register import Register
 
 __all__ = ["VoteStore", "pack"]
 

@@ -15,7 +15,7 @@ from include.annotation.tasks import MEDIA_KEYS, shown
 from include.base.canonical import sha256_hex
 from include.base.errors import InvalidInput
 from include.base.store import measure
-from include.systems.prodigy import Piece
+from include.systems.prodigy.values import Piece
 
 if TYPE_CHECKING:
     from include.exports.answers import Manifest, Progress, _Work

@@ -21,7 +21,7 @@ from include.annotation.answers import parse_content, stored_bytes
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import InvalidInput
 from include.base.store import atomic_write, read_json
-from include.systems.prodigy import Piece, RowListing, Watermark
+from include.systems.prodigy.values import Piece, RowListing, Watermark
 
 __all__ = ["FORMATS", "AnswerSource", "Manifest", "export_answers"]
 

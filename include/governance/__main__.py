@@ -23,9 +23,9 @@ from include.base.text import printable
 from include.governance import checkpoint, proof, tables
 from include.governance.erasure import erase
 from include.governance.ledger import Ledger
-from include.governance.questions import commands as questions
 from include.governance.records import Event, time_text
 from include.governance.verify import Verification, verify_with
+from include.questions import commands as questions
 from include.settings import settings
 
 __all__ = ["main"]
@@ -186,7 +186,7 @@ def _erase(ledger: Ledger, options: argparse.Namespace) -> int:
 
 def _recover(ledger: Ledger, options: argparse.Namespace) -> int:
     # Only this command looks beyond governance: what the store shows of versions and releases is joined there.
-    from include.usecases.recovery import readopt
+    from include.releases.recovery import readopt
 
     store, signer = _store(options), _signer()
     try:

@@ -13,7 +13,7 @@ from include.base.canonical import digest_of
 from include.base.errors import InvalidInput
 from include.governance.ledger import Ledger
 from include.governance.records import Event, NewEvent, VersionRecord
-from include.governance.register import Register
+from include.people.register import Register
 
 __all__ = ["USED", "record_use", "use_key"]
 

@@ -22,7 +22,7 @@ from include.base.errors import InvalidInput, NotFound
 from include.guidelines import storage
 from include.guidelines.html import Finding
 from include.projects.model import ApprovalMark
-from include.systems.confluence import ContentState, Page, PageVersion
+from include.systems.confluence.values import ContentState, Page, PageVersion
 
 __all__ = [
     "HISTORY_LIMIT",

@@ -32,7 +32,7 @@ from include.guidelines.approval import (
 )
 from include.guidelines.html import RENDERER, Finding, Rendered, ResolveUser, render
 from include.projects.model import Project
-from include.systems.confluence import Attachment, ConfluenceGateway, Page
+from include.systems.confluence.values import Attachment, ConfluenceGateway, Page
 
 __all__ = ["Collected", "CollectedPage", "Image", "LeftOut", "collect", "rows"]
 

@@ -15,7 +15,7 @@ from include.base.canonical import digest_of
 from include.datasets.conditions import completeness
 from include.datasets.manifest import Manifest
 from include.datasets.values import utc_text
-from include.governance.approval import is_unknown
+from include.decisions.approval import is_unknown
 from include.projects.model import Card, Project
 
 __all__ = [

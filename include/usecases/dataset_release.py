@@ -11,17 +11,20 @@ from include.base.errors import InvalidInput, Refused
 from include.base.store import measure
 from include.bpmn.mapping import ProcessMappings, start_variables
 from include.datasets import freeze as freezing
-from include.datasets import release as releasing
 from include.datasets import withdrawals
 from include.datasets.conditions import policy_problems
-from include.governance import approval
+from include.decisions import approval
+from include.decisions.duplicates import end_twins, taken_back
 from include.governance.records import Decision, Event, VersionRecord
 from include.governance.usage import USED
 from include.projects.model import Project
-from include.systems.opentext import OpenTextGateway
-from include.systems.prodigy import ProdigyGateway
-from include.usecases.desk import Desk, ItemResult, WorkItem, short
-from include.usecases.gates import require_gate
+from include.releases import write as releasing
+from include.releases.passport import release_context, send_lineage
+from include.releases.standing import next_edition, recallable, standing_releases, stands_released
+from include.run.gates import require_gate
+from include.run.run import Desk, ItemResult, WorkItem, short
+from include.systems.opentext.values import OpenTextGateway
+from include.systems.prodigy.values import ProdigyGateway
 from include.usecases.labeling_approval import (
     SETTLE_SECONDS,
     ApprovalState,
@@ -33,9 +36,6 @@ from include.usecases.labeling_approval import (
     snapshot,
     statements_put,
 )
-from include.usecases.passport import release_context, send_lineage
-from include.usecases.releases import next_edition, recallable, standing_releases, stands_released
-from include.usecases.twins import end_twins, taken_back
 
 __all__ = [
     "Checked",

@@ -14,9 +14,9 @@ from include.base.errors import Refused
 from include.governance.records import Event
 from include.guidelines import release, sync
 from include.projects.model import Project
-from include.systems.confluence import ConfluenceGateway
-from include.usecases.desk import Desk, ItemResult, short
-from include.usecases.gates import require_gate
+from include.run.gates import require_gate
+from include.run.run import Desk, ItemResult, short
+from include.systems.confluence.values import ConfluenceGateway
 
 __all__ = ["collect", "publish"]
 

@@ -21,17 +21,17 @@ from include.base.store import measure
 from include.bpmn.check import check_model
 from include.bpmn.mapping import ProcessMapping, start_variables
 from include.datasets import freeze as freezing
-from include.datasets.batches import BatchTally, Progress
-from include.governance import approval
+from include.decisions import approval
+from include.decisions.completion_probe import service_token
+from include.decisions.duplicates import end_twins, taken_back
 from include.governance.records import Decision, Event, VersionRecord
 from include.projects.model import Policy, Project
-from include.systems.opentext import HistoricProcess, OpenTextGateway, ProcessComment, ProcessModel
-from include.systems.prodigy import ProdigyGateway
-from include.usecases.batches import OpenBatch, malformed, open_batches, task_ids
-from include.usecases.completion_probe import service_token
-from include.usecases.desk import Desk, ItemResult, WorkItem, event_key, short
-from include.usecases.gates import require_gate, stage_version
-from include.usecases.twins import end_twins, taken_back
+from include.queues.batches import OpenBatch, malformed, open_batches, task_ids
+from include.queues.progress import BatchTally, Progress
+from include.run.gates import require_gate, stage_version
+from include.run.run import Desk, ItemResult, WorkItem, event_key, short
+from include.systems.opentext.values import HistoricProcess, OpenTextGateway, ProcessComment, ProcessModel
+from include.systems.prodigy.values import ProdigyGateway
 
 __all__ = [
     "ApprovalState",

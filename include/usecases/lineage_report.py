@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import Any
 
+from include.agreement.measurements import changes_since, quality_of
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import LabelopsError, NotFound, Refused, Unsupported
 from include.datasets import freeze as freezing
@@ -18,16 +19,15 @@ from include.governance.checkpoint import last_note
 from include.governance.records import Event
 from include.guidelines import storage
 from include.projects.model import Project
+from include.releases.standing import standing_releases
 from include.reporting import lineage
-from include.systems.confluence import ConfluenceGateway, Page
-from include.systems.opentext import OpenTextGateway
-from include.systems.prodigy import ProdigyGateway
+from include.run.gates import require_gate
+from include.run.run import Desk, ItemResult, WorkItem, short
+from include.systems.confluence.values import ConfluenceGateway, Page
+from include.systems.opentext.values import OpenTextGateway
+from include.systems.prodigy.values import ProdigyGateway
 from include.usecases.dataset_release import source_drift
-from include.usecases.desk import Desk, ItemResult, WorkItem, short
-from include.usecases.gates import require_gate
 from include.usecases.labeling_approval import approval_states
-from include.usecases.measured import changes_since, quality_of
-from include.usecases.releases import standing_releases
 
 __all__ = ["build", "comment", "facts", "pending", "publish"]
 

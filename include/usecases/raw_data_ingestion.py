@@ -13,10 +13,10 @@ from include.ingestion import quarantine
 from include.ingestion.pipeline import ingest
 from include.ingestion.scan import scan
 from include.projects.model import Project
-from include.systems.prodigy import ProdigyGateway
-from include.usecases.batches import assign
-from include.usecases.desk import Desk, ItemResult, event_key, short
-from include.usecases.gates import require_gate
+from include.queues.batches import assign
+from include.run.gates import require_gate
+from include.run.run import Desk, ItemResult, event_key, short
+from include.systems.prodigy.values import ProdigyGateway
 
 __all__ = ["load", "read"]
 

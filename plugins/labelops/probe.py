@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from include.base.errors import InvalidInput, LabelopsError
+from include.decisions.completion_probe import PROCESS_KEY, probe, record_probe
 from include.governance.ledger import Ledger
 from include.settings import ROOT, settings
-from include.usecases.completion_probe import PROCESS_KEY, probe, record_probe
 
 __all__ = ["main"]
 

@@ -22,10 +22,10 @@ from include.base.store import atomic_file
 from include.datasets.diff_report import plain_text
 from include.datasets.manifest import find_version
 from include.datasets.reproduce import Reproduction
-from include.governance.register import Register
+from include.people.register import Register
 from include.projects.load import load_project
+from include.releases.reproduction import reproduce_version
 from include.settings import settings
-from include.usecases.reproduction import reproduce_version
 
 __all__ = ["main"]
 

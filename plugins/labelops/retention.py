@@ -20,11 +20,11 @@ from typing import Any
 from include.base.errors import InvalidInput, LabelopsError
 from include.governance.checkpoint import require_not_behind
 from include.governance.ledger import Ledger
-from include.governance.register import Register
+from include.people.register import Register
 from include.projects.load import BadProject, load_projects
+from include.releases import retention
+from include.run.run import Desk, RunRef
 from include.settings import settings
-from include.usecases import retention
-from include.usecases.desk import Desk, RunRef
 
 __all__ = ["main"]
 

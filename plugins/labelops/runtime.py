@@ -15,7 +15,7 @@ from include.settings import Settings, settings
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
-    from include.usecases.desk import Desk
+    from include.run.run import Desk
 
 __all__ = ["desk", "location", "name_in_store", "open_store"]
 
@@ -57,8 +57,8 @@ def desk(context: Context | dict[str, Any]) -> Desk:
     from include.base.signing import read_signer
     from include.governance.checkpoint import require_not_behind
     from include.governance.ledger import Ledger
-    from include.governance.register import Register
-    from include.usecases.desk import Desk, RunRef
+    from include.people.register import Register
+    from include.run.run import Desk, RunRef
 
     chosen = settings()
     store = open_store(chosen)

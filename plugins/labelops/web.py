@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from include.quality.results import GateResult
+    from include.gates.results import GateResult
 
 __all__ = ["HEADERS", "LazyApp", "build_app"]
 
@@ -47,7 +47,7 @@ def build_app() -> FastAPI:
     from fastapi import Depends, FastAPI
     from fastapi.responses import HTMLResponse
 
-    from include.quality.results import render
+    from include.gates.results import render
 
     app = FastAPI(title="Labelops", docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -85,7 +85,7 @@ def _stored(dag_id: str, run_id: str, task_id: str, map_index: int, try_number: 
     """Return the result of one try, None where there is none or a name could not be one of Airflow's."""
     from include.base.errors import InvalidInput
     from include.base.store import read_json
-    from include.quality.results import GateResult
+    from include.gates.results import GateResult
     from labelops.runtime import name_in_store, open_store
 
     # Access was checked for the DAG id as it was asked for; one that is spelled otherwise in the store is another's.

@@ -27,7 +27,7 @@ from include.annotation.answers import Answer
 from include.base.canonical import canonical_json
 from include.base.errors import InvalidInput
 from include.settings import ROOT
-from include.systems.prodigy import Row
+from include.systems.prodigy.values import Row
 from tests.agreement.make import binary, choice, given
 from tests.datasets import make
 

@@ -14,9 +14,9 @@ from include.agreement.units import AnswerMapping, Repeats, Treat, units_of
 from include.annotation.answers import read_answer
 from include.base.errors import InvalidInput, Refused
 from include.datasets import freeze as freezing
-from include.datasets.batches import form
 from include.datasets.values import person_of
-from include.systems.prodigy import Row
+from include.queues.progress import form
+from include.systems.prodigy.values import Row
 from tests.agreement.make import binary, choice, given, ner
 from tests.datasets import make
 

@@ -8,7 +8,7 @@ from typing import Any
 from include.annotation.answers import Answer, read_answer
 from include.annotation.tasks import build_task
 from include.projects.model import Project
-from include.systems.prodigy import Row
+from include.systems.prodigy.values import Row
 from tests.datasets.make import project
 
 SOURCE = {"file": "a.jsonl", "record": "1", "sha256": "0" * 64}

@@ -14,7 +14,7 @@ from include.annotation.served import Served, labels_digest
 from include.annotation.tasks import task_id
 from include.base.canonical import canonical_json, digest_of, sha256_hex
 from include.base.errors import InvalidInput
-from include.systems.prodigy import Row
+from include.systems.prodigy.values import Row
 from tests.annotation.test_hashes import rows_of
 from tests.annotation.test_tasks import BINARY, NAMES, TOPICS, build
 

@@ -15,7 +15,7 @@ from include.annotation.answers import Answer, AnswerReader, read_answer
 from include.annotation.tasks import task_id
 from include.base.errors import InvalidInput
 from include.projects.model import Project
-from include.systems.prodigy import Row
+from include.systems.prodigy.values import Row
 from tests.datasets.make import LABELS, project
 
 OPTIONS = [{"id": label, "text": label} for label in LABELS]

@@ -85,8 +85,8 @@ def _answers(count: int) -> Iterator[Any]:
 
 def _frozen(folder: str, count: int) -> tuple[Any, Any, Any]:
     from include.base.store import Store
-    from include.datasets.batches import form
     from include.datasets.freeze import freeze
+    from include.queues.progress import form
     from tests.datasets.make import REGISTER, project, task
 
     store, of = Store(Path(folder) / "store"), project()
@@ -118,7 +118,7 @@ def freeze_rows(folder: str, count: str) -> dict[str, Any]:
 @job
 def release_rows(folder: str, count: str) -> dict[str, Any]:
     """Release a version."""
-    from include.datasets.release import write_release
+    from include.releases.write import write_release
 
     store, of, version = _frozen(folder, int(count))
     found: dict[str, Any] = {"count": version.row_count}

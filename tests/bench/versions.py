@@ -292,8 +292,8 @@ def freeze_answers(url: str, folder: str) -> dict[str, Any]:
     """Freeze all answers of a database into a version: read, checked, resolved, written, digested."""
     from include.annotation.answers import AnswerReader
     from include.base.store import Store
-    from include.datasets.batches import form
     from include.datasets.freeze import freeze
+    from include.queues.progress import form
     from tests.datasets.make import REGISTER, project
 
     of = project(PROJECT, labels=list(LABELS))

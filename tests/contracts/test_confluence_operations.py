@@ -21,7 +21,7 @@ import requests
 from include.base.errors import Unsupported
 from include.sandbox.confluence import ConfluenceStandIn, DataCenterStandIn, SandboxUser, gateway
 from include.sandbox.http import Server
-from include.systems.confluence import ConfluenceGateway, Page, Restriction
+from include.systems.confluence.values import ConfluenceGateway, Page, Restriction
 from labelops.hooks.confluence import ConfluenceHook, capabilities
 from labelops.hooks.confluence.hook import SITES
 from labelops.hooks.requests_http import RetryPolicy
@@ -401,7 +401,7 @@ def public(kind: type) -> set[str]:
     """Return the names of the methods and properties that our own classes of a hook define."""
     found = set()
     for part in kind.__mro__:
-        if part.__module__.startswith(("labelops.hooks.confluence", "include.systems.confluence")):
+        if part.__module__.startswith(("labelops.hooks.confluence", "include.systems.confluence.values")):
             found |= {
                 name
                 for name, value in vars(part).items()

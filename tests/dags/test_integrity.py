@@ -42,7 +42,7 @@ HEAVY = {
     "altair", "atlassian", "great_expectations", "lxml", "matplotlib", "mmh3", "nh3", "numpy", "orjson", "pandas",
     "psycopg", "pyarrow", "pymysql", "scipy", "SpiffWorkflow",
 }  # fmt: skip
-HEAVY_HERE = ("include.governance", "include.sandbox", "include.quality.suites", "include.reporting", "labelops.hooks")
+HEAVY_HERE = ("include.governance", "include.sandbox", "include.gates.suites", "include.reporting", "labelops.hooks")
 
 
 @pytest.fixture(params=DAG_IDS)

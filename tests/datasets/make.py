@@ -8,7 +8,7 @@ from typing import Any
 from include.annotation.answers import Answer, AnswerValue
 from include.annotation.tasks import task_id
 from include.base.canonical import digest_of
-from include.governance.register import Register, RegisterFile
+from include.people.register import Register, RegisterFile
 from include.projects.load import load_project
 from include.projects.model import Interface, Project
 from include.settings import ROOT

@@ -14,11 +14,11 @@ from include.base.errors import InvalidInput
 from include.base.store import Store
 from include.datasets import __main__ as command
 from include.datasets import diff as diffing
-from include.datasets.batches import form
 from include.datasets.diff import LabelShift, ManifestChange, changes, diff
 from include.datasets.diff_report import markdown, plain_text
 from include.datasets.freeze import freeze, rows
 from include.datasets.resolve import FinalDecision
+from include.queues.progress import form
 from tests.datasets.make import LABELS, REGISTER, START, answer, project, shown, task
 
 PROJECT = project()

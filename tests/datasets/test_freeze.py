@@ -22,7 +22,6 @@ from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import InvalidInput, Refused
 from include.base.store import Store
 from include.datasets import votes
-from include.datasets.batches import form
 from include.datasets.freeze import (
     FrozenVersion,
     SourceDrift,
@@ -36,7 +35,8 @@ from include.datasets.freeze import (
 )
 from include.datasets.manifest import parse_manifest
 from include.datasets.resolve import FinalDecision
-from include.systems.prodigy import Row
+from include.queues.progress import form
+from include.systems.prodigy.values import Row
 from labelops.hooks.prodigy import ProdigyHook
 from tests.datasets.make import GUIDELINE, LABELS, REGISTER, START, answer, project, shown, task
 from tests.servers import airflow_connection

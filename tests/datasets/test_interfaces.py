@@ -9,8 +9,8 @@ import pytest
 
 from include.annotation.tasks import shown
 from include.base.store import Store
-from include.datasets.batches import form
 from include.datasets.freeze import freeze, rows, verify_version
+from include.queues.progress import form
 from tests.annotation.make import CONTENT, MARKS, PROJECTS, VALUES, answered, read
 from tests.datasets.make import register_of
 

@@ -12,12 +12,12 @@ import pytest
 
 from include.annotation.answers import Answer, read_answer
 from include.base.store import Store
-from include.datasets.batches import form, progress
 from include.datasets.freeze import freeze, rows, verify_version
-from include.datasets.release import write_release
 from include.projects.model import Project
+from include.queues.progress import form, progress
+from include.releases.write import write_release
 from include.settings import ROOT
-from include.systems.prodigy import Row
+from include.systems.prodigy.values import Row
 from tests.datasets.make import project, register_of
 
 DATA = ROOT.parent / "shared" / "data" / "pydata-ams-2023.jsonl"

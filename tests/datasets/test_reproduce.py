@@ -12,11 +12,11 @@ from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import InvalidInput
 from include.base.store import Store
 from include.datasets import reproduce as reproducing
-from include.datasets.batches import form
 from include.datasets.freeze import FrozenVersion, freeze
 from include.datasets.reproduce import Reproduction, ReproductionFinding, reproduce
 from include.datasets.resolve import FinalDecision
 from include.datasets.withdrawals import VersionWithdrawn, withdraw
+from include.queues.progress import form
 from tests.datasets.make import REGISTER, START, answer, project, register_of, task
 
 PROJECT = project()

@@ -16,7 +16,7 @@ from include.datasets.resolve import (
     resolve_task,
 )
 from include.projects.model import Repeated, Rule
-from include.systems.prodigy import Row
+from include.systems.prodigy.values import Row
 from tests.datasets.make import START, project, shown, task
 
 

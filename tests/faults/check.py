@@ -22,13 +22,13 @@ from include.base.errors import LabelopsError
 from include.base.signing import read_signer
 from include.base.store import Store
 from include.datasets import freeze as freezing
-from include.datasets import release as releasing
 from include.governance import checkpoint
 from include.guidelines import release as guidelines
 from include.guidelines import storage
 from include.ingestion.pipeline import ingest
 from include.ingestion.scan import scan
 from include.passport.verify import verify
+from include.releases import write as releasing
 from include.sandbox import world as sample
 from tests.integration.airflow_house import CLIENT, PROJECT
 

@@ -34,7 +34,7 @@ def warm() -> None:
     from airflow.sdk import BaseHook
 
     from include.bpmn.mapping import load_mapping
-    from include.governance.register import Register
+    from include.people.register import Register
     from include.projects.load import load_projects
     from include.settings import schedules, settings
 
@@ -71,8 +71,8 @@ def install() -> ExitStack:
     import yaml
     from airflow.sdk import BaseHook
 
+    from include.gates import gate
     from include.governance import ledger
-    from include.quality import gate
     from include.reporting import charts
     from labelops.hooks.prodigy import engine as prodigy
 

@@ -11,12 +11,12 @@ from typing import Any
 from include.annotation.answers import Answer
 from include.base.canonical import canonical_json, digest_of
 from include.base.store import Store
-from include.datasets.batches import form
 from include.datasets.freeze import freeze
 from include.governance.ledger import Ledger
-from include.governance.questions import Records
 from include.governance.records import Decision, NewEvent, SourceRecord, VersionRecord
 from include.projects.model import Project
+from include.questions import Records
+from include.queues.progress import form
 from tests.datasets.make import REGISTER, answer, project, task
 
 ASKED_AT = datetime(2026, 5, 4, 9, tzinfo=UTC)

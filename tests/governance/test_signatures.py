@@ -15,16 +15,15 @@ from include.base.canonical import digest_of
 from include.base.store import Store
 from include.bpmn.check import check_model
 from include.bpmn.mapping import ProcessMapping
-from include.datasets.batches import form
 from include.datasets.conditions import policy_problems
 from include.datasets.freeze import freeze
-from include.governance.approval import STATEMENT_VERSION, STATEMENTS, Evaluation, ProcessSnapshot, statements
+from include.decisions.approval import STATEMENT_VERSION, STATEMENTS, Evaluation, ProcessSnapshot, statements
 from include.governance.records import lower_signature, signed_enough
 from include.projects.model import Policy
+from include.queues.progress import form
 from include.settings import ROOT
 from tests.datasets.make import REGISTER, project, task
-from tests.governance.lives import both
-from tests.governance.test_approval import (
+from tests.decisions.test_approval import (
     DANA,
     DIGEST,
     MAPPING,
@@ -39,6 +38,7 @@ from tests.governance.test_approval import (
     policy,
     process,
 )
+from tests.governance.lives import both
 from tests.house import House
 
 LEVELS = ("recorded", "authenticated", "signed")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from include.base.errors import NotFound
-from include.systems.confluence import Attachment, ContentState, Page, PageVersion, Space
+from include.systems.confluence.values import Attachment, ContentState, Page, PageVersion, Space
 
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"

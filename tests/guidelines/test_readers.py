@@ -12,7 +12,7 @@ import pytest
 from include.base.errors import InvalidInput, Unavailable
 from include.base.store import Store
 from include.guidelines.sync import collect
-from include.systems.confluence import Attachment, Page
+from include.systems.confluence.values import Attachment, Page
 from tests.guidelines.conftest import make_project
 from tests.guidelines.fake_confluence import FakeConfluence
 

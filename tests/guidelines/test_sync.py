@@ -11,7 +11,7 @@ from include.base.errors import InvalidInput, NotFound
 from include.base.store import Store
 from include.guidelines.approval import state_version
 from include.guidelines.sync import Collected, collect, rows
-from include.systems.confluence import ContentState, PageVersion
+from include.systems.confluence.values import ContentState, PageVersion
 from tests.guidelines.conftest import STATE, Sync, make_project
 from tests.guidelines.fake_confluence import PNG, START, FakeConfluence
 from tests.guidelines.test_storage import details

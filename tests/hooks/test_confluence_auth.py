@@ -14,7 +14,7 @@ from include.base.errors import AuthError, InvalidInput, LabelopsError, Unavaila
 from include.sandbox.confluence.gateway import Token
 from include.sandbox.http import json_reply
 from include.settings import ROOT
-from include.systems.confluence import Page, Restriction
+from include.systems.confluence.values import Page, Restriction
 from labelops.hooks.confluence import ConfluenceHook, capabilities
 from tests.hooks.confluence_site import EDITOR, SERVICE, Site, make, on, running
 

@@ -21,7 +21,7 @@ from include.base.errors import (
 )
 from include.sandbox.confluence import SandboxUser, access
 from include.sandbox.http import Request, json_reply
-from include.systems.confluence import Page, Restriction, cql_text
+from include.systems.confluence.values import Page, Restriction, cql_text
 from include.systems.listing import Listing
 from labelops.hooks.confluence import ConfluenceHook
 from labelops.hooks.confluence.hook import PLACEHOLDER

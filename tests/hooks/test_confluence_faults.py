@@ -10,7 +10,7 @@ import pytest
 
 from include.base.errors import InvalidReply, OutsideError, RateLimited, Unavailable
 from include.sandbox.http import Fault, Request, json_reply
-from include.systems.confluence import Restriction
+from include.systems.confluence.values import Restriction
 from tests.hooks.confluence_site import SERVICE, Site, make, running
 
 KINDS = ("reset_before", "reset_after", "truncate", "garbage", "429", "503", "500")

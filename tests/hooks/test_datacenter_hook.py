@@ -26,7 +26,7 @@ from include.base.errors import (
 )
 from include.sandbox.confluence import DataCenterStandIn, SandboxUser
 from include.sandbox.http import Reply, Request, Server, json_reply
-from include.systems.confluence import Restriction
+from include.systems.confluence.values import Restriction
 from include.systems.listing import ReadState
 from labelops.hooks.confluence import ConfluenceHook
 from labelops.hooks.confluence.hook import PLACEHOLDER

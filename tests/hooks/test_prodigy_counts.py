@@ -18,7 +18,7 @@ from include.annotation.answers import parse_content
 from include.annotation.counts import counted, fields_of
 from include.base.errors import InvalidInput
 from include.sandbox.prodigy_schema import import_jsonl
-from include.systems.prodigy import Counted
+from include.systems.prodigy.values import Counted
 from labelops.hooks.prodigy import ProdigyHook, counting
 from tests.annotation.test_hashes import rows_of
 from tests.hooks.test_prodigy_hook import PROJECT, answered, connect, run

@@ -36,7 +36,7 @@ from include.projects.load import load_project
 from include.projects.model import Project
 from include.sandbox.prodigy_schema import create_schema, import_jsonl
 from include.settings import ROOT
-from include.systems.prodigy import AddResult, Watermark
+from include.systems.prodigy.values import AddResult, Watermark
 from labelops.hooks.prodigy import ProdigyHook, engine, statements, writing
 from tests.annotation.test_hashes import rows_of
 from tests.annotation.test_tasks import BINARY

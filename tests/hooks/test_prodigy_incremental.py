@@ -11,7 +11,7 @@ from sqlalchemy.pool import NullPool
 
 from include.base.errors import InvalidInput
 from include.sandbox.prodigy_schema import import_jsonl
-from include.systems.prodigy import RowFinding
+from include.systems.prodigy.values import RowFinding
 from labelops.hooks.prodigy import ProdigyHook, incremental
 from tests.hooks.test_prodigy_hook import INBOX, PROJECT, answered, connect, run, task
 

@@ -16,7 +16,7 @@ from sqlalchemy import make_url
 from include.base.canonical import sha256_hex
 from include.base.errors import AuthError, InvalidInput, Refused, Unsupported
 from include.sandbox.prodigy_schema import create_schema, import_jsonl
-from include.systems.prodigy import AddResult, Altered, Rights
+from include.systems.prodigy.values import AddResult, Altered, Rights
 from labelops.hooks.prodigy import ProdigyHook
 from tests.hooks.test_prodigy_hook import INBOX, PROJECT, answered, connect, run, task
 from tests.servers import fresh_database

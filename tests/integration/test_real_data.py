@@ -21,7 +21,7 @@ from include.base.canonical import sha256_hex
 from include.projects.model import Project
 from include.sandbox.prodigy_schema import import_jsonl
 from include.settings import ROOT
-from include.systems.prodigy import Row
+from include.systems.prodigy.values import Row
 from tests.house import House
 from tests.integration.airflow_house import PROJECT
 from tests.servers import ENGINES, airflow_connection

@@ -33,8 +33,8 @@ from include.base.errors import (
 )
 from include.governance.ledger import Ledger
 from include.projects.load import load_project
+from include.run.run import ItemResult, WorkItem
 from include.settings import ROOT
-from include.usecases.desk import ItemResult, WorkItem
 from labelops import runtime
 from labelops.operators.labeling_approval import StartWaitOperator
 from labelops.operators.work import AnnounceOperator, ConcludeOperator, ItemFailed, ItemOperator, ListWorkOperator

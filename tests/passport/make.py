@@ -16,9 +16,7 @@ from include.annotation.tasks import task_id
 from include.base.canonical import canonical_json, digest_of, sha256_hex
 from include.base.signing import Signer
 from include.base.store import Store
-from include.datasets.batches import form
 from include.datasets.freeze import FrozenVersion, freeze
-from include.datasets.release import write_release
 from include.passport.facts import (
     Agreement,
     Check,
@@ -29,6 +27,8 @@ from include.passport.facts import (
     LedgerPlace,
 )
 from include.projects.model import Interface, Project
+from include.queues.progress import form
+from include.releases.write import write_release
 from tests.datasets.make import GUIDELINE, REGISTER, answer, project, task
 
 SIGNER = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))

@@ -12,12 +12,11 @@ import pytest
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import InvalidInput
 from include.base.store import Store
-from include.datasets.release import mark_recalled
 from include.passport import dsse
 from include.passport.__main__ import main
 from include.passport.verify import verify
+from include.releases.write import mark_recalled
 from tests.datasets.make import answer, task
-from tests.datasets.test_release import make_old
 from tests.passport.make import (
     ANSWERS,
     SIGNER,
@@ -30,6 +29,7 @@ from tests.passport.make import (
     reseal,
     topics,
 )
+from tests.releases.test_write import make_old
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from include.quality.results import CheckResult, GateResult
+from include.gates.results import CheckResult, GateResult
 from include.settings import ROOT
 from labelops.web import HEADERS, LazyApp, build_app
 

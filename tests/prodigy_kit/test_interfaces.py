@@ -21,7 +21,7 @@ from include.projects.load import load_project
 from include.projects.model import Interface
 from include.sandbox.people.annotators import Annotator, product_names, ticket_topics
 from include.settings import ROOT
-from include.systems.prodigy import Row
+from include.systems.prodigy.values import Row
 from tests.annotation import make
 from tests.prodigy_kit.conftest import FAKE, RECIPES, Shop, healthy, wait_for
 

@@ -18,7 +18,7 @@ from include.bpmn.mapping import MAPPINGS, load_mapping, start_variables
 from include.sandbox.http import Server, json_reply
 from include.sandbox.opentext import OpenTextStandIn
 from include.sandbox.opentext.person import Person
-from include.systems.opentext import HistoricProcess, UserTask
+from include.systems.opentext.values import HistoricProcess, UserTask
 from labelops.hooks.opentext import OpenTextWorkflowHook
 from labelops.triggers import process as module
 from labelops.triggers.process import ProcessEndTrigger, TaskTrigger, backlog, task_seal

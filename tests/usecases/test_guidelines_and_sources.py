@@ -8,8 +8,8 @@ import pytest
 import requests
 
 from include.base.errors import Fenced
+from include.queues.batches import assign
 from include.sandbox import world
-from include.usecases.batches import assign
 from labelops.operators.gate import GateFailed
 from tests.integration.airflow_house import PROJECT
 

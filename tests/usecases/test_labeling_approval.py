@@ -127,7 +127,7 @@ def test_the_gate_of_a_version_marked_successful_puts_nothing_before_approvers(l
 
 def one(house, name, prefix, reason, *, by):
     """Let a person do something by a run parameter."""
-    from include.usecases import orders
+    from include.releases import by_hand as orders
 
     with house.desk("labeling_approval", run_id=house.run_id(), by=by).open() as at:
         if name == "close_batch":

@@ -13,11 +13,11 @@ import pytest
 from include.base.errors import Refused
 from include.base.signing import read_signer
 from include.datasets import freeze as freezing
-from include.datasets.release import write_release
 from include.passport.dsse import read_envelope
 from include.passport.verify import verify
+from include.releases.passport import release_context
+from include.releases.write import write_release
 from include.usecases.labeling_approval import approval_state
-from include.usecases.passport import release_context
 from tests.integration.airflow_house import PROJECT
 
 

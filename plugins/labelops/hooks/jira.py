@@ -31,8 +31,8 @@ from include.base.errors import (
     Unavailable,
     Unsupported,
 )
-from include.systems.confluence import User, cql_text
-from include.systems.jira import Issue, IssueComment
+from include.systems.confluence.values import User, cql_text
+from include.systems.jira.values import Issue, IssueComment
 from include.systems.listing import Changes, Listing
 from labelops.hooks.quiet import quiet_libraries
 from labelops.hooks.requests_http import HttpCaller, RetryPolicy, base_url, choice, read_json, segment
@@ -58,7 +58,7 @@ _KEY = re.compile(r"[0-9a-f]{64}\Z")
 
 
 class JiraIssueHook(JiraHook):
-    """Read and write the issues of one Jira site; implements ``include.systems.jira.JiraGateway``.
+    """Read and write the issues of one Jira site; implements ``include.systems.jira.values.JiraGateway``.
 
     Connection (type ``jira``): ``host`` (the site), ``login`` (e-mail, or user name on Data Center), ``password`` (API
     token, password, or the token for ``bearer``). Extra:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
     from include.projects.model import Project
-    from include.usecases.desk import Desk, WorkItem
+    from include.run.run import Desk, WorkItem
 
 __all__ = ["CheckReleaseOperator", "HandOverOperator", "ListReleasesOperator"]
 
@@ -70,7 +70,8 @@ class CheckReleaseOperator(_ReleaseStep):
 
         :raises Refused: saying what is missing; the same refusal is skipped on later scheduled runs.
         """
-        from include.usecases import dataset_release, gates
+        from include.run import gates
+        from include.usecases import dataset_release
 
         if item.detail.get("kind") == dataset_release.RECALL:
             at = f"{item.subject} of {project.name}"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
     from include.base.store import Store, StorePath
-    from include.quality.results import GateResult
+    from include.gates.results import GateResult
 
 __all__ = ["GateFailed", "GateOperator", "GateResultLink"]
 
@@ -48,7 +48,7 @@ class GateOperator(BaseOperator):
     Writes ``gates/<dag>/<run>/<task>/<map index>/<try>/result.json`` (counts and row ids, no content), puts failing
     rows into the project's quarantine, and, where rows are set aside, stages the rest as a file of its own.
 
-    :param suite: name of the suite, one of :data:`include.quality.suites.SUITES`.
+    :param suite: name of the suite, one of :data:`include.gates.suites.SUITES`.
     :param staged: path of the JSON Lines file, or a mapping with ``staged``. (templated)
     :param project: the project's name, or a work item with ``project``. (templated)
     :param parameters: limits that differ from the project's. (templated)
@@ -78,9 +78,9 @@ class GateOperator(BaseOperator):
         :raises GateBroken: when a check could not run.
         :raises InvalidInput: when there is no staged file.
         """
+        from include.gates.gate import run_suite
+        from include.gates.suites import suite_for
         from include.projects.load import load_project
-        from include.quality.gate import run_suite
-        from include.quality.suites import suite_for
         from include.settings import settings
         from labelops.runtime import location, open_store
 
@@ -192,7 +192,7 @@ def _failing(staged: StorePath, id_column: str, result: GateResult, critical: se
     import json
 
     from include.base.canonical import sha256_hex
-    from include.quality.gate import read_rows, value_of
+    from include.gates.gate import read_rows, value_of
 
     for place, row in enumerate(read_rows(staged)):
         if not any(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
     from include.projects.model import Project
-    from include.usecases.desk import Desk, WorkItem
+    from include.run.run import Desk, WorkItem
 
 __all__ = ["CollectGuidelinesOperator", "ListGuidelinesOperator", "PublishGuidelinesOperator"]
 
@@ -23,7 +23,7 @@ class ListGuidelinesOperator(ListWorkOperator):
 
     def pending(self, desk: Desk, project: Project, context: Context) -> Iterator[WorkItem]:
         """Yield the project's guideline."""
-        from include.usecases.desk import WorkItem
+        from include.run.run import WorkItem
 
         yield WorkItem(project.name, f"guideline:{project.name}")
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
     from include.projects.model import Project
-    from include.usecases.desk import Desk, ItemResult, WorkItem
+    from include.run.run import Desk, ItemResult, WorkItem
 
 __all__ = [
     "CaptureDecisionsOperator",
@@ -52,7 +52,8 @@ class ListApprovalsOperator(ListWorkOperator):
 
     def pending(self, desk: Desk, project: Project, context: Context) -> Iterator[WorkItem]:
         """Yield the project's items, after recording what a person decided about them."""
-        from include.usecases import labeling_approval, orders
+        from include.releases import by_hand as orders
+        from include.usecases import labeling_approval
         from labelops.hooks.prodigy import ProdigyHook
 
         hook = ProdigyHook(self.prodigy_conn_id)
@@ -209,8 +210,8 @@ class WaitForDecisionOperator(BaseOperator):
     def execute(self, context: Context) -> Any:
         """Return the result where the process has ended, else wait."""
         from include.projects.load import load_project
+        from include.run.housekeeping import keep_checkpoint
         from include.settings import settings
-        from include.usecases.housekeeping import keep_checkpoint
         from labelops.runtime import desk
         from labelops.triggers.process import ProcessEndTrigger, TaskTrigger, task_seal
 
@@ -302,8 +303,8 @@ def release_ended(desk: Desk, project: Project, digest: str, opentext_conn_id: s
     """Return the result of a release process that ended, None while it goes on. Nothing is released here."""
     from include.base.errors import Refused
     from include.bpmn.mapping import load_mapping
+    from include.run.run import ItemResult
     from include.usecases import dataset_release
-    from include.usecases.desk import ItemResult
     from labelops.hooks.opentext import OpenTextWorkflowHook
 
     version = desk.ledger.version(digest)

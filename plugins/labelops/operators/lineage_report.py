@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
     from include.projects.model import Project
-    from include.usecases.desk import Desk, WorkItem
+    from include.run.run import Desk, WorkItem
 
 __all__ = ["BuildReportOperator", "CommentReportOperator", "ListReportsOperator", "PublishReportOperator"]
 
@@ -69,8 +69,8 @@ class CommentReportOperator(ItemOperator):
     def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
         """Return the item's result."""
         from include.base.errors import Refused
+        from include.run.run import ItemResult
         from include.usecases import lineage_report
-        from include.usecases.desk import ItemResult
         from labelops.hooks.opentext import OpenTextWorkflowHook
 
         if not self.given:

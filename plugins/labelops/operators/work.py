@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from include.projects.load import BadProject
     from include.projects.model import Project
-    from include.usecases.desk import Desk, WorkItem
+    from include.run.run import Desk, WorkItem
 
 __all__ = ["AnnounceOperator", "ConcludeOperator", "GatedOperator", "ItemFailed", "ItemOperator", "ListWorkOperator"]
 
@@ -78,7 +78,7 @@ class ListWorkOperator(BaseOperator):
     def _items(self, at: Desk, project: Project | BadProject, context: Context) -> list[WorkItem]:
         """Return one project's items; whatever is wrong with it fails as one item and stops no other."""
         from include.projects.load import BadProject
-        from include.usecases.desk import WorkItem
+        from include.run.run import WorkItem
 
         if isinstance(project, BadProject):
             return [WorkItem(project.name, f"{self.default_subject}:{project.name}", error=project.reason)]
@@ -133,8 +133,8 @@ class ItemOperator(BaseOperator):
     def execute(self, context: Context) -> Any:
         """Open the desk, refuse a bad item, do the step."""
         from include.projects.load import load_project
+        from include.run.run import WorkItem
         from include.settings import settings
-        from include.usecases.desk import WorkItem
         from labelops.runtime import desk
 
         item = WorkItem(**self.item)
@@ -218,8 +218,8 @@ class ConcludeOperator(_AfterItems):
 
         :raises ItemFailed: naming every item with a failed task, and a listing or an announcement that failed.
         """
+        from include.run.housekeeping import keep_checkpoint, remove_old_staging
         from include.settings import schedules
-        from include.usecases.housekeeping import keep_checkpoint, remove_old_staging
         from labelops.runtime import desk
 
         with desk(context).open() as at:

@@ -17,7 +17,7 @@ from include.base.canonical import digest_of
 from include.base.errors import NotFound, RateLimited, Unavailable
 
 if TYPE_CHECKING:
-    from include.systems.opentext import UserTask
+    from include.systems.opentext.values import UserTask
 
 __all__ = ["Backlog", "ProcessEndTrigger", "TaskTrigger", "backlog", "task_seal"]
 

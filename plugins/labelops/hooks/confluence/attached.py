@@ -12,7 +12,15 @@ import requests
 
 from include.base.errors import Conflict, InvalidInput, InvalidReply, NotFound, Unavailable
 from include.guidelines import storage
-from include.systems.confluence import Attachment, Comment, ContentState, InlineComment, InlineTask, Property, cql_text
+from include.systems.confluence.values import (
+    Attachment,
+    Comment,
+    ContentState,
+    InlineComment,
+    InlineTask,
+    Property,
+    cql_text,
+)
 from include.systems.listing import Listing
 from labelops.hooks.confluence import capabilities
 from labelops.hooks.confluence.door import CLOCK_SKEW, Door, digest_of, drain, in_batches

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from include.systems.confluence import Page
+from include.systems.confluence.values import Page
 
 if TYPE_CHECKING:
     from labelops.hooks.confluence.site import Site

@@ -15,7 +15,7 @@ from html import unescape
 from typing import Any
 
 from include.base.errors import AuthError, InvalidInput, InvalidReply, NotFound
-from include.systems.confluence import (
+from include.systems.confluence.values import (
     Attachment,
     Comment,
     ContentState,

@@ -27,7 +27,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import requests
 
 from include.base.errors import AuthError, InvalidInput, InvalidReply, NotFound, Unsupported
-from include.systems.confluence import (
+from include.systems.confluence.values import (
     Attachment,
     Comment,
     ContentState,

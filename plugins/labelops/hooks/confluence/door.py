@@ -22,7 +22,7 @@ from include.base.errors import (
     RateLimited,
     Unsupported,
 )
-from include.systems.confluence import User
+from include.systems.confluence.values import User
 from include.systems.listing import Listing
 from labelops.hooks.confluence import capabilities
 from labelops.hooks.confluence.client import Client, Settings

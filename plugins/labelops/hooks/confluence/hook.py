@@ -16,7 +16,7 @@ __all__ = ["PLACEHOLDER", "SITES", "ConfluenceHook"]
 
 
 class ConfluenceHook(Rights, Attached, People):
-    """Read and write one Confluence site; implements ``include.systems.confluence.ConfluenceGateway``.
+    """Read and write one Confluence site; implements ``include.systems.confluence.values.ConfluenceGateway``.
 
     Connection: ``host`` (the site), ``login`` and ``password``. Extra:
 

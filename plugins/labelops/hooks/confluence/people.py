@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from include.base.errors import InvalidInput, NotFound
-from include.systems.confluence import SearchHit, User
+from include.systems.confluence.values import SearchHit, User
 from include.systems.listing import Listing
 from labelops.hooks.confluence.door import Door, batches, digest_of
 from labelops.hooks.confluence.replies import SYSTEM
@@ -52,7 +52,7 @@ class People(Door):
     # --- search ----------------------------------------------------------------------------------------------------
 
     def search(self, cql: str, *, resume: str | None = None) -> Listing[SearchHit]:
-        """List what a CQL query finds. Values from outside belong through ``include.systems.confluence.cql_text``.
+        """List what a CQL query finds. Values from outside belong through ``include.systems.confluence.values.cql_text``.
 
         Search is an index: it lags behind by minutes, does not see archived pages, and its times have whole minutes in
         the account's time zone. An absence proves nothing.

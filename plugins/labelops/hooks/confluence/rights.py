@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from include.base.errors import Conflict, InvalidInput
 from include.guidelines import storage
-from include.systems.confluence import Page, Restriction, Restrictions
+from include.systems.confluence.values import Page, Restriction, Restrictions
 from labelops.hooks.confluence.pages import Pages
 from labelops.hooks.confluence.replies import SYSTEM
 from labelops.hooks.confluence.site import Site

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-from include.systems.confluence import (
+from include.systems.confluence.values import (
     Attachment,
     Comment,
     ContentState,

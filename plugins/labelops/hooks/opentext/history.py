@@ -9,7 +9,7 @@ from typing import Any
 
 from include.base.errors import NotFound
 from include.systems.listing import Changes, Listing
-from include.systems.opentext import HistoricProcess, HistoricTask
+from include.systems.opentext.values import HistoricProcess, HistoricTask
 from labelops.hooks.opentext.client import OpenTextClient
 from labelops.hooks.opentext.values import SYSTEM, chosen_filters, historic_process, historic_task, told
 from labelops.hooks.requests_http import segment

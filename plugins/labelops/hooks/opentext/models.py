@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from include.base.errors import InvalidReply, Unavailable
 from include.systems.listing import Listing
-from include.systems.opentext import ProcessModel
+from include.systems.opentext.values import ProcessModel
 from labelops.hooks.opentext.client import OpenTextClient
 from labelops.hooks.opentext.values import SYSTEM, chosen_filters, decoded, encoded, model_of, told
 from labelops.hooks.requests_http import segment

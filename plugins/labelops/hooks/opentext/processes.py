@@ -10,7 +10,7 @@ from typing import Any
 
 from include.base.errors import Conflict, InvalidInput, InvalidReply, NotFound, Unavailable, Unsupported
 from include.systems.listing import Listing
-from include.systems.opentext import ProcessInstance
+from include.systems.opentext.values import ProcessInstance
 from labelops.hooks.opentext.client import OpenTextClient
 from labelops.hooks.opentext.values import (
     SYSTEM,

@@ -14,7 +14,7 @@ from typing import Any
 
 from include.base.errors import InvalidInput, InvalidReply, NotFound, Unavailable, Unsupported
 from include.systems.listing import Listing
-from include.systems.opentext import Assignment, Attachment, ProcessComment, UserTask
+from include.systems.opentext.values import Assignment, Attachment, ProcessComment, UserTask
 from labelops.hooks.opentext.history import History
 from labelops.hooks.opentext.values import (
     SYSTEM,

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from include.base.errors import InvalidInput, InvalidReply
-from include.systems.opentext import (
+from include.systems.opentext.values import (
     Assignment,
     Attachment,
     Execution,

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select, text
 from include.annotation.answers import parse_content
 from include.annotation.counts import Fields, counted, fields_of
 from include.base.errors import InvalidInput, InvalidReply
-from include.systems.prodigy import Counted, Counts
+from include.systems.prodigy.values import Counted, Counts
 from labelops.hooks.prodigy.database import Database
 from labelops.hooks.prodigy.schema import Schema
 from labelops.hooks.prodigy.statements import linked_pieces, sessions_of

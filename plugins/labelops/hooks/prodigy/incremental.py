@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, LargeBinary, case, cast, func, literal_column, select, text
 
 from include.base.errors import InvalidInput
-from include.systems.prodigy import Row, RowFinding, RowListing
+from include.systems.prodigy.values import Row, RowFinding, RowListing
 from labelops.hooks.prodigy.reading import Reading
 from labelops.hooks.prodigy.schema import Schema
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Select, func, select
 
 from include.annotation.answers import parse_content, row_digest
 from include.base.errors import InvalidInput, NotFound
-from include.systems.prodigy import Altered, DatasetInfo, Piece, Row, Watermark
+from include.systems.prodigy.values import Altered, DatasetInfo, Piece, Row, Watermark
 from labelops.hooks.prodigy.database import Database
 from labelops.hooks.prodigy.engine import make_engine
 from labelops.hooks.prodigy.errors import SYSTEM

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Executable, delete, func, insert, literal, select
 
 from include.base.errors import AuthError, LabelopsError
-from include.systems.prodigy import Rights
+from include.systems.prodigy.values import Rights
 from labelops.hooks.prodigy.database import Database
 from labelops.hooks.prodigy.schema import Schema, may_number
 

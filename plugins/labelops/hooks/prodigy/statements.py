@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from include.annotation.answers import parse_content, stored_bytes
 from include.base.errors import InvalidInput
-from include.systems.prodigy import Row
+from include.systems.prodigy.values import Row
 from labelops.hooks.prodigy.schema import Schema
 
 __all__ = [

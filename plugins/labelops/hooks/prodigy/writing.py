@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from include.annotation.answers import parse_content, stored_bytes
 from include.annotation.seen import SeenNames
 from include.base.errors import Conflict, InvalidInput, InvalidReply, NotFound, Refused
-from include.systems.prodigy import AddResult
+from include.systems.prodigy.values import AddResult
 from labelops.hooks.prodigy.database import Database
 from labelops.hooks.prodigy.errors import SYSTEM, Again
 from labelops.hooks.prodigy.inserting import Prepared, by_size, insert_rows

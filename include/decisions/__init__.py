@@ -1,0 +1,1 @@
+"""Who is asked, what they decided, and whether it counts."""

@@ -1,0 +1,1148 @@
+"""What an approval process in OpenText amounts to: a pure judgement of what its history, tasks and comments show.
+
+Nothing here asks a system or keeps anything. The same snapshot, register, policy and clock always give the same answer,
+so a scheduled run, a waiting run and an auditor who repeats it later agree.
+
+Two facts of the service shape the rules. Its task history names the assignee, not who completed; and a token of the
+service may be able to complete tasks in a person's name. So a decision counts as *attested* only with something that
+token cannot imitate. And a process can end approved for reasons of its own model: the end event is never enough, the
+decisions of the persons that the policy demands have to be there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal, Protocol
+
+from include.base.canonical import SHORT, digest_of, effect_key
+from include.governance.records import Decision, Grade, Outcome, Signature, lower_signature, signed_enough
+from include.people.register import Register, account_key
+from include.projects.model import Policy, Project
+from include.systems.opentext.values import HistoricProcess, HistoricTask, ProcessComment, UserTask
+
+__all__ = [
+    "STATEMENTS",
+    "STATEMENT_VERSION",
+    "UNKNOWN",
+    "Evaluation",
+    "Holding",
+    "MappingLike",
+    "Observed",
+    "ProcessDecision",
+    "ProcessSnapshot",
+    "ReleaseDecision",
+    "TaskMappingLike",
+    "evaluate",
+    "evaluate_release",
+    "is_unknown",
+    "mapped_task",
+    "observe",
+    "read_observed",
+    "statement",
+    "statements",
+    "unknown_person",
+]
+
+SYSTEM = "opentext"
+UNKNOWN = "unknown"
+"""How the name of somebody who is not in the register begins, wherever person ids are listed."""
+
+STATEMENT_VERSION = 1
+"""Raised whenever the wording of a statement changes, so that a kept statement says which wording it is."""
+
+STATEMENTS = "decision_statements"
+"""Process variable that tells each person what they state by deciding; see :func:`statements`."""
+
+_WORDING = re.compile(r"\[(\d{1,6})\] ")
+
+State = Literal["waiting", "approved", "rejected", "rework", "undecided", "void", "expired", "cancelled", "stale"]
+ReleaseState = Literal["waiting", "released", "refused", "cancelled", "stale", "void"]
+NextStep = Literal["remind", "escalate", "expire"] | None
+
+_VERDICTS: dict[str, Outcome] = {"approve": "approve", "reject": "reject", "rework": "rework"}
+
+_STATEMENTS = {
+    ("review", "approve"): "I reviewed {what} as {role} and found it fit for its purpose",
+    ("review", "reject"): "I reviewed {what} as {role} and found it unfit for its purpose",
+    ("review", "rework"): "I reviewed {what} as {role} and ask for it to be reworked",
+    ("approval", "approve"): "I approve {what} as {role}",
+    ("approval", "reject"): "I refuse my approval of {what} as {role}",
+    ("approval", "rework"): "I refuse my approval of {what} as {role} until it is reworked",
+    ("review", "withdraw"): "I withdraw my review of {what} as {role}",
+    ("approval", "withdraw"): "I withdraw the approval of {what} as {role}",
+    ("responsibility", "withdraw"): "I withdraw {what} as {role}",
+    ("responsibility", "approve"): "I take responsibility for the release of {what} as {role}",
+    ("responsibility", "reject"): "I refuse the release of {what} as {role}",
+    ("responsibility", "rework"): "I refuse the release of {what} as {role} until it is reworked",
+}
+
+
+class TaskMappingLike(Protocol):
+    """What is read of one user task of a process mapping (``include.bpmn.mapping.TaskMapping``)."""
+
+    @property
+    def name(self) -> str:
+        """Return the task's name in the model."""
+
+    @property
+    def key(self) -> str | None:
+        """Return the task's definition key in the model."""
+
+    @property
+    def role(self) -> str:
+        """Return the register's role that the task is for."""
+
+    @property
+    def meaning(self) -> str | None:
+        """Return what completing it means: review, approval, responsibility; None where the policy says it."""
+
+    @property
+    def outcome_variable(self) -> str:
+        """Return the variable that holds the outcome."""
+
+    @property
+    def signature_variable(self) -> str | None:
+        """Return the variable that holds the account which signed, None where the model has no signing step."""
+
+
+class MappingLike(Protocol):
+    """What is read of a process mapping (``include.bpmn.mapping.ProcessMapping``)."""
+
+    @property
+    def process_key(self) -> str:
+        """Return the key of the deployed process."""
+
+    @property
+    def digest_variable(self) -> str:
+        """Return the process variable that holds the version's digest."""
+
+    @property
+    def tasks(self) -> Sequence[TaskMappingLike]:
+        """Return the user tasks."""
+
+    @property
+    def outcomes(self) -> Mapping[str, str]:
+        """Return approve, reject or rework by the model's outcome."""
+
+    @property
+    def ends(self) -> Mapping[str, str]:
+        """Return what each end event means."""
+
+    @property
+    def signature(self) -> Signature:
+        """Return the highest signature level that a decision made in the process may be given."""
+
+    def is_other(self, name: str, key: str | None = None) -> bool:
+        """Tell whether a user task is declared to be nobody's decision."""
+
+
+@dataclass(frozen=True)
+class Holding:
+    """Who had a waiting task at one look. A reassignment may leave no trace in history, so looks are kept.
+
+    :param delegation: ``pending`` or ``resolved`` while the owner has delegated it.
+    :param seen: when this was seen first (our clock); None where an older record did not say.
+    """
+
+    assignee: str | None
+    owner: str | None = None
+    delegation: str | None = None
+    seen: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What the looks at a process saw that its history may not show later.
+
+    :param holdings: who had each task, oldest first, by task id; only changes are kept.
+    :param outcomes: outcome of a completed task, by task id, as its process variable was while that task was the last
+        that had written it: another task may write the same variable later.
+    """
+
+    holdings: Mapping[str, Sequence[Holding]] = field(default_factory=dict)
+    outcomes: Mapping[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as the sync state keeps it."""
+        return {
+            "holdings": {
+                task_id: [
+                    [one.assignee, one.owner, one.delegation, one.seen.isoformat() if one.seen else None]
+                    for one in seen
+                ]
+                for task_id, seen in self.holdings.items()
+            },
+            "outcomes": dict(self.outcomes),
+        }
+
+
+@dataclass(frozen=True)
+class ProcessSnapshot:
+    """What was read of one process.
+
+    :param observed: what this look and the earlier ones saw (see :func:`observe`).
+    :param called: variables of the processes that this one called, by process id.
+    :param keys: keys of the models of all these processes; empty where the service does not tell one.
+    """
+
+    history: HistoricProcess
+    tasks: Sequence[HistoricTask] = ()
+    open_tasks: Sequence[UserTask] = ()
+    comments: Sequence[ProcessComment] = ()
+    observed: Observed = field(default_factory=Observed)
+    called: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    keys: tuple[str, ...] = ()
+
+    def variables_of(self, process_id: str) -> Mapping[str, Any]:
+        """Return the variables of the process that a task is in: this one or one that it called."""
+        return self.called.get(process_id, {}) if process_id != self.history.id else self.history.variables
+
+
+@dataclass(frozen=True)
+class ProcessDecision:
+    """One person's completed task, before it is stored.
+
+    :param outcome: approve, reject, rework or undecided.
+    :param counts: whether it can satisfy a demand of the policy; ``void_reason`` says why not.
+    :param person: id in the register, or None when nobody is known behind ``account``.
+    :param grade: ``attested`` or ``asserted``.
+    :param signature: recorded, authenticated or signed.
+    :param statement: the sentence that the decision stands for.
+    :param statement_version: its wording as it was put before the person, None where it is not known to have been.
+    :param comment: what the same account wrote on the task or the process while it held the task.
+    :param raw: the replies that prove it (task, comments), to be kept by content.
+    """
+
+    project: str
+    subject: str
+    digest: str
+    attempt: int
+    role: str
+    outcome: Outcome
+    counts: bool
+    void_reason: str
+    person: str | None
+    account: str
+    decided_at: datetime | None
+    meaning: str
+    grade: Grade
+    statement: str
+    process_id: str
+    task_id: str
+    signature: Signature = "recorded"
+    statement_version: int | None = None
+    comment: str = ""
+    system: str = SYSTEM
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def proof(self) -> bytes:
+        """Return the raw replies as bytes to keep by content; the same decision read again gives the same bytes."""
+        return json.dumps(self.raw, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str).encode(
+            "utf-8", "surrogatepass"
+        )
+
+    def record(self, raw_digest: str) -> Decision:
+        """Return the decision as the ledger keeps it.
+
+        :param raw_digest: the object of the store that holds :meth:`proof`.
+        """
+        return Decision(
+            decision_id=self.decision_id,
+            project=self.project,
+            subject=self.subject,
+            digest=self.digest,
+            attempt=self.attempt,
+            role=self.role,
+            outcome=self.outcome,
+            counts=self.counts,
+            void_reason=self.void_reason,
+            person=self.person,
+            account=self.account,
+            system=self.system,
+            decided_at=self.decided_at,
+            meaning=self.meaning,
+            grade=self.grade,
+            statement=self.statement,
+            raw_digest=raw_digest,
+            process_id=self.process_id,
+            task_id=self.task_id,
+            signature=self.signature,
+            statement_version=self.statement_version,
+        )
+
+    @property
+    def decision_id(self) -> str:
+        """Return what makes the decision one and the same however often it is read (64 hex characters)."""
+        return digest_of(
+            [self.project, self.subject, self.digest, self.attempt, self.system, self.process_id, self.task_id]
+        )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an approval process amounts to now.
+
+    :param missing: sentences, one for each demand of the policy that is not met.
+    :param findings: sentences that a person must look at.
+    :param next_step: what is due while it waits; None when nothing is.
+    :param sentence: the state and its reason, for a log.
+    :param open_tasks: the tasks that waited when it was read.
+    :param called: ids of the processes that it has called so far.
+    :param keys: keys of the models of all these processes; empty where the service does not tell one.
+    """
+
+    state: State
+    decisions: tuple[ProcessDecision, ...]
+    missing: tuple[str, ...]
+    findings: tuple[str, ...]
+    next_step: NextStep
+    due: datetime
+    reminder_at: datetime
+    expires_at: datetime
+    sentence: str
+    open_tasks: tuple[UserTask, ...] = ()
+    called: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReleaseDecision:
+    """What a release process amounts to; ``decision`` is the one that released or refused."""
+
+    state: ReleaseState
+    decision: ProcessDecision | None
+    findings: tuple[str, ...]
+    sentence: str
+    decisions: tuple[ProcessDecision, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Case:
+    """Everything a decision is judged against."""
+
+    snapshot: ProcessSnapshot
+    project: Project
+    digest: str
+    attempt: int
+    mapping: MappingLike
+    register: Register
+    policy: Policy
+    annotators: frozenset[str]
+    requesters: frozenset[str]
+    business_key: str
+    statements: str | None
+
+    @property
+    def subject(self) -> str:
+        return f"version:{self.digest}"
+
+    @property
+    def short(self) -> str:
+        return self.digest[:SHORT]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    decisions: tuple[ProcessDecision, ...]
+    findings: tuple[str, ...]
+
+
+def is_unknown(person: str) -> bool:
+    """Tell whether an entry in a list of persons stands for somebody who is not in the register."""
+    return person == UNKNOWN or person.startswith(f"{UNKNOWN}:")
+
+
+def statement(*, meaning: str, outcome: str, role: str, project: str, digest: str, policy_digest: str) -> str:
+    """Return the versioned sentence that a decision stands for; it names the exact version and policy."""
+    what = f"dataset version {digest} of project {project}"
+    wording = _STATEMENTS.get((meaning, outcome), "I completed the task of {role} on {what} without a decision")
+    return f"[{STATEMENT_VERSION}] {wording.format(what=what, role=role)}, under policy {policy_digest}."
+
+
+def statements(mapping: MappingLike, *, policy: Policy, project: str, digest: str) -> str:
+    """Return what is put before the persons of a process: for each task and outcome, what deciding so states.
+
+    One line each, ``<task>, <outcome>: <statement>``, so that what a person was shown can be found again.
+    """
+    listed = []
+    for task in mapping.tasks:
+        meaning = task.meaning or _meaning_in(policy, task.role)
+        for value, verdict in mapping.outcomes.items():
+            said = statement(
+                meaning=meaning,
+                outcome=verdict,
+                role=task.role,
+                project=project,
+                digest=digest,
+                policy_digest=policy.digest,
+            )
+            listed.append(f"{_line_of(task, value)}{said}")
+    return "\n".join(["By completing your task you state, in your name:", *listed])
+
+
+def _line_of(task: TaskMappingLike, value: str) -> str:
+    return f"{task.name}, {value}: "
+
+
+def _meaning_in(policy: Policy, role: str) -> str:
+    return next((demand.meaning for demand in policy.approvals if demand.role == role), "approval")
+
+
+def unknown_person(process_id: str, account: str) -> str:
+    """Return a name for somebody who is not in the register, the same within a process, that tells nothing of them."""
+    return f"{UNKNOWN}:{digest_of([process_id, account_key(account)])[:SHORT]}"
+
+
+def read_observed(value: Mapping[str, Any] | None) -> Observed:
+    """Return what earlier looks kept; before there were times, it was a list of assignees for each task."""
+    value = value or {}
+    listed = value.get("holdings", {} if "outcomes" in value else value)
+    return Observed(
+        {
+            task_id: tuple(
+                Holding(one)
+                if isinstance(one, str)
+                else Holding(one[0], one[1], one[2], datetime.fromisoformat(one[3]) if one[3] else None)
+                for one in seen
+            )
+            for task_id, seen in listed.items()
+        },
+        dict(value.get("outcomes", {})),
+    )
+
+
+def observe(
+    earlier: Observed, snapshot: ProcessSnapshot, mapping: MappingLike, now: datetime
+) -> tuple[Observed, list[tuple[UserTask, Holding]]]:
+    """Return the looks with this one added, and who has a task now that was not seen to have it before.
+
+    A task that nobody holds is worth keeping only once somebody held it.
+    """
+    holdings = {task_id: tuple(seen) for task_id, seen in earlier.holdings.items()}
+    changes = []
+    for task in snapshot.open_tasks:
+        last = holdings[task.id][-1] if holdings.get(task.id) else Holding(None)
+        present = Holding(task.assignee, task.owner, task.delegation_state, now)
+        if replace(present, seen=last.seen) != last:
+            holdings[task.id] = (*holdings.get(task.id, ()), present)
+            changes.append((task, present))
+    outcomes = dict(earlier.outcomes)
+    for writers in _writers(snapshot, mapping):
+        last_task, mapped = max(writers, key=lambda pair: _task_order(pair[0]))
+        value = snapshot.variables_of(last_task.process_id).get(mapped.outcome_variable)
+        if value is not None and _text_of(value) in mapping.outcomes:
+            outcomes[last_task.id] = _text_of(value)
+    return Observed(holdings, outcomes), changes
+
+
+def _writers(snapshot: ProcessSnapshot, mapping: MappingLike) -> Iterable[list[tuple[HistoricTask, TaskMappingLike]]]:
+    """Return the completed tasks by the process variable that they wrote: several tasks, or one that came twice."""
+    written: dict[tuple[str, str], list[tuple[HistoricTask, TaskMappingLike]]] = {}
+    for task in snapshot.tasks:
+        mapped = mapped_task(mapping, task)
+        if mapped is None or task.ended is None or _was_deleted(task):
+            continue
+        if _own_value(task, mapped.outcome_variable) is None:
+            written.setdefault((task.process_id, mapped.outcome_variable), []).append((task, mapped))
+    return written.values()
+
+
+def evaluate(
+    snapshot: ProcessSnapshot,
+    *,
+    project: Project,
+    digest: str,
+    manifest_persons: Collection[str],
+    requesters: Collection[str],
+    mapping: MappingLike,
+    register: Register,
+    policy: Policy,
+    attempt: int,
+    started_at: datetime,
+    now: datetime,
+    business_key: str | None = None,
+    statements: str | None = None,
+) -> Evaluation:
+    """Judge a process that asks for the approval of one dataset version.
+
+    :param digest: the version's digest; nothing that is about another digest counts.
+    :param manifest_persons: who annotated or adjudicated the version: ids of the register, or ``unknown…`` entries.
+    :param requesters: who asked for the approval (triggered the run, changed the policy), in the same form.
+    :param started_at: when the process was started; due date, reminder and expiry are counted from it.
+    :param business_key: the effect key it was started under; by default that of ``labeling_approval``.
+    :param statements: what was put before its persons when it was started (:func:`statements`), None where nothing was.
+
+    The state is, in this order: ``stale`` (the process is about another digest), ``cancelled`` (terminated, or ended at
+    an end event that the mapping lacks), ``expired``, and then what the decisions say. An end event alone approves
+    nothing: ``approved`` needs, for each role of the policy, its minimum of distinct persons whose decisions count.
+    """
+    case = _Case(
+        snapshot,
+        project,
+        digest,
+        attempt,
+        mapping,
+        register,
+        policy,
+        frozenset(manifest_persons),
+        frozenset(requesters),
+        business_key or effect_key("labeling_approval", project.name, f"version:{digest}", digest, attempt),
+        statements,
+    )
+    due = started_at + policy.due
+    reminder_at = started_at + timedelta(hours=policy.reminder_hours)
+    expires_at = due + timedelta(hours=policy.grace_hours)
+
+    mismatches = _mismatches(case)
+    judged = _judge(case, demanded=tuple(approval.role for approval in policy.approvals), expires_at=expires_at)
+    if mismatches:
+        judged = _void_all(judged, "the process is about other data: " + "; ".join(mismatches))
+    missing = _missing(case, judged.decisions)
+    state, reason, findings = _state(case, judged, mismatches, missing, expires_at, now)
+    next_step = _next_step(state, reminder_at, due, expires_at, now)
+    if state == "waiting":
+        findings = (*findings, *_unattainable(case, now))
+    return Evaluation(
+        state=state,
+        decisions=judged.decisions,
+        missing=() if state == "approved" else missing,
+        findings=(*judged.findings, *findings),
+        next_step=next_step,
+        due=due,
+        reminder_at=reminder_at,
+        expires_at=expires_at,
+        sentence=f"Version {case.short} of {project.name}, attempt {attempt}: {state}, {reason}.",
+        open_tasks=tuple(snapshot.open_tasks),
+        called=tuple(sorted(snapshot.called)),
+        keys=snapshot.keys,
+    )
+
+
+def evaluate_release(
+    snapshot: ProcessSnapshot,
+    *,
+    project: Project,
+    digest: str,
+    mapping: MappingLike,
+    register: Register,
+    policy: Policy,
+    attempt: int,
+    manifest_persons: Collection[str] = (),
+    requesters: Collection[str] = (),
+    role: str = "release_manager",
+    business_key: str | None = None,
+    statements: str | None = None,
+) -> ReleaseDecision:
+    """Judge a process that hands a version over to training.
+
+    It is released only where the process ended at a released end *and* a person with ``role``, who neither annotated
+    nor requested, approved; the policy's grade of evidence applies. Anything else that ended is refused, cancelled,
+    stale or void, and a finding says which.
+    """
+    case = _Case(
+        snapshot,
+        project,
+        digest,
+        attempt,
+        mapping,
+        register,
+        policy,
+        frozenset(manifest_persons),
+        frozenset(requesters),
+        business_key or effect_key("dataset_release", project.name, f"version:{digest}", digest, attempt),
+        statements,
+    )
+    mismatches = _mismatches(case)
+    judged = _judge(case, demanded=(role,), expires_at=None)
+    if mismatches:
+        judged = _void_all(judged, "the process is about other data: " + "; ".join(mismatches))
+    of_role = [decision for decision in judged.decisions if decision.role == role]
+    approvals = [decision for decision in of_role if decision.counts and decision.outcome == "approve"]
+    refusals = [
+        decision for decision in judged.decisions if decision.counts and decision.outcome in ("reject", "rework")
+    ]
+
+    def result(state: ReleaseState, reason: str, decision: ProcessDecision | None = None) -> ReleaseDecision:
+        findings = judged.findings
+        if state in ("cancelled", "stale", "void"):
+            findings = (*findings, f"The release process of version {case.short} is {state}: {reason}.")
+        sentence = f"Release of version {case.short} of {project.name}, attempt {attempt}: {state}, {reason}."
+        return ReleaseDecision(state, decision, findings, sentence, judged.decisions)
+
+    if mismatches:
+        return result("stale", "; ".join(mismatches))
+    if snapshot.history.delete_reason:
+        return result("cancelled", f"it was ended from outside ({snapshot.history.delete_reason})")
+    if snapshot.history.ended_at is None:
+        return result("waiting", f"the {role} has not decided")
+    end = mapping.ends.get(snapshot.history.end_activity_id or "")
+    if end not in ("released", "refused"):
+        return result("cancelled", _unmapped_end(case, end))
+    if end == "refused":
+        return result("refused", "the process ended refused", refusals[0] if refusals else None)
+    if refusals:
+        return result("void", f"it ended released although {refusals[0].account} refused", refusals[0])
+    if approvals:
+        return result("released", f"{approvals[0].person} released it as {role}", approvals[0])
+    if of_role:
+        return result(
+            "void", f"the decision does not count: {of_role[0].void_reason or of_role[0].outcome}", of_role[0]
+        )
+    return result("void", f"it ended released, but no {role} decided")
+
+
+def _mismatches(case: _Case) -> list[str]:
+    """Return why the process is not (or not any more) about the digest."""
+    history, problems = case.snapshot.history, []
+    found = history.variables.get(case.mapping.digest_variable)
+    if found != case.digest:
+        shown = "nothing" if found is None else repr(str(found)[:80])
+        problems.append(f"variable {case.mapping.digest_variable} holds {shown}, expected {case.digest}")
+    if history.business_key != case.business_key:
+        problems.append(f"its business key is {history.business_key!r}, expected {case.business_key}")
+    if case.short not in history.name:
+        problems.append(f"its name {history.name!r} does not hold {case.short}")
+    return problems
+
+
+def _judge(case: _Case, *, demanded: tuple[str, ...], expires_at: datetime | None) -> _Judged:
+    """Turn the completed tasks into decisions, oldest first, and say of each whether it counts."""
+    decisions: list[ProcessDecision] = []
+    findings: list[str] = []
+    spent: dict[str, str] = {}
+    for task in sorted(case.snapshot.tasks, key=_task_order):
+        if task.ended is None or _was_deleted(task):
+            continue
+        mapped = mapped_task(case.mapping, task)
+        if mapped is None and case.mapping.is_other(task.name, task.key):
+            continue
+        if mapped is None:
+            findings.append(
+                f"Task {task.name!r} ({task.id}) was completed but is not in the mapping; it decides nothing."
+            )
+            continue
+        decision, found = _decision(case, task, mapped, expires_at)
+        findings.extend(found)
+        person = decision.person
+        if decision.counts and person and decision.role in demanded and decision.outcome == "approve":
+            earlier = spent.get(person)
+            if earlier is not None:
+                decision = replace(
+                    decision,
+                    counts=False,
+                    void_reason=f"{person} counts once, as {earlier} already; another person has to decide",
+                )
+            else:
+                spent[person] = decision.role
+        if decision.void_reason:
+            findings.append(
+                f"The decision of {_who(decision)} as {decision.role} does not count: {decision.void_reason}."
+            )
+        decisions.append(decision)
+    return _Judged(tuple(decisions), tuple(findings))
+
+
+def _decision(
+    case: _Case, task: HistoricTask, mapped: TaskMappingLike, expires_at: datetime | None
+) -> tuple[ProcessDecision, list[str]]:
+    findings: list[str] = []
+    account = task.completer or task.assignee or ""
+    outcome, problem = _outcome(case, task, mapped)
+    if problem:
+        findings.append(problem)
+    comments = _comments_while_held(case, task, account)
+    grade, doubts = _grade(case, task, comments)
+    findings.extend(doubts)
+    meaning = mapped.meaning or _meaning_in(case.policy, mapped.role)
+    sentence, wording = _statement_seen(case, task, mapped, meaning, outcome)
+    signature = _signature(case, task, mapped, account, grade, shown=wording is not None)
+    person = case.register.resolve(SYSTEM, account, task.ended)
+    void_reason = (
+        problem.rstrip(".")
+        if outcome == "undecided"
+        else _void_reason(case, task, mapped, account, person.id if person else None, grade, signature, expires_at)
+    )
+    return (
+        ProcessDecision(
+            project=case.project.name,
+            subject=case.subject,
+            digest=case.digest,
+            attempt=case.attempt,
+            role=mapped.role,
+            outcome=outcome,
+            counts=not void_reason,
+            void_reason=void_reason,
+            person=person.id if person else None,
+            account=account,
+            decided_at=task.ended,
+            meaning=meaning,
+            grade=grade,
+            statement=sentence,
+            signature=signature,
+            statement_version=wording,
+            process_id=task.process_id,
+            task_id=task.id,
+            comment="\n".join(comment.message for comment in comments),
+            raw={
+                "task": dict(task.raw),
+                "comments": [dict(comment.raw) for comment in comments],
+                # Only what the task itself can have set: the other variables still change while the process runs, and a
+                # decision's proof must not.
+                "variables": {
+                    case.mapping.digest_variable: case.snapshot.history.variables.get(case.mapping.digest_variable),
+                    mapped.outcome_variable: case.snapshot.observed.outcomes.get(task.id)
+                    or case.snapshot.variables_of(task.process_id).get(mapped.outcome_variable),
+                    **(
+                        {mapped.signature_variable: _signed_by(case, task, mapped)} if mapped.signature_variable else {}
+                    ),
+                },
+            },
+        ),
+        findings,
+    )
+
+
+def _statement_seen(
+    case: _Case, task: HistoricTask, mapped: TaskMappingLike, meaning: str, outcome: Outcome
+) -> tuple[str, int | None]:
+    """Return what a decision states, and its wording where exactly that was put before the person.
+
+    It was where the process still shows the statements that were put there when it was started, byte for byte, and they
+    hold one for this task and outcome.
+    """
+    if case.statements is not None and case.snapshot.history.variables.get(STATEMENTS) == case.statements:
+        value, _ = _outcome_value(case, task, mapped)
+        begins = _line_of(mapped, _text_of(value))
+        for line in case.statements.split("\n"):
+            found = _WORDING.match(line, len(begins)) if line.startswith(begins) else None
+            if found is not None and case.digest in line:
+                return line.removeprefix(begins), int(found[1])
+    said = statement(
+        meaning=meaning,
+        outcome=outcome,
+        role=mapped.role,
+        project=case.project.name,
+        digest=case.digest,
+        policy_digest=case.policy.digest,
+    )
+    return said, None
+
+
+def _signature(
+    case: _Case, task: HistoricTask, mapped: TaskMappingLike, account: str, grade: Grade, *, shown: bool
+) -> Signature:
+    """Return a decision's signature level, never higher than the mapping allows.
+
+    It is signed only where the model's signing step put the very account that decided into the task's signature
+    variable, the statement was put before the person (21 CFR 11.50), and the evidence is attested.
+    """
+    if grade != "attested":
+        return "recorded"
+    signed = shown and _same_account(_signed_by(case, task, mapped), account)
+    return lower_signature("signed" if signed else "authenticated", case.mapping.signature)
+
+
+def _signed_by(case: _Case, task: HistoricTask, mapped: TaskMappingLike) -> str | None:
+    """Return the account that signed a task; a process variable is believed only when one task can have written it."""
+    if mapped.signature_variable is None:
+        return None
+    value = _own_value(task, mapped.signature_variable)
+    if value is None:
+        same = [
+            one for one in case.snapshot.tasks if one.ended is not None and mapped_task(case.mapping, one) is mapped
+        ]
+        value = case.snapshot.variables_of(task.process_id).get(mapped.signature_variable) if len(same) == 1 else None
+    return None if value is None else str(value)
+
+
+def _outcome(case: _Case, task: HistoricTask, mapped: TaskMappingLike) -> tuple[Outcome, str]:
+    """Return the outcome of a task, and what is wrong with it."""
+    value, problem = _outcome_value(case, task, mapped)
+    if problem:
+        return "undecided", problem
+    if value is None:
+        variable = mapped.outcome_variable
+        return "undecided", f"Task {task.name!r} ({task.id}): completed, but the variable {variable} holds no outcome."
+    outcome = _VERDICTS.get(case.mapping.outcomes.get(_text_of(value), ""))
+    if outcome is None:
+        known_outcomes = ", ".join(sorted(case.mapping.outcomes)) or "none"
+        return "undecided", (
+            f"Task {task.name!r} ({task.id}): the mapping does not know the outcome {_text_of(value)[:80]!r}; "
+            f"it knows {known_outcomes}."
+        )
+    return outcome, ""
+
+
+def _outcome_value(case: _Case, task: HistoricTask, mapped: TaskMappingLike) -> tuple[Any, str]:
+    """Return the outcome as the model spells it, and why it cannot be told.
+
+    A task's own variable is its own. A process variable belongs to whoever wrote it last, so it is believed only when a
+    single completed task can have written it, or when a look saw it while this task was the last that had.
+    """
+    variable = mapped.outcome_variable
+    value = _own_value(task, variable)
+    if value is not None:
+        return value, ""
+    writers = [
+        other
+        for other in case.snapshot.tasks
+        if other.process_id == task.process_id
+        and other.ended is not None
+        and not _was_deleted(other)
+        and _own_value(other, variable) is None
+        and (known := mapped_task(case.mapping, other)) is not None
+        and known.outcome_variable == variable
+    ]
+    if len(writers) <= 1:
+        return case.snapshot.variables_of(task.process_id).get(variable), ""
+    value = case.snapshot.observed.outcomes.get(task.id)
+    if value is not None:
+        return value, ""
+    return None, (
+        f"Task {task.name!r} ({task.id}): {len(writers)} tasks wrote the process variable {variable}, "
+        "so whose outcome it holds cannot be told; give each task an outcome variable of its own."
+    )
+
+
+def _text_of(value: Any) -> str:
+    """Return an outcome as the mapping spells it: a form's yes or no box is ``true`` or ``false``."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _own_value(task: HistoricTask, variable: str) -> Any:
+    """Return a task's local variable; None for a process variable that the reply lists beside the task's own."""
+    listed = task.raw.get("variables")
+    for entry in listed if isinstance(listed, list) else ():
+        if isinstance(entry, Mapping) and entry.get("name") == variable and entry.get("scope") == "global":
+            return None
+    return task.variables.get(variable)
+
+
+def _void_reason(
+    case: _Case,
+    task: HistoricTask,
+    mapped: TaskMappingLike,
+    account: str,
+    person: str | None,
+    grade: str,
+    signature: str,
+    expires_at: datetime | None,
+) -> str:
+    """Return why a decision does not count, or an empty string. The gravest reason comes first."""
+    if case.register.is_service(SYSTEM, account):
+        return f"{account} is a service account, and a service cannot decide"
+    if person is None:
+        return f"{account or 'nobody'} is no person in the register at the time of the decision"
+    if case.policy.four_eyes:
+        broken = _four_eyes(case, person)
+        if broken:
+            return broken
+    if not case.register.has_role(person, mapped.role, case.project.name, task.ended):
+        return f"{person} did not hold the role {mapped.role} in {case.project.name} when deciding"
+    demanded = _demanded_meaning(case, mapped.role)
+    if demanded is not None and mapped.meaning not in (None, demanded):
+        return f"the task means {mapped.meaning}, and the policy demands {demanded} of {mapped.role}"
+    if expires_at is not None and task.ended is not None and task.ended > expires_at:
+        return f"it was made after the request had expired at {expires_at.isoformat()}"
+    if case.policy.evidence == "attested" and grade != "attested":
+        return (
+            f"the policy demands attested evidence: a completer recorded by the system, or a comment by {account} "
+            f"between claiming and completing the task that repeats {case.short}"
+        )
+    if not signed_enough(signature, case.policy.signature):
+        return f"the policy demands a decision that is {case.policy.signature}, and this one is {signature}"
+    return ""
+
+
+def _demanded_meaning(case: _Case, role: str) -> str | None:
+    return next((demand.meaning for demand in case.policy.approvals if demand.role == role), None)
+
+
+def _four_eyes(case: _Case, person: str) -> str:
+    if person in case.annotators:
+        return f"{person} annotated or adjudicated this version"
+    if person in case.requesters:
+        return f"{person} requested this approval"
+    strangers = sorted(entry for entry in case.annotators if is_unknown(entry))
+    if strangers:
+        return (
+            f"the version holds answers of {len(strangers)} unknown annotator(s), so it cannot be shown that {person} "
+            "did not annotate it; map their accounts in the register"
+        )
+    if any(is_unknown(entry) for entry in case.requesters):
+        return f"an unknown person requested this approval, so it cannot be shown that it was not {person}"
+    return ""
+
+
+def _grade(case: _Case, task: HistoricTask, comments: list[ProcessComment]) -> tuple[Grade, list[str]]:
+    """Return the grade of a decision's evidence, and what casts doubt on it."""
+    doubts = []
+    moved = _moved_without_trace(case, task)
+    last = _last_holder(case, task)
+    if moved:
+        doubts.append(
+            f"Task {task.name!r} ({task.id}) went from {', '.join(moved)} to {task.assignee or 'nobody'} and no owner "
+            "records a delegation; its evidence is only asserted."
+        )
+    elif last and not _same_account(last, task.assignee):
+        doubts.append(
+            f"Task {task.name!r} ({task.id}) was last seen with {last} and was completed as the task of "
+            f"{task.assignee or 'nobody'}: it changed hands between two looks."
+        )
+    if task.completer and not _same_account(task.completer, task.assignee):
+        doubts.append(
+            f"Task {task.name!r} ({task.id}) was assigned to {task.assignee or 'nobody'} "
+            f"and completed by {task.completer}."
+        )
+        return "asserted", doubts
+    if moved:
+        return "asserted", doubts
+    if task.completer:
+        return "attested", doubts
+    repeated = any(case.short in comment.message.lower() for comment in comments)
+    return ("attested" if repeated else "asserted"), doubts
+
+
+def _moved_without_trace(case: _Case, task: HistoricTask) -> list[str]:
+    """Return earlier holders of a task that its present assignee or owner does not account for."""
+    traced = {account_key(account) for account in (task.assignee, task.owner) if account}
+    return list(
+        dict.fromkeys(
+            one.assignee
+            for one in case.snapshot.observed.holdings.get(task.id, ())
+            if one.assignee and account_key(one.assignee) not in traced
+        )
+    )
+
+
+def _last_holder(case: _Case, task: HistoricTask) -> str | None:
+    seen = case.snapshot.observed.holdings.get(task.id, ())
+    return seen[-1].assignee if seen else None
+
+
+def _comments_while_held(case: _Case, task: HistoricTask, account: str) -> list[ProcessComment]:
+    """Return what an account wrote on a task, or on its process, between claiming (or being given) it and its end.
+
+    What was written before a look saw the task with somebody else is left out: it was said of the task as it was then,
+    and who had it meanwhile may have changed the case. Whoever takes the task back says it again.
+    """
+    since = task.claimed or task.created
+    if since is None or task.ended is None or not account:
+        return []
+    for one in case.snapshot.observed.holdings.get(task.id, ()):
+        if one.assignee and one.seen is not None and not _same_account(one.assignee, account):
+            since = max(since, one.seen)
+    return [
+        comment
+        for comment in case.snapshot.comments
+        if comment.task_id in (None, task.id)
+        and comment.time is not None
+        and since <= comment.time <= task.ended
+        and _same_account(comment.author, account)
+    ]
+
+
+def _missing(case: _Case, decisions: tuple[ProcessDecision, ...]) -> tuple[str, ...]:
+    sentences = []
+    for demand in case.policy.approvals:
+        persons = _approvers(decisions, demand.role)
+        if len(persons) < demand.minimum:
+            have = f", has {len(persons)} ({', '.join(sorted(persons))})" if persons else ", has none"
+            sentences.append(f"{demand.meaning} by {demand.minimum} {demand.role}{have}")
+    return tuple(sentences)
+
+
+def _approvers(decisions: Iterable[ProcessDecision], role: str) -> set[str]:
+    return {
+        decision.person
+        for decision in decisions
+        if decision.counts and decision.outcome == "approve" and decision.role == role and decision.person
+    }
+
+
+def _state(
+    case: _Case,
+    judged: _Judged,
+    mismatches: list[str],
+    missing: tuple[str, ...],
+    expires_at: datetime,
+    now: datetime,
+) -> tuple[State, str, tuple[str, ...]]:
+    """Return state, reason and findings."""
+    history = case.snapshot.history
+    if mismatches:
+        reason = "; ".join(mismatches)
+        return "stale", reason, (f"Process {history.id} no longer stands for version {case.short}: {reason}.",)
+    if history.ended_at is None:
+        return _running_state(case, judged, missing, expires_at, now)
+    if history.ended_at > expires_at:
+        reason = f"nobody had decided by {expires_at.isoformat()}"
+        return "expired", reason, (f"The approval of version {case.short} expired: {reason}.",)
+    if history.delete_reason:
+        reason = f"it was ended from outside ({history.delete_reason})"
+        return "cancelled", reason, (f"Process {history.id} was cancelled: {reason}.",)
+    end = case.mapping.ends.get(history.end_activity_id or "")
+    if end not in ("approved", "rejected", "rework"):
+        reason = _unmapped_end(case, end)
+        return "cancelled", reason, (f"Process {history.id} was cancelled: {reason}.",)
+    return _ended_state(case, judged, missing, end)
+
+
+def _running_state(
+    case: _Case, judged: _Judged, missing: tuple[str, ...], expires_at: datetime, now: datetime
+) -> tuple[State, str, tuple[str, ...]]:
+    if now >= expires_at:
+        reason = f"nobody had decided by {expires_at.isoformat()}"
+        return "expired", reason, (f"The approval of version {case.short} expired: {reason}.",)
+    undecided = [decision for decision in judged.decisions if decision.outcome == "undecided"]
+    lost = _lost_roles(case, judged.decisions)
+    for decision in undecided:
+        if decision.role in lost:
+            return "undecided", decision.void_reason, ()
+    if lost:
+        void = next(decision for decision in judged.decisions if decision.role in lost and not decision.counts)
+        return "void", f"the decision of {_who(void)} as {void.role} does not count: {void.void_reason}", ()
+    waiting_for = "; ".join(missing) or "the process to end"
+    return "waiting", f"it waits for {waiting_for}", ()
+
+
+def _lost_roles(case: _Case, decisions: tuple[ProcessDecision, ...]) -> set[str]:
+    """Return the roles of the policy that this process cannot satisfy any more.
+
+    A role is lost when its decisions so far do not suffice, one of them does not count, and no task for it is open.
+    While a task is open, another person may still decide.
+    """
+    # The list of waiting tasks may carry names only; a name that two tasks share keeps both roles open.
+    open_roles = {
+        mapped.role
+        for task in case.snapshot.open_tasks
+        for mapped in case.mapping.tasks
+        if (mapped.key == task.key if mapped.key and task.key else mapped.name == task.name)
+    }
+    return {
+        demand.role
+        for demand in case.policy.approvals
+        if demand.role not in open_roles
+        and len(_approvers(decisions, demand.role)) < demand.minimum
+        and any(decision.role == demand.role and not decision.counts for decision in decisions)
+    }
+
+
+def _ended_state(
+    case: _Case, judged: _Judged, missing: tuple[str, ...], end: str
+) -> tuple[State, str, tuple[str, ...]]:
+    decisions = judged.decisions
+    undecided = next((decision for decision in decisions if decision.outcome == "undecided"), None)
+    if undecided is not None:
+        return "undecided", undecided.void_reason, ()
+    wanted = {"approved": "approve", "rejected": "reject", "rework": "rework"}[end]
+    counted = [decision for decision in decisions if decision.counts and decision.outcome == wanted]
+    if end != "approved":
+        void = next((decision for decision in decisions if not decision.counts and decision.outcome == wanted), None)
+        if counted:
+            return (
+                ("rejected" if end == "rejected" else "rework"),
+                f"by {_who(counted[0])} as {counted[0].role}",
+                (),
+            )
+        if void is not None:
+            return "void", f"the decision of {_who(void)} as {void.role} does not count: {void.void_reason}", ()
+        finding = f"Process {case.snapshot.history.id} ended {end}, but no person decided so."
+        return (
+            ("rejected" if end == "rejected" else "rework"),
+            "the process ended so, without a person's decision",
+            (finding,),
+        )
+    against = next((one for one in decisions if one.counts and one.outcome in ("reject", "rework")), None)
+    if against is not None:
+        reason = f"the process ended approved, but {_who(against)} decided {against.outcome} as {against.role}"
+        return "undecided", reason, (f"Version {case.short} is not approved: {reason}.",)
+    if not missing:
+        persons = ", ".join(sorted({f"{one.person} as {one.role}" for one in counted}))
+        return "approved", f"by {persons}", ()
+    demanded = {demand.role for demand in case.policy.approvals}
+    void = next((one for one in decisions if not one.counts and one.role in demanded), None)
+    if void is not None:
+        return "void", f"the decision of {_who(void)} as {void.role} does not count: {void.void_reason}", ()
+    reason = f"the process ended approved, but the policy still lacks {'; '.join(missing)}"
+    return "undecided", reason, (f"Version {case.short} is not approved: {reason}.",)
+
+
+def _next_step(state: State, reminder_at: datetime, due: datetime, expires_at: datetime, now: datetime) -> NextStep:
+    if state == "expired":
+        return "expire"
+    if state != "waiting":
+        return None
+    if now >= expires_at:
+        return "expire"
+    if now >= due:
+        return "escalate"
+    return "remind" if now >= reminder_at else None
+
+
+def _unattainable(case: _Case, now: datetime) -> tuple[str, ...]:
+    """Return findings for roles that too few persons could fill, so that nobody waits for what cannot happen."""
+    barred = case.annotators | case.requesters if case.policy.four_eyes else frozenset()
+    findings = []
+    for demand in case.policy.approvals:
+        able = [
+            person.id
+            for person in case.register.holders(demand.role, case.project.name, now)
+            if person.id not in barred and person.accounts.get("opentext")
+        ]
+        if len(able) < demand.minimum:
+            findings.append(
+                f"The policy demands {demand.minimum} {demand.role} and the register names {len(able)} who could "
+                f"decide in {case.project.name} (annotators and requesters left out)."
+            )
+    if case.policy.four_eyes and any(is_unknown(entry) for entry in case.annotators):
+        findings.append(
+            f"Version {case.short} holds answers of unknown annotators: no approval can count until the register maps "
+            "them and the version is frozen again."
+        )
+    return tuple(findings)
+
+
+def _void_all(judged: _Judged, reason: str) -> _Judged:
+    return _Judged(
+        tuple(replace(one, counts=False, void_reason=one.void_reason or reason) for one in judged.decisions),
+        judged.findings,
+    )
+
+
+def _unmapped_end(case: _Case, end: str | None) -> str:
+    place = case.snapshot.history.end_activity_id or "no end event"
+    known = ", ".join(sorted(case.mapping.ends)) or "none"
+    if end is None:
+        return f"it ended at {place}, which the mapping lacks (it has {known})"
+    return f"it ended at {place}, which means {end} and says nothing here"
+
+
+def mapped_task(mapping: MappingLike, task: HistoricTask | UserTask) -> TaskMappingLike | None:
+    """Return a task's mapping: by definition key where both sides have one, else by name."""
+    if task.key:
+        by_key = next((one for one in mapping.tasks if one.key == task.key), None)
+        if by_key is not None:
+            return by_key
+    return next((one for one in mapping.tasks if one.name == task.name and not (one.key and task.key)), None)
+
+
+def _was_deleted(task: HistoricTask) -> bool:
+    """Tell whether a task ended without being completed; older engines write ``completed`` for those that were."""
+    return task.delete_reason not in (None, "", "completed")
+
+
+def _task_order(task: HistoricTask) -> tuple[float, str]:
+    return (task.ended.timestamp() if task.ended else 0.0, task.id)
+
+
+def _same_account(one: str | None, other: str | None) -> bool:
+    return bool(one) and bool(other) and account_key(str(one)) == account_key(str(other))
+
+
+def _who(decision: ProcessDecision) -> str:
+    return decision.person or decision.account or "nobody"

@@ -1,0 +1,55 @@
+"""Two processes for one business key: which one counts, and the end of the other.
+
+The service has no idempotency key. A try that stood still between its look-up and its request, and was given up
+meanwhile, starts a second process when it goes on. The one on the ledger counts. The other is ended: by the try that
+started it, which learns at that moment that it was taken over, and else by the next run that looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from include.base.errors import Fenced
+from include.projects.model import Project
+from include.run.run import Desk
+from include.systems.opentext.values import OpenTextGateway
+
+__all__ = ["end_twins", "taken_back"]
+
+
+@contextmanager
+def taken_back(
+    desk: Desk, opentext: OpenTextGateway, process_id: str, created: bool, recorded: Callable[[], str | None]
+) -> Iterator[None]:
+    """Record a process that was just started; where a newer try has recorded another one, end it again.
+
+    :param created: whether this try started the process.
+    :param recorded: returns the id of the process that is on the ledger, None where there is none.
+    :raises Fenced: when a newer try has taken over.
+    """
+    try:
+        yield
+    except Fenced:
+        known = recorded()
+        if created and known not in (None, process_id):
+            opentext.terminate(process_id, f"started twice: {known} counts")
+            desk.log.warning("Process %s was started twice and is ended: %s counts.", process_id, known)
+        raise
+
+
+def end_twins(
+    desk: Desk, project: Project, subject: str, opentext: OpenTextGateway, business_key: str, process_id: str
+) -> int:
+    """End what runs under a business key beside the process on the ledger, each with a finding; return how many."""
+    running = opentext.processes(business_key=business_key)
+    # Compared here too: a service that does not know the filter would answer with every process.
+    twins = [one.id for one in running if one.business_key == business_key and one.id != process_id]
+    for twin in twins:
+        desk.finding(
+            project.name, subject, "process started twice",
+            f"process {twin} was started beside {process_id}, which counts; it was ended, and nothing that was decided "
+            "in it counts",
+        )  # fmt: skip
+        opentext.terminate(twin, f"started twice: {process_id} counts")
+    return len(twins)

@@ -1,0 +1,1 @@
+"""From an approved version to those who use it, and back."""

@@ -1,0 +1,237 @@
+"""What a named person orders about batches and versions: close, resubmit, withdraw.
+
+Each order is a parameter of a run of ``labeling_approval``, acts in the name of the Airflow user who triggered that
+run, needs a reason, and is on the ledger once, however often the run's task is tried.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from include.base.canonical import digest_of
+from include.base.errors import InvalidInput, Refused
+from include.decisions.approval import statement
+from include.governance.records import Decision, VersionRecord
+from include.projects.model import Project
+from include.queues.batches import open_batches
+from include.releases.recovery import withdrawal_evidence
+from include.releases.standing import stands_released
+from include.run.run import Desk
+from include.systems.prodigy.values import ProdigyGateway
+from include.usecases.labeling_approval import (
+    TERMINAL,
+    ApprovalState,
+    approval_state,
+    batch_progress,
+)
+
+__all__ = ["close_batch", "resubmit", "withdraw"]
+
+
+def close_batch(desk: Desk, project: Project, prefix: str, reason: str, prodigy: ProdigyGateway) -> None:
+    """Close an unfinished batch in the name of the person who triggered the run, listing what is missing.
+
+    :raises Refused: when nobody in the register triggered the run.
+    :raises InvalidInput: for an unknown batch or an empty reason.
+    """
+    person = _person(desk, "closing a batch")
+    _checked(prefix, reason, "close")
+    if _said_in_this_run(desk, project, ("batch.closed",), "batch:", prefix):
+        return
+    batches = [one for one in open_batches(desk, project, prodigy) if one.digest.startswith(prefix)]
+    if len(batches) != 1:
+        raise InvalidInput(f"close: {prefix!r} names {len(batches)} open batches of {project.name}; allowed: one")
+    [(batch, progress)] = batch_progress(desk, project, prodigy, batches)
+    if batch.closed_by is not None:
+        raise Refused(f"batch {prefix} of {project.name} was closed by {batch.closed_by} already")
+    missing = progress.expected - progress.done
+    desk.note(
+        "batch.closed",
+        project.name,
+        f"batch:{batch.digest}",
+        key=["closed", batch.times_frozen],
+        actor=person,
+        reason=reason,
+        body={
+            "missing": missing,
+            "requesters": [person],
+            "run_id": desk.run.run_id,
+            "times_frozen": batch.times_frozen,
+        },
+    )
+    desk.log.info("%s closed batch %s of %s: %d answer(s) are missing.", person, prefix, project.name, missing)
+
+
+def resubmit(desk: Desk, project: Project, prefix: str, reason: str) -> None:
+    """Record the decision to put a version before its approvers again, as a new attempt.
+
+    :raises Refused: when nobody in the register triggered the run, an approval is still open, or it was released.
+    :raises InvalidInput: for an unknown version or an empty reason.
+    """
+    person = _person(desk, "resubmitting a version")
+    _checked(prefix, reason, "resubmit")
+    if _said_in_this_run(desk, project, ("approval.resubmitted",), "version:", prefix):
+        return
+    version = _named(desk, project, prefix, "resubmit")
+    subject = f"version:{version.digest}"
+    where = approval_state(desk, version.digest)
+    if where.state not in TERMINAL:
+        raise Refused(f"version {prefix} of {project.name} is {where.state}: only a decided one can be resubmitted")
+    if stands_released(desk, version.digest) is not None:
+        raise Refused(f"version {prefix} of {project.name} is released: its approval stands, until it is withdrawn")
+    desk.note(
+        "approval.resubmitted",
+        project.name,
+        subject,
+        key=["resubmitted", where.attempt + 1],
+        actor=person,
+        reason=reason,
+        body={"attempt": where.attempt + 1, "requesters": [person], "run_id": desk.run.run_id},
+    )
+    desk.log.info("%s resubmitted version %s of %s as attempt %d.", person, prefix, project.name, where.attempt + 1)
+
+
+def withdraw(desk: Desk, project: Project, prefix: str, reason: str) -> None:
+    """Withdraw a version, or the approval of one, in the name of the person who triggered the run.
+
+    An open approval ends; what was approved is not any more; what was released is recalled by the next run of
+    ``dataset_release``. The version and its proof stay, and it can be resubmitted.
+
+    :raises Refused: when nobody in the register triggered the run, the person has no say in the version, or it is
+        withdrawn already.
+    :raises InvalidInput: for an unknown version or an empty reason.
+    """
+    person = _person(desk, "withdrawing a version")
+    _checked(prefix, reason, "withdraw")
+    version = _named(desk, project, prefix, "withdraw")
+    where = approval_state(desk, version.digest)
+    if (where.ending is not None and where.ending.body["state"] == "withdrawn") or where.state == "withdrawn":
+        if _said_in_this_run(desk, project, ("approval.withdrawn", "approval.ending"), "version:", prefix):
+            return
+        raise Refused(f"version {prefix} of {project.name} is withdrawn already")
+    if where.ending is not None:
+        raise Refused(
+            f"the approval of version {prefix} of {project.name} is just ending: try again after the next run"
+        )
+    role, meaning = _say(desk, project, version, person)
+    running = where.state == "requested"
+    decision = _withdrawal(desk, project, version, where, person, role, meaning, reason)
+    decision = replace(decision, raw_digest=withdrawal_evidence(desk.store, decision, reason))
+    desk.decide(
+        [decision],
+        desk.event(
+            # A running process is ended by the same run's capture; what we decided is on the ledger before that.
+            "approval.ending" if running else "approval.withdrawn",
+            project.name,
+            f"version:{version.digest}",
+            actor=person,
+            after=version.digest,
+            reason=reason,
+            body={
+                "attempt": where.attempt,
+                "state": "withdrawn",
+                "was": where.state,
+                "process_id": decision.process_id,
+                "run_id": desk.run.run_id,
+            },
+        ),
+        ["ending" if running else "withdrawn", where.attempt],
+    )
+    desk.log.info(
+        "%s withdrew version %d of %s, which was %s%s.",
+        person, version.number or 0, project.name, where.state,
+        ": it is recalled by the next run of dataset_release" if stands_released(desk, version.digest) else "",
+    )  # fmt: skip
+
+
+def _say(desk: Desk, project: Project, version: VersionRecord, person: str) -> tuple[str, str]:
+    """Return in which role somebody may withdraw a version, and what their decision meant, if they made one.
+
+    :raises Refused: when they are neither an approver of it, nor its project's owner, nor hold a role of its policy.
+    """
+    for one in desk.ledger.decisions(version.digest):
+        if one.person == person and one.counts and one.outcome == "approve":
+            return one.role, one.meaning
+    if person == project.owner:
+        return "owner", "responsibility"
+    roles = [(one.role, one.meaning) for one in project.policy.approvals]
+    if project.policy.escalation_role:
+        roles.append((project.policy.escalation_role, "responsibility"))
+    for role, meaning in roles:
+        if desk.register.has_role(person, role, project.name, desk.now()):
+            return role, meaning
+    raise Refused(
+        f"{person} has no say in version {version.number} of {project.name}: allowed are its approvers, the project's "
+        f"owner, and {', '.join(sorted({role for role, _ in roles}))}"
+    )
+
+
+def _withdrawal(
+    desk: Desk,
+    project: Project,
+    version: VersionRecord,
+    where: ApprovalState,
+    person: str,
+    role: str,
+    meaning: str,
+    reason: str,
+) -> Decision:
+    # Under the process of the attempt, so that it stands beside the decisions it takes back.
+    process_id = where.requested.body["process_id"] if where.requested else ""
+    subject = f"version:{version.digest}"
+    return Decision(
+        decision_id=digest_of(["withdraw", project.name, subject, where.attempt, person]),
+        project=project.name,
+        subject=subject,
+        digest=version.digest,
+        attempt=where.attempt,
+        role=role,
+        outcome="withdraw",
+        counts=True,
+        void_reason="",
+        person=person,
+        account=desk.run.triggered_by or "",
+        system="airflow",
+        decided_at=desk.now(),
+        meaning=meaning,
+        grade="asserted",
+        statement=statement(
+            meaning=meaning,
+            outcome="withdraw",
+            role=role,
+            project=project.name,
+            digest=version.digest,
+            policy_digest=version.policy_digest,
+        ),
+        process_id=process_id,
+        task_id=desk.run.run_id,
+    )
+
+
+def _named(desk: Desk, project: Project, prefix: str, order: str) -> VersionRecord:
+    versions = [one for one in desk.ledger.versions(project.name) if one.digest.startswith(prefix)]
+    if len(versions) != 1:
+        raise InvalidInput(f"{order}: {prefix!r} names {len(versions)} versions of {project.name}; allowed: one")
+    return versions[0]
+
+
+def _said_in_this_run(desk: Desk, project: Project, actions: tuple[str, ...], kind: str, prefix: str) -> bool:
+    """Tell whether an earlier try of this very run has recorded a person's word already."""
+    return any(
+        event.body.get("run_id") == desk.run.run_id and event.subject.startswith(f"{kind}{prefix}")
+        for event in desk.ledger.events(project=project.name, actions=actions)
+    )
+
+
+def _person(desk: Desk, what: str) -> str:
+    person = desk.requester()
+    if person is None:
+        raise Refused(f"{what} needs a named person: trigger the run by hand, as somebody in the register")
+    return person
+
+
+def _checked(prefix: str, reason: str, parameter: str) -> None:
+    if len(prefix) < 6:
+        raise InvalidInput(f"{parameter}: found {prefix!r}; allowed: at least six characters of a digest")
+    if not reason.strip():
+        raise InvalidInput(f"reason: `{parameter}` needs one, in words, for the ledger")

@@ -1,0 +1,61 @@
+"""Making a dataset version again from what Prodigy's database holds today."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from include.annotation.answers import Answer, AnswerReader
+from include.base.errors import InvalidInput
+from include.base.store import Store
+from include.datasets.reproduce import Reproduction, ReproductionFinding, reproduce
+from include.datasets.resolve import FinalDecision, read_final_decision
+from include.people.register import Register
+from include.projects.model import Project
+from include.systems.prodigy.values import ProdigyGateway
+
+__all__ = ["reproduce_version"]
+
+
+def reproduce_version(
+    store: Store,
+    project: Project,
+    register: Register,
+    digest: str,
+    prodigy: ProdigyGateway,
+    *,
+    sink: Callable[[ReproductionFinding], object] | None = None,
+) -> Reproduction:
+    """Make a version again from the project's datasets; nothing is written anywhere.
+
+    A row that cannot be read as an answer is passed over: if the version took it, it is found to be altered.
+
+    :raises InvalidInput: when there is no such version, or its files are damaged.
+    :raises VersionWithdrawn: when its content was removed.
+    """
+    return reproduce(
+        store,
+        project,
+        digest,
+        _answers(project, prodigy),
+        register=register,
+        decisions=_decisions(project, prodigy),
+        look=prodigy.example_digests,
+        sink=sink,
+    )
+
+
+def _answers(project: Project, prodigy: ProdigyGateway) -> Iterator[Answer]:
+    reader = AnswerReader(project)
+    for row in prodigy.rows(project.answers):
+        try:
+            yield reader.read(row)
+        except InvalidInput:
+            continue
+
+
+def _decisions(project: Project, prodigy: ProdigyGateway) -> Iterator[FinalDecision]:
+    for row in prodigy.rows(project.decisions):
+        try:
+            yield read_final_decision(row, project)
+        except InvalidInput:
+            continue

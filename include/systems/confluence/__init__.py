@@ -1,0 +1,1 @@
+"""Confluence: its values and its client."""

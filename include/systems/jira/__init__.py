@@ -1,0 +1,1 @@
+"""Jira: its values and its client."""

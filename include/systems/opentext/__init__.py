@@ -1,0 +1,1 @@
+"""OpenText Workflow Service: its values and its client."""

@@ -1,0 +1,1 @@
+"""Prodigy's database: its values and its client."""

@@ -1,0 +1,179 @@
+"""Could the service account complete a person's task? Found out on a task of its own, and put on record."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.base.errors import InvalidInput
+from include.bpmn.read import read_process
+from include.decisions.completion_probe import PROCESS_KEY, Probe, last_probe, probe, record_probe, service_token
+from include.governance.ledger import Ledger
+from include.sandbox.http import HttpError, Server, json_reply
+from include.sandbox.opentext import OpenTextStandIn
+from labelops.hooks.opentext import OpenTextWorkflowHook
+from labelops.hooks.requests_http import RetryPolicy
+from labelops.probe import MODEL, main
+
+SERVICE = {"id": "labelops-service", "secret": "an-invented-secret"}
+PERSON = {"email": "probe@people.example", "name": "Probe", "password": "pw", "groups": ["probe_people"]}
+
+
+class Bench:
+    def __init__(self, standin: OpenTextStandIn, server: Server, hook: OpenTextWorkflowHook) -> None:
+        self.standin, self.server, self.hook = standin, server, hook
+
+    def probe(self) -> Probe:
+        return probe(self.hook, person=PERSON["email"], group="probe_people", pause=lambda seconds: None)
+
+    def left(self) -> list[Any]:
+        return [*self.hook.running(), *self.hook.tasks()]
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Bench]:
+    standin = OpenTextStandIn(None, users=[PERSON], clients=[SERVICE])
+    with Server(standin.app) as server:
+        connection = {
+            "conn_type": "opentext", "host": server.url, "login": SERVICE["id"], "password": SERVICE["secret"],
+            "extra": {"tenant_id": "tenant-1", "history_grace_seconds": 0},
+        }  # fmt: skip
+        monkeypatch.setenv("AIRFLOW_CONN_OPENTEXT_DEFAULT", json.dumps(connection))
+        monkeypatch.setenv("LABELOPS_LEDGER", f"sqlite:///{tmp_path / 'ledger.db'}")
+        hook = OpenTextWorkflowHook(policy=RetryPolicy(sleep=lambda seconds: time.sleep(min(seconds, 0.01))))
+        hook.deploy(PROCESS_KEY, MODEL.read_text("utf-8"))
+        yield Bench(standin, server, hook)
+    standin.close()
+
+
+def test_the_shipped_model_holds_one_task_for_a_group_that_is_given() -> None:
+    process = read_process(MODEL.read_text("utf-8"), PROCESS_KEY)
+    [task] = process.user_tasks
+    assert task.candidate_groups == "${probe_group}"
+
+
+def test_an_account_without_the_right_cannot_and_nothing_is_left(bench: Bench) -> None:
+    found = bench.probe()
+    assert (found.result, found.way, found.ended) == ("cannot", "", True)
+    assert "no right to complete a person's task" in found.reason
+    assert bench.left() == []
+    assert bench.hook.history(found.process_id).delete_reason == "Labelops probe is done"
+
+
+def test_an_account_with_the_right_can(bench: Bench) -> None:
+    bench.standin.service_may_complete = True
+    found = bench.probe()
+    assert (found.result, found.way, found.ended) == ("can", "complete", True)
+    assert bench.left() == []
+
+
+@pytest.mark.parametrize(("stopped", "way"), [("unassigned", "claim"), ("claim", "assign")])
+def test_every_way_is_tried(bench: Bench, monkeypatch: pytest.MonkeyPatch, stopped: str, way: str) -> None:
+    """One that may not complete a free task may claim it first; one that may not claim may assign it."""
+    bench.standin.service_may_complete = True
+    complete, claim = bench.standin._complete, bench.standin._claim
+
+    def refused(*_: Any) -> None:
+        raise HttpError(403, {"message": "Forbidden", "exception": "not yours"})
+
+    monkeypatch.setattr(
+        bench.standin, "_complete", lambda task, *rest: complete(task, *rest) if task["assignee"] else refused()
+    )
+    monkeypatch.setattr(bench.standin, "_claim", refused if stopped == "claim" else claim)
+    found = bench.probe()
+    assert (found.result, found.way) == ("can", way)
+    assert bench.left() == []
+
+
+def test_what_is_no_refusal_and_no_success_is_unknown(bench: Bench) -> None:
+    bench.server.app.fault(
+        "status", lambda request: request.method == "POST" and "/tasks/" in request.path, times=None,
+        reply=json_reply({"message": "Internal server error", "exception": "broken"}, 500),
+    )  # fmt: skip
+    found = bench.probe()
+    assert (found.result, found.ended) == ("unknown", True)
+    assert "complete: Unavailable" in found.reason
+    assert bench.left() == []
+
+
+def test_an_accepted_action_that_did_nothing_is_unknown(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.standin.service_may_complete = True
+    monkeypatch.setattr(bench.standin, "_complete", lambda *_: None)
+    found = bench.probe()
+    assert found.result == "unknown"
+    assert "accepted, but the task is not completed" in found.reason
+
+
+def test_a_process_that_cannot_be_ended_is_named(bench: Bench) -> None:
+    bench.server.app.fault(
+        "status", lambda request: request.method == "DELETE", times=None, reply=json_reply({"message": "no"}, 403)
+    )
+    found = bench.probe()
+    assert (found.result, found.ended) == ("cannot", False)
+    assert f"Process {found.process_id} could not be ended: end it by hand." in found.reason
+
+
+def test_without_the_model_nothing_is_tried(bench: Bench) -> None:
+    with pytest.raises(InvalidInput, match="no deployed model with the key 'other'"):
+        probe(bench.hook, person="a@b", group="g", process_key="other")
+    with pytest.raises(InvalidInput, match="needs a person"):
+        probe(bench.hook, person="", group="g")
+    assert bench.left() == []
+
+
+def test_the_command_puts_the_answer_on_the_ledger(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    from include.settings import settings
+
+    arguments = ["opentext_default", "--person", PERSON["email"], "--group", "probe_people"]
+    assert main(arguments) == 2  # no ledger yet: nothing is tried
+    assert bench.hook.find_process("") is None
+    assert list(bench.hook.running()) == []
+    Ledger(settings().ledger_url).migrate()
+    assert main([*arguments, "--deploy"]) == 0
+    bench.standin.service_may_complete = True
+    assert main(arguments) == 1
+    shown = capsys.readouterr()
+    assert shown.out.startswith("cannot: ")
+    assert SERVICE["secret"] not in shown.out + shown.err
+    assert main([arguments[0], "other", *arguments[1:], "--deploy"]) == 2
+    ledger = Ledger(settings().ledger_url)
+    event = last_probe(ledger, "opentext_default")
+    assert event is not None
+    assert (event.action, event.subject) == ("opentext.probed", "opentext:opentext_default")
+    assert (event.body["result"], event.body["way"], event.body["ended"]) == ("can", "complete", True)
+    assert service_token(ledger, "opentext_default") == {"result": "can", "event": event.seq}
+    assert service_token(ledger, "another") == {"result": "unknown", "event": None}
+    ledger.close()
+
+
+def known(house: Any, result: str) -> None:
+    ledger = house.ledger()
+    record_probe(ledger, "opentext_default", Probe(result, "", "Tried.", "p", True))  # type: ignore[arg-type]
+    ledger.close()
+
+
+@pytest.mark.parametrize("result", [None, "cannot", "can"])
+def test_an_approval_says_what_is_known_of_the_service_account(asked: Any, result: str | None) -> None:
+    if result:
+        known(asked, result)
+    asked.approve()
+    [event] = asked.events("approval.approved")
+    assert event.body["service_token"]["result"] == (result or "unknown")
+
+
+@pytest.mark.parametrize("result", ["cannot", "can"])
+def test_history_alone_stays_asserted_whatever_was_found(asked: Any, result: str) -> None:
+    """Rights change, and a probe is of one moment."""
+    known(asked, result)
+    asked.say("quentin", "approved", comment=False)
+    asked.approve_run()
+    ledger = asked.ledger()
+    decisions = ledger.decisions(asked.version().digest)
+    ledger.close()
+    assert decisions
+    assert {one.grade for one in decisions} == {"asserted"}
