@@ -23,7 +23,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from include.bpmn.mapping import load_mapping
 from include.projects.load import load_project
 from include.projects.model import Project
-from include.run.run import Desk
+from include.run.run import Run
 from include.sandbox import world
 from include.sandbox.opentext.person import Person
 from include.sandbox.prodigy_schema import import_jsonl
@@ -101,9 +101,9 @@ class House(Systems):
             "params": {"project": None, **params},
         }
 
-    def desk(self, dag_id: str = "test", task_id: str = "step", run_id: str = "manual__x", **more: Any) -> Desk:
-        """Return a desk as a task would have it."""
-        return runtime.desk(self.context(dag_id, task_id, run_id, **more))
+    def run(self, dag_id: str = "test", task_id: str = "step", run_id: str = "manual__x", **more: Any) -> Run:
+        """Return a run as a task would have it."""
+        return runtime.run_of(self.context(dag_id, task_id, run_id, **more))
 
     def confluence_hook(self) -> ConfluenceHook:
         """Return a hook to the local Confluence."""
@@ -304,18 +304,18 @@ class House(Systems):
 @contextmanager
 def clock_of(made: House) -> Iterator[None]:
     """Let the desks of this process and its forks read the installation's clock."""
-    open_desk = runtime.desk
+    open_desk = runtime.run_of
 
-    def desk(context: Any) -> Desk:
+    def run(context: Any) -> Run:
         found = open_desk(context)
         found.now = lambda: datetime.now(UTC) + made.later
         return found
 
-    runtime.desk = desk
+    runtime.run_of = run
     try:
         yield
     finally:
-        runtime.desk = open_desk
+        runtime.run_of = open_desk
 
 
 @contextmanager

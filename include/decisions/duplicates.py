@@ -12,15 +12,15 @@ from contextlib import contextmanager
 
 from include.base.errors import Fenced
 from include.projects.model import Project
-from include.run.run import Desk
+from include.run.run import Run
 from include.systems.opentext.values import OpenTextGateway
 
-__all__ = ["end_twins", "taken_back"]
+__all__ = ["end_duplicates", "end_if_overtaken"]
 
 
 @contextmanager
-def taken_back(
-    desk: Desk, opentext: OpenTextGateway, process_id: str, created: bool, recorded: Callable[[], str | None]
+def end_if_overtaken(
+    run: Run, opentext: OpenTextGateway, process_id: str, created: bool, recorded: Callable[[], str | None]
 ) -> Iterator[None]:
     """Record a process that was just started; where a newer try has recorded another one, end it again.
 
@@ -34,22 +34,22 @@ def taken_back(
         known = recorded()
         if created and known not in (None, process_id):
             opentext.terminate(process_id, f"started twice: {known} counts")
-            desk.log.warning("Process %s was started twice and is ended: %s counts.", process_id, known)
+            run.log.warning("Process %s was started twice and is ended: %s counts.", process_id, known)
         raise
 
 
-def end_twins(
-    desk: Desk, project: Project, subject: str, opentext: OpenTextGateway, business_key: str, process_id: str
+def end_duplicates(
+    run: Run, project: Project, subject: str, opentext: OpenTextGateway, business_key: str, process_id: str
 ) -> int:
     """End what runs under a business key beside the process on the ledger, each with a finding; return how many."""
     running = opentext.processes(business_key=business_key)
     # Compared here too: a service that does not know the filter would answer with every process.
-    twins = [one.id for one in running if one.business_key == business_key and one.id != process_id]
-    for twin in twins:
-        desk.finding(
+    duplicates = [one.id for one in running if one.business_key == business_key and one.id != process_id]
+    for other in duplicates:
+        run.finding(
             project.name, subject, "process started twice",
-            f"process {twin} was started beside {process_id}, which counts; it was ended, and nothing that was decided "
+            f"process {other} was started beside {process_id}, which counts; it was ended, and nothing decided "
             "in it counts",
         )  # fmt: skip
-        opentext.terminate(twin, f"started twice: {process_id} counts")
-    return len(twins)
+        opentext.terminate(other, f"started twice: {process_id} counts")
+    return len(duplicates)

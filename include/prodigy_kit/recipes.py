@@ -28,7 +28,7 @@ from typing import Any
 import prodigy
 from prodigy.components.db import connect
 
-__all__ = ["Desk", "Leases", "PublicationError", "Release", "Status", "open_release", "serve"]
+__all__ = ["Dispenser", "Leases", "PublicationError", "Release", "Status", "open_release", "serve"]
 
 INTERFACES = {
     "textcat": "classification",
@@ -287,7 +287,7 @@ def _lease_of(line: str) -> dict[str, Any] | None:
     return entry if complete else None
 
 
-# The desk -------------------------------------------------------------------------------------------------------------
+# The dispenser --------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -329,11 +329,11 @@ class Job:
         return labels_digest((*labels, *self.relation_labels))
 
 
-class Desk:
+class Dispenser:
     """Hands out the tasks of one inbox and takes the answers in. Safe to call from several threads.
 
     A Prodigy stream is one generator for everybody, and it does not know who is asking; the task router learns it
-    with each item. So the desk offers what the last asker may have, the router gives it to the asker where allowed
+    with each item. So the dispenser offers what the last asker may have, the router gives it to the asker where allowed
     and to another waiting person where not, and the stream ends only when nobody known can be given anything.
 
     :param connect_database: makes a ``prodigy`` database object (once per thread that needs one).
@@ -853,18 +853,18 @@ def serve(
     leases = Leases(Path(activity).with_name("leases.jsonl") if activity else None, lease_minutes * 60)
     expected = _split_names(os.environ.get("PRODIGY_ALLOWED_SESSIONS"))
     job = Job(project, INTERFACES[interface], used, answers_per_task, round, refresh_seconds, expected, joining)
-    desk = Desk(job, release, connect, status=status, leases=leases, log=_say)
-    desk.refresh(force=True)
+    dispenser = Dispenser(job, release, connect, status=status, leases=leases, log=_say)
+    dispenser.refresh(force=True)
     record_activation(folder, release)
     status.started(release)
     _say(f"guideline {release.name}, labels {', '.join(used)}, round {round}, {answers_per_task} person(s) a task")
     return {
         "dataset": project,
         "view_id": job.view_id,
-        "stream": desk.stream(),
-        "before_db": desk.before_db,
-        "validate_answer": desk.validate_answer,
-        "task_router": desk.route,
+        "stream": dispenser.stream(),
+        "before_db": dispenser.before_db,
+        "validate_answer": dispenser.validate_answer,
+        "task_router": dispenser.route,
         "config": _config(job, release, multiple),
     }
 

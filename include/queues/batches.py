@@ -21,7 +21,7 @@ from include.governance.effects import Claim
 from include.governance.records import Event, NewEvent
 from include.projects.model import Project
 from include.queues import progress as batches
-from include.run.run import Desk, event_key, short
+from include.run.run import Run, event_key, short
 from include.systems.prodigy.values import ProdigyGateway, Row
 
 __all__ = ["OpenBatch", "adopt", "assign", "malformed", "open_batches", "task_ids"]
@@ -46,7 +46,7 @@ class OpenBatch:
     closing_reason: str = ""
 
 
-def assign(desk: Desk, project: Project, prodigy: ProdigyGateway, effect: Claim) -> int:
+def assign(run: Run, project: Project, prodigy: ProdigyGateway, effect: Claim) -> int:
     """Cut what is new in the inbox into batches of the project's size, in order of arrival; return how many.
 
     How far the inbox was cut is the highest row that a batch on the ledger covers, so a run that was killed between two
@@ -56,7 +56,7 @@ def assign(desk: Desk, project: Project, prodigy: ProdigyGateway, effect: Claim)
     :raises Fenced: a newer try has taken over: what it has cut meanwhile must not be cut again.
     """
     covered = max(
-        (event.body["last_link"] for event in _assigned(desk, project) if event.body["kind"] == "inbox"), default=0
+        (event.body["last_link"] for event in _assigned(run, project) if event.body["kind"] == "inbox"), default=0
     )
     made = 0
     ids: dict[str, None] = {}
@@ -66,7 +66,7 @@ def assign(desk: Desk, project: Project, prodigy: ProdigyGateway, effect: Claim)
         last = row.link_id
         task_id = _task_id(row)
         if task_id is None:
-            desk.finding(
+            run.finding(
                 project.name, f"dataset:{project.inbox}", "malformed task",
                 f"row {row.link_id} has no task id: it was not put there by ingestion, and belongs to no batch",
             )  # fmt: skip
@@ -76,14 +76,14 @@ def assign(desk: Desk, project: Project, prodigy: ProdigyGateway, effect: Claim)
             cut.append((ids, last))
             ids = {}
         if len(cut) == TOGETHER:
-            made += _record(desk, project, cut, "inbox", effect)
+            made += _record(run, project, cut, "inbox", effect)
             cut = []
     if ids:
         cut.append((ids, last))
-    return made + _record(desk, project, cut, "inbox", effect)
+    return made + _record(run, project, cut, "inbox", effect)
 
 
-def adopt(desk: Desk, project: Project, prodigy: ProdigyGateway) -> int:
+def adopt(run: Run, project: Project, prodigy: ProdigyGateway) -> int:
     """Make batches of answers that belong to none, and of late ones; return how many.
 
     Answers that another recipe or an import brought have no batch; an answer saved after its batch was frozen is late.
@@ -92,21 +92,21 @@ def adopt(desk: Desk, project: Project, prodigy: ProdigyGateway) -> int:
     """
     mark = prodigy.watermark(project.answers)
     scope = f"adopted:{project.name}"
-    if not mark.count or desk.ledger.sync_state(scope) == vars(mark):
+    if not mark.count or run.ledger.sync_state(scope) == vars(mark):
         return 0
     strangers: set[str] = set()
     after_freeze: dict[str, int] = {}
     newest = None
-    frozen = _frozen(desk, project)
+    frozen = _frozen(run, project)
     earliest = min((event.body["last_link"] for events in frozen.values() for event in events), default=None)
     with SeenNames() as known:
-        for event in _assigned(desk, project):
-            known.update(task_ids(desk, event.subject.removeprefix("batch:")))
-        for row in _watched(desk, project, prodigy.rows(project.answers)):
+        for event in _assigned(run, project):
+            known.update(task_ids(run, event.subject.removeprefix("batch:")))
+        for row in _watched(run, project, prodigy.rows(project.answers)):
             try:
                 answer = read_answer(row, project)
             except InvalidInput as error:
-                malformed(desk, project, row, error)
+                malformed(run, project, row, error)
                 continue
             if answer.time and (newest is None or answer.time > newest):
                 newest = answer.time
@@ -114,34 +114,34 @@ def adopt(desk: Desk, project: Project, prodigy: ProdigyGateway) -> int:
                 strangers.add(answer.task_id)
             elif earliest is not None and row.link_id > earliest:
                 after_freeze[answer.task_id] = row.link_id
-    late = _late(desk, project, frozen, after_freeze)
-    if (strangers or late) and newest and desk.now() - newest < timedelta(minutes=project.annotation.quiet_minutes):
-        desk.log.info("%s: answers outside every batch wait for the quiet time.", project.name)
+    late = _late(run, project, frozen, after_freeze)
+    if (strangers or late) and newest and run.now() - newest < timedelta(minutes=project.annotation.quiet_minutes):
+        run.log.info("%s: answers outside every batch wait for the quiet time.", project.name)
         return 0
     made = 0
     for kind, found in (("adopted", sorted(strangers)), ("late", sorted(late))):
         if found:
-            made += _record(desk, project, [(found, mark.last_link)], kind)
+            made += _record(run, project, [(found, mark.last_link)], kind)
     if late:
-        desk.finding(
+        run.finding(
             project.name, f"dataset:{project.answers}", "late answers",
             f"answers to {len(late)} task(s) were saved after their batch was frozen (up to row {mark.last_link})",
         )  # fmt: skip
-    desk.ledger.save_sync_state(scope, dict(vars(mark)))
+    run.ledger.save_sync_state(scope, dict(vars(mark)))
     return made
 
 
-def open_batches(desk: Desk, project: Project, prodigy: ProdigyGateway) -> Iterator[OpenBatch]:
+def open_batches(run: Run, project: Project, prodigy: ProdigyGateway) -> Iterator[OpenBatch]:
     """Yield the batches that are not frozen, oldest first, after adopting what belongs to none.
 
     The same tasks may be labelled again after they were frozen: their batch is then assigned, and frozen, once more.
     """
-    adopt(desk, project, prodigy)
-    frozen = _frozen(desk, project)
+    adopt(run, project, prodigy)
+    frozen = _frozen(run, project)
     assigned: dict[str, list[Event]] = {}
-    for event in _assigned(desk, project):
+    for event in _assigned(run, project):
         assigned.setdefault(event.subject, []).append(event)
-    closed = {event.subject: event for event in desk.ledger.events(project=project.name, actions=["batch.closed"])}
+    closed = {event.subject: event for event in run.ledger.events(project=project.name, actions=["batch.closed"])}
     for subject, events in assigned.items():
         rounds = len(frozen.get(subject, ()))
         if len(events) <= rounds:
@@ -158,41 +158,41 @@ def open_batches(desk: Desk, project: Project, prodigy: ProdigyGateway) -> Itera
         )
 
 
-def malformed(desk: Desk, project: Project, row: Row, error: InvalidInput) -> None:
+def malformed(run: Run, project: Project, row: Row, error: InvalidInput) -> None:
     """Make a finding of an answer that cannot be read: the place and the field, never what it holds."""
     place = re.split(r": (?:found|set aside)", str(error))[0]
-    desk.finding(
+    run.finding(
         project.name, f"dataset:{project.answers}", "malformed answer", f"{place}: malformed", example=row.example_id
     )
 
 
-def task_ids(desk: Desk, digest: str) -> list[str]:
+def task_ids(run: Run, digest: str) -> list[str]:
     """Return the task ids of a batch, from the object that its digest names."""
-    return list(json.loads(desk.store.get_object(digest)))
+    return list(json.loads(run.store.get_object(digest)))
 
 
-def _assigned(desk: Desk, project: Project) -> Iterator[Event]:
-    return desk.ledger.events(project=project.name, actions=["batch.assigned"])
+def _assigned(run: Run, project: Project) -> Iterator[Event]:
+    return run.ledger.events(project=project.name, actions=["batch.assigned"])
 
 
-def _frozen(desk: Desk, project: Project) -> dict[str, list[Event]]:
+def _frozen(run: Run, project: Project) -> dict[str, list[Event]]:
     """Return the times that each batch was frozen, by subject."""
     found: dict[str, list[Event]] = {}
-    for event in desk.ledger.events(project=project.name, actions=["batch.frozen"]):
+    for event in run.ledger.events(project=project.name, actions=["batch.frozen"]):
         found.setdefault(event.subject, []).append(event)
     return found
 
 
-def _late(desk: Desk, project: Project, frozen: dict[str, list[Event]], after_freeze: dict[str, int]) -> set[str]:
+def _late(run: Run, project: Project, frozen: dict[str, list[Event]], after_freeze: dict[str, int]) -> set[str]:
     """Return the tasks answered after every batch that holds them was frozen."""
     if not after_freeze:
         return set()
-    times = Counter(event.subject for event in _assigned(desk, project))
+    times = Counter(event.subject for event in _assigned(run, project))
     taken: dict[str, int] = {}
     waiting: set[str] = set()
     for subject, count in times.items():
         freezes = frozen.get(subject, [])
-        for task_id in task_ids(desk, subject.removeprefix("batch:")):
+        for task_id in task_ids(run, subject.removeprefix("batch:")):
             if task_id not in after_freeze:
                 continue
             if count > len(freezes):
@@ -202,11 +202,11 @@ def _late(desk: Desk, project: Project, frozen: dict[str, list[Event]], after_fr
     return {one for one, link in after_freeze.items() if one not in waiting and link > taken.get(one, link)}
 
 
-def _watched(desk: Desk, project: Project, rows: Iterator[Row]) -> Iterator[Row]:
+def _watched(run: Run, project: Project, rows: Iterator[Row]) -> Iterator[Row]:
     """Pass rows on; at their end put their digest on the ledger, and hold the rows seen before against theirs."""
     subject = f"dataset:{project.answers}"
     last: Event | None = None
-    for event in desk.ledger.events(subject=subject, actions=["answers.seen"]):
+    for event in run.ledger.events(subject=subject, actions=["answers.seen"]):
         last = event
     state = hashlib.sha256()
     count = seen_before = link = 0
@@ -218,13 +218,13 @@ def _watched(desk: Desk, project: Project, rows: Iterator[Row]) -> Iterator[Row]
             seen_before, earlier = count, state.hexdigest()
         yield row
     if last is not None and earlier != last.digest_after:
-        desk.finding(
+        run.finding(
             project.name, subject, "answer changed",
             f"the {last.body['rows']} answers seen up to row {last.body['last_link']} are not as they were: "
             f"{seen_before} are there now, with digest {short(earlier)} instead of {short(last.digest_after or '')}",
         )  # fmt: skip
     if last is None or state.hexdigest() != last.digest_after:
-        desk.note(
+        run.note(
             "answers.seen",
             project.name,
             subject,
@@ -242,7 +242,7 @@ def _task_id(row: Row) -> str | None:
 
 
 def _record(
-    desk: Desk, project: Project, cut: Iterable[tuple[Iterable[str], int]], kind: str, effect: Claim | None = None
+    run: Run, project: Project, cut: Iterable[tuple[Iterable[str], int]], kind: str, effect: Claim | None = None
 ) -> int:
     """Put batches on the ledger: anew where the same tasks were frozen before, once for each time.
 
@@ -252,22 +252,22 @@ def _record(
     for ids, last_link in cut:
         batch = batches.form(ids)
         subject = f"batch:{batch.digest}"
-        if desk.store.put_object(batch.content) != batch.digest:
+        if run.store.put_object(batch.content) != batch.digest:
             raise AssertionError("a batch is named by the bytes of its object")
-        assigned = list(desk.ledger.events(subject=subject, actions=["batch.assigned"]))
-        frozen = sum(1 for _ in desk.ledger.events(subject=subject, actions=["batch.frozen"]))
+        assigned = list(run.ledger.events(subject=subject, actions=["batch.assigned"]))
+        frozen = sum(1 for _ in run.ledger.events(subject=subject, actions=["batch.frozen"]))
         if len(assigned) > frozen or subject in new:
             continue
         body = {"kind": kind, "size": batch.size, "last_link": last_link}
-        event = desk.event("batch.assigned", project.name, subject, after=batch.digest, body=body)
+        event = run.event("batch.assigned", project.name, subject, after=batch.digest, body=body)
         new[subject] = event, event_key("batch.assigned", project.name, subject, ["assigned", frozen])
     if not new:
         return 0
-    with desk.ledger.transaction() as transaction:
+    with run.ledger.transaction() as transaction:
         if effect is not None:
             transaction.check(effect)
         made = sum(transaction.append(event, key=key)[1] for event, key in new.values())
     for event, _ in new.values():
         size = event.body["size"]
-        desk.log.info("Batch %s of %s: %d tasks (%s).", short(event.digest_after or ""), project.name, size, kind)
+        run.log.info("Batch %s of %s: %d tasks (%s).", short(event.digest_after or ""), project.name, size, kind)
     return made

@@ -16,7 +16,7 @@ from include.projects.model import Project
 from include.queues.batches import open_batches
 from include.releases.recovery import withdrawal_evidence
 from include.releases.standing import stands_released
-from include.run.run import Desk
+from include.run.run import Run
 from include.systems.prodigy.values import ProdigyGateway
 from include.usecases.labeling_approval import (
     TERMINAL,
@@ -28,24 +28,24 @@ from include.usecases.labeling_approval import (
 __all__ = ["close_batch", "resubmit", "withdraw"]
 
 
-def close_batch(desk: Desk, project: Project, prefix: str, reason: str, prodigy: ProdigyGateway) -> None:
+def close_batch(run: Run, project: Project, prefix: str, reason: str, prodigy: ProdigyGateway) -> None:
     """Close an unfinished batch in the name of the person who triggered the run, listing what is missing.
 
     :raises Refused: when nobody in the register triggered the run.
     :raises InvalidInput: for an unknown batch or an empty reason.
     """
-    person = _person(desk, "closing a batch")
+    person = _person(run, "closing a batch")
     _checked(prefix, reason, "close")
-    if _said_in_this_run(desk, project, ("batch.closed",), "batch:", prefix):
+    if _said_in_this_run(run, project, ("batch.closed",), "batch:", prefix):
         return
-    batches = [one for one in open_batches(desk, project, prodigy) if one.digest.startswith(prefix)]
+    batches = [one for one in open_batches(run, project, prodigy) if one.digest.startswith(prefix)]
     if len(batches) != 1:
         raise InvalidInput(f"close: {prefix!r} names {len(batches)} open batches of {project.name}; allowed: one")
-    [(batch, progress)] = batch_progress(desk, project, prodigy, batches)
+    [(batch, progress)] = batch_progress(run, project, prodigy, batches)
     if batch.closed_by is not None:
         raise Refused(f"batch {prefix} of {project.name} was closed by {batch.closed_by} already")
     missing = progress.expected - progress.done
-    desk.note(
+    run.note(
         "batch.closed",
         project.name,
         f"batch:{batch.digest}",
@@ -55,43 +55,43 @@ def close_batch(desk: Desk, project: Project, prefix: str, reason: str, prodigy:
         body={
             "missing": missing,
             "requesters": [person],
-            "run_id": desk.run.run_id,
+            "run_id": run.ref.run_id,
             "times_frozen": batch.times_frozen,
         },
     )
-    desk.log.info("%s closed batch %s of %s: %d answer(s) are missing.", person, prefix, project.name, missing)
+    run.log.info("%s closed batch %s of %s: %d answer(s) are missing.", person, prefix, project.name, missing)
 
 
-def resubmit(desk: Desk, project: Project, prefix: str, reason: str) -> None:
+def resubmit(run: Run, project: Project, prefix: str, reason: str) -> None:
     """Record the decision to put a version before its approvers again, as a new attempt.
 
     :raises Refused: when nobody in the register triggered the run, an approval is still open, or it was released.
     :raises InvalidInput: for an unknown version or an empty reason.
     """
-    person = _person(desk, "resubmitting a version")
+    person = _person(run, "resubmitting a version")
     _checked(prefix, reason, "resubmit")
-    if _said_in_this_run(desk, project, ("approval.resubmitted",), "version:", prefix):
+    if _said_in_this_run(run, project, ("approval.resubmitted",), "version:", prefix):
         return
-    version = _named(desk, project, prefix, "resubmit")
+    version = _named(run, project, prefix, "resubmit")
     subject = f"version:{version.digest}"
-    where = approval_state(desk, version.digest)
+    where = approval_state(run, version.digest)
     if where.state not in TERMINAL:
         raise Refused(f"version {prefix} of {project.name} is {where.state}: only a decided one can be resubmitted")
-    if stands_released(desk, version.digest) is not None:
+    if stands_released(run, version.digest) is not None:
         raise Refused(f"version {prefix} of {project.name} is released: its approval stands, until it is withdrawn")
-    desk.note(
+    run.note(
         "approval.resubmitted",
         project.name,
         subject,
         key=["resubmitted", where.attempt + 1],
         actor=person,
         reason=reason,
-        body={"attempt": where.attempt + 1, "requesters": [person], "run_id": desk.run.run_id},
+        body={"attempt": where.attempt + 1, "requesters": [person], "run_id": run.ref.run_id},
     )
-    desk.log.info("%s resubmitted version %s of %s as attempt %d.", person, prefix, project.name, where.attempt + 1)
+    run.log.info("%s resubmitted version %s of %s as attempt %d.", person, prefix, project.name, where.attempt + 1)
 
 
-def withdraw(desk: Desk, project: Project, prefix: str, reason: str) -> None:
+def withdraw(run: Run, project: Project, prefix: str, reason: str) -> None:
     """Withdraw a version, or the approval of one, in the name of the person who triggered the run.
 
     An open approval ends; what was approved is not any more; what was released is recalled by the next run of
@@ -101,25 +101,25 @@ def withdraw(desk: Desk, project: Project, prefix: str, reason: str) -> None:
         withdrawn already.
     :raises InvalidInput: for an unknown version or an empty reason.
     """
-    person = _person(desk, "withdrawing a version")
+    person = _person(run, "withdrawing a version")
     _checked(prefix, reason, "withdraw")
-    version = _named(desk, project, prefix, "withdraw")
-    where = approval_state(desk, version.digest)
+    version = _named(run, project, prefix, "withdraw")
+    where = approval_state(run, version.digest)
     if (where.ending is not None and where.ending.body["state"] == "withdrawn") or where.state == "withdrawn":
-        if _said_in_this_run(desk, project, ("approval.withdrawn", "approval.ending"), "version:", prefix):
+        if _said_in_this_run(run, project, ("approval.withdrawn", "approval.ending"), "version:", prefix):
             return
         raise Refused(f"version {prefix} of {project.name} is withdrawn already")
     if where.ending is not None:
         raise Refused(
             f"the approval of version {prefix} of {project.name} is just ending: try again after the next run"
         )
-    role, meaning = _say(desk, project, version, person)
+    role, meaning = _say(run, project, version, person)
     running = where.state == "requested"
-    decision = _withdrawal(desk, project, version, where, person, role, meaning, reason)
-    decision = replace(decision, raw_digest=withdrawal_evidence(desk.store, decision, reason))
-    desk.decide(
+    decision = _withdrawal(run, project, version, where, person, role, meaning, reason)
+    decision = replace(decision, raw_digest=withdrawal_evidence(run.store, decision, reason))
+    run.decide(
         [decision],
-        desk.event(
+        run.event(
             # A running process is ended by the same run's capture; what we decided is on the ledger before that.
             "approval.ending" if running else "approval.withdrawn",
             project.name,
@@ -132,24 +132,24 @@ def withdraw(desk: Desk, project: Project, prefix: str, reason: str) -> None:
                 "state": "withdrawn",
                 "was": where.state,
                 "process_id": decision.process_id,
-                "run_id": desk.run.run_id,
+                "run_id": run.ref.run_id,
             },
         ),
         ["ending" if running else "withdrawn", where.attempt],
     )
-    desk.log.info(
+    run.log.info(
         "%s withdrew version %d of %s, which was %s%s.",
         person, version.number or 0, project.name, where.state,
-        ": it is recalled by the next run of dataset_release" if stands_released(desk, version.digest) else "",
+        ": it is recalled by the next run of dataset_release" if stands_released(run, version.digest) else "",
     )  # fmt: skip
 
 
-def _say(desk: Desk, project: Project, version: VersionRecord, person: str) -> tuple[str, str]:
+def _say(run: Run, project: Project, version: VersionRecord, person: str) -> tuple[str, str]:
     """Return in which role somebody may withdraw a version, and what their decision meant, if they made one.
 
     :raises Refused: when they are neither an approver of it, nor its project's owner, nor hold a role of its policy.
     """
-    for one in desk.ledger.decisions(version.digest):
+    for one in run.ledger.decisions(version.digest):
         if one.person == person and one.counts and one.outcome == "approve":
             return one.role, one.meaning
     if person == project.owner:
@@ -158,7 +158,7 @@ def _say(desk: Desk, project: Project, version: VersionRecord, person: str) -> t
     if project.policy.escalation_role:
         roles.append((project.policy.escalation_role, "responsibility"))
     for role, meaning in roles:
-        if desk.register.has_role(person, role, project.name, desk.now()):
+        if run.register.has_role(person, role, project.name, run.now()):
             return role, meaning
     raise Refused(
         f"{person} has no say in version {version.number} of {project.name}: allowed are its approvers, the project's "
@@ -167,7 +167,7 @@ def _say(desk: Desk, project: Project, version: VersionRecord, person: str) -> t
 
 
 def _withdrawal(
-    desk: Desk,
+    run: Run,
     project: Project,
     version: VersionRecord,
     where: ApprovalState,
@@ -190,9 +190,9 @@ def _withdrawal(
         counts=True,
         void_reason="",
         person=person,
-        account=desk.run.triggered_by or "",
+        account=run.ref.triggered_by or "",
         system="airflow",
-        decided_at=desk.now(),
+        decided_at=run.now(),
         meaning=meaning,
         grade="asserted",
         statement=statement(
@@ -204,27 +204,27 @@ def _withdrawal(
             policy_digest=version.policy_digest,
         ),
         process_id=process_id,
-        task_id=desk.run.run_id,
+        task_id=run.ref.run_id,
     )
 
 
-def _named(desk: Desk, project: Project, prefix: str, order: str) -> VersionRecord:
-    versions = [one for one in desk.ledger.versions(project.name) if one.digest.startswith(prefix)]
+def _named(run: Run, project: Project, prefix: str, order: str) -> VersionRecord:
+    versions = [one for one in run.ledger.versions(project.name) if one.digest.startswith(prefix)]
     if len(versions) != 1:
         raise InvalidInput(f"{order}: {prefix!r} names {len(versions)} versions of {project.name}; allowed: one")
     return versions[0]
 
 
-def _said_in_this_run(desk: Desk, project: Project, actions: tuple[str, ...], kind: str, prefix: str) -> bool:
+def _said_in_this_run(run: Run, project: Project, actions: tuple[str, ...], kind: str, prefix: str) -> bool:
     """Tell whether an earlier try of this very run has recorded a person's word already."""
     return any(
-        event.body.get("run_id") == desk.run.run_id and event.subject.startswith(f"{kind}{prefix}")
-        for event in desk.ledger.events(project=project.name, actions=actions)
+        event.body.get("run_id") == run.ref.run_id and event.subject.startswith(f"{kind}{prefix}")
+        for event in run.ledger.events(project=project.name, actions=actions)
     )
 
 
-def _person(desk: Desk, what: str) -> str:
-    person = desk.requester()
+def _person(run: Run, what: str) -> str:
+    person = run.requester()
     if person is None:
         raise Refused(f"{what} needs a named person: trigger the run by hand, as somebody in the register")
     return person

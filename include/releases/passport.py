@@ -24,7 +24,7 @@ from include.passport.facts import (
 )
 from include.projects.model import Project
 from include.reporting.quality import NAMES
-from include.run.run import Desk, short
+from include.run.run import Run, short
 
 __all__ = ["release_context", "send_lineage"]
 
@@ -35,7 +35,7 @@ _RESTS_ON = ("version.ready", "gate.passed", "approval.approved", "decision.reco
 
 
 def release_context(
-    desk: Desk, project: Project, manifest: Manifest, asked: Event | None, processes: Collection[str]
+    run: Run, project: Project, manifest: Manifest, asked: Event | None, processes: Collection[str]
 ) -> Context:
     """Return what a release's passport says beside its manifest and decisions.
 
@@ -47,22 +47,22 @@ def release_context(
     subject = f"version:{manifest.digest}"
     events = [
         event
-        for event in desk.ledger.events(subject=subject, actions=_RESTS_ON)
+        for event in run.ledger.events(subject=subject, actions=_RESTS_ON)
         if event.action != "decision.recorded" or event.run in processes
     ]
     last = events[-1] if events else None
-    head = desk.ledger.head()
+    head = run.ledger.head()
     return Context(
         asked_at=asked.time if asked else None,
         released_at=last.time if last else None,
-        guidelines=tuple(_guidelines(desk, project, manifest)),
-        gates=tuple(_gate(desk, event) for event in events if event.action == "gate.passed"),
-        agreement=_agreement(quality_of(desk.store, project, manifest.digest)),
+        guidelines=tuple(_guidelines(run, project, manifest)),
+        gates=tuple(_gate(run, event) for event in events if event.action == "gate.passed"),
+        agreement=_agreement(quality_of(run.store, project, manifest.digest)),
         ledger=LedgerPlace(head.ledger_id, head.epoch, last.seq, last.hash, time_text(last.time)) if last else None,
     )
 
 
-def send_lineage(desk: Desk, project: Project, subject: str, folder: StorePath, emit: Callable[[bytes], None]) -> None:
+def send_lineage(run: Run, project: Project, subject: str, folder: StorePath, emit: Callable[[bytes], None]) -> None:
     """Send a release's events; that they were not taken becomes a finding, for the release stands without them.
 
     A run that is killed after sending sends them again: run id and times are those of the release, so a receiver
@@ -74,9 +74,9 @@ def send_lineage(desk: Desk, project: Project, subject: str, folder: StorePath, 
     try:
         emit(bytes(place.read_bytes()))
     except LabelopsError as error:
-        desk.finding(project.name, subject, "lineage not sent", f"{error}; {LINEAGE} of the release holds the events")
+        run.finding(project.name, subject, "lineage not sent", f"{error}; {LINEAGE} of the release holds the events")
     else:
-        desk.log.info("Sent the OpenLineage events of %s.", folder.name)
+        run.log.info("Sent the OpenLineage events of %s.", folder.name)
 
 
 def _agreement(quality: Quality | None) -> Agreement | None:
@@ -104,10 +104,10 @@ def _coefficient(name: str, score: Score) -> Coefficient:
     )
 
 
-def _guidelines(desk: Desk, project: Project, manifest: Manifest) -> Iterator[GuidelineRelease]:
+def _guidelines(run: Run, project: Project, manifest: Manifest) -> Iterator[GuidelineRelease]:
     """Yield the releases that answers were given under, each as it was published first."""
     wanted = {share.digest for share in manifest.guidelines}
-    for event in desk.ledger.events(subject=f"guideline:{project.name}", actions=["guideline.published"]):
+    for event in run.ledger.events(subject=f"guideline:{project.name}", actions=["guideline.published"]):
         if event.digest_after in wanted:
             wanted.remove(event.digest_after)
             yield GuidelineRelease(
@@ -115,9 +115,9 @@ def _guidelines(desk: Desk, project: Project, manifest: Manifest) -> Iterator[Gu
             )
 
 
-def _gate(desk: Desk, event: Event) -> Gate:
+def _gate(run: Run, event: Event) -> Gate:
     """Return what a gate found; its checks are left out where its report is gone or is not the one on the ledger."""
-    place = desk.store.at(*str(event.body["report"]).split("/"))
+    place = run.store.at(*str(event.body["report"]).split("/"))
     checks: tuple[Check, ...] = ()
     rows = None
     try:
@@ -129,9 +129,9 @@ def _gate(desk: Desk, event: Event) -> Gate:
                 for one in result.checks
             )
     except InvalidInput as error:
-        desk.log.warning("The report of gate %s is left out of the passport: %s", event.body["suite"], error)
+        run.log.warning("The report of gate %s is left out of the passport: %s", event.body["suite"], error)
     if rows is None:
-        desk.log.info(
+        run.log.info(
             "The report of gate %s (%s) is kept no longer.", event.body["suite"], short(event.body["report_digest"])
         )
     return Gate(event.body["suite"], event.digest_after or "", event.body["report_digest"], rows, checks)

@@ -21,7 +21,7 @@ from include.datasets.manifest import version_path
 from include.governance.records import VersionRecord
 from include.projects.model import Project
 from include.releases.standing import recallable, standing_releases
-from include.run.run import Desk, short
+from include.run.run import Run, short
 from include.usecases.labeling_approval import TERMINAL, approval_states
 
 __all__ = ["Due", "apply", "due"]
@@ -43,22 +43,22 @@ class Due:
     since: datetime
 
 
-def due(desk: Desk, project: Project) -> Iterator[Due]:
+def due(run: Run, project: Project) -> Iterator[Due]:
     """Yield what the project's retention allows to remove now, legal hold or not.
 
     Days of a version and of its evidence are counted from the last event about the version.
     """
-    closed = list(_closed_versions(desk, project))
-    limit = _limit(desk, project.retention.versions_days)
+    closed = list(_closed_versions(run, project))
+    limit = _limit(run, project.retention.versions_days)
     if limit is not None:
         for version, since in closed:
-            if since < limit and not _removed(desk, project, version.digest):
+            if since < limit and not _removed(run, project, version.digest):
                 yield Due("version", version.digest, since)
-    limit = _limit(desk, project.retention.evidence_days)
+    limit = _limit(run, project.retention.evidence_days)
     if limit is not None:
-        yield from _evidence(desk, {version.digest: since for version, since in closed if since < limit})
-    limit = _limit(desk, project.retention.quarantine_days)
-    folder = desk.store.at("quarantine", project.name)
+        yield from _evidence(run, {version.digest: since for version, since in closed if since < limit})
+    limit = _limit(run, project.retention.quarantine_days)
+    folder = run.store.at("quarantine", project.name)
     if limit is not None and folder.exists():
         for path in sorted(files_below(folder), key=str):
             written = modified(path)
@@ -67,7 +67,7 @@ def due(desk: Desk, project: Project) -> Iterator[Due]:
                 yield Due("quarantine", f"quarantine/{project.name}/{name}", written)
 
 
-def apply(desk: Desk, project: Project, *, person: str, reason: str) -> list[Due]:
+def apply(run: Run, project: Project, *, person: str, reason: str) -> list[Due]:
     """Remove what is due, in the name of a person of the register; return what was removed.
 
     Running it again after it was killed removes the rest.
@@ -77,17 +77,17 @@ def apply(desk: Desk, project: Project, *, person: str, reason: str) -> list[Due
     """
     if project.retention.legal_hold is not None:
         raise Refused(f"nothing of {project.name} may be removed: legal hold ({project.retention.legal_hold})")
-    if desk.register.person(person) is None:
+    if run.register.person(person) is None:
         raise InvalidInput(f"person: found {person!r}; allowed: the id of a person in the register")
     if not reason.strip():
         raise InvalidInput("reason: what is removed for good needs one, in words")
-    found = list(due(desk, project))
+    found = list(due(run, project))
     if not found:
-        desk.log.info("Nothing of %s is due under its retention class %r.", project.name, project.retention.name)
+        run.log.info("Nothing of %s is due under its retention class %r.", project.name, project.retention.name)
         return []
-    listing = desk.store.put_object(canonical_json([_as_json(one) for one in found]))
+    listing = run.store.put_object(canonical_json([_as_json(one) for one in found]))
     counts = Counter(one.kind for one in found)
-    desk.note(
+    run.note(
         "retention.applied",
         project.name,
         f"project:{project.name}",
@@ -98,28 +98,28 @@ def apply(desk: Desk, project: Project, *, person: str, reason: str) -> list[Due
         body={"class": project.retention.name, "listing": listing, **{f"{kind}s": n for kind, n in counts.items()}},
     )
     for one in found:
-        _remove(desk, project, one, person, reason)
+        _remove(run, project, one, person, reason)
     told = ", ".join(f"{n} {kind}(s)" for kind, n in sorted(counts.items()))
-    desk.log.info("Removed from %s by %s: %s (listing %s).", project.name, person, told, short(listing))
+    run.log.info("Removed from %s by %s: %s (listing %s).", project.name, person, told, short(listing))
     return found
 
 
-def _removed(desk: Desk, project: Project, digest: str) -> bool:
+def _removed(run: Run, project: Project, digest: str) -> bool:
     """Tell whether a version's rows are gone. The record of it comes first: a killed removal leaves files."""
-    record = withdrawals.withdrawal(desk.store, project, digest)
-    folder = version_path(desk.store, project, digest)
+    record = withdrawals.withdrawal(run.store, project, digest)
+    folder = version_path(run.store, project, digest)
     return record is not None and not any((folder / one.name).exists() for one in record.removed)
 
 
-def _closed_versions(desk: Desk, project: Project) -> Iterator[tuple[VersionRecord, datetime]]:
+def _closed_versions(run: Run, project: Project) -> Iterator[tuple[VersionRecord, datetime]]:
     """Yield the versions that nothing waits for and no standing release is of, with their last event's time."""
-    standing, recall = standing_releases(desk, project), recallable(desk, project)
-    states = approval_states(desk, project)
+    standing, recall = standing_releases(run, project), recallable(run, project)
+    states = approval_states(run, project)
     last: dict[str, datetime] = {}
-    for event in desk.ledger.events(project=project.name):
+    for event in run.ledger.events(project=project.name):
         if event.subject.startswith("version:") and not event.action.startswith(("report.", "finding", "effect.")):
             last[event.subject] = event.time
-    for version in desk.ledger.versions(project.name):
+    for version in run.ledger.versions(project.name):
         subject, state = f"version:{version.digest}", states[version.digest].state
         waits_for_release = state == "approved" and subject not in standing
         if state not in TERMINAL or subject in standing or waits_for_release:
@@ -129,32 +129,32 @@ def _closed_versions(desk: Desk, project: Project) -> Iterator[tuple[VersionReco
         yield version, last[subject]
 
 
-def _evidence(desk: Desk, closed: dict[str, datetime]) -> Iterator[Due]:
+def _evidence(run: Run, closed: dict[str, datetime]) -> Iterator[Due]:
     """Yield the raw replies that prove decisions on closed versions alone."""
     wanted: dict[str, datetime] = {}
     kept: set[str] = set()
-    for decision in desk.ledger.decisions():
+    for decision in run.ledger.decisions():
         if decision.raw_digest and decision.digest in closed:
             wanted[decision.raw_digest] = max(closed[decision.digest], wanted.get(decision.raw_digest, _EARLIEST))
         elif decision.raw_digest:
             kept.add(decision.raw_digest)
     for digest, since in sorted(wanted.items()):
-        if digest not in kept and desk.store.has_object(digest):
+        if digest not in kept and run.store.has_object(digest):
             yield Due("evidence", digest, since)
 
 
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
-def _limit(desk: Desk, days: int | None) -> datetime | None:
-    return None if days is None else desk.now() - timedelta(days=days)
+def _limit(run: Run, days: int | None) -> datetime | None:
+    return None if days is None else run.now() - timedelta(days=days)
 
 
-def _remove(desk: Desk, project: Project, one: Due, person: str, reason: str) -> None:
+def _remove(run: Run, project: Project, one: Due, person: str, reason: str) -> None:
     if one.kind == "version":
-        withdrawals.withdraw(desk.store, project, one.name, person=person, reason=reason, at=desk.now())
+        withdrawals.withdraw(run.store, project, one.name, person=person, reason=reason, at=run.now())
         return
-    place = desk.store.object_path(one.name) if one.kind == "evidence" else desk.store.at(*one.name.split("/"))
+    place = run.store.object_path(one.name) if one.kind == "evidence" else run.store.at(*one.name.split("/"))
     if place.exists():
         place.unlink()
 

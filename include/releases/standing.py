@@ -4,45 +4,45 @@ from __future__ import annotations
 
 from include.governance.records import Event
 from include.projects.model import Project
-from include.run.run import Desk
+from include.run.run import Run
 
 __all__ = ["next_edition", "recallable", "standing_releases", "stands_released"]
 
 _ACTIONS = ("release.done", "release.recalled")
 
 
-def stands_released(desk: Desk, digest: str) -> Event | None:
+def stands_released(run: Run, digest: str) -> Event | None:
     """Return the event of a version's release, None where there is none or the last one was recalled."""
     last = None
-    for event in desk.ledger.events(subject=f"version:{digest}", actions=_ACTIONS):
+    for event in run.ledger.events(subject=f"version:{digest}", actions=_ACTIONS):
         last = event
     return last if last is not None and last.action == "release.done" else None
 
 
-def standing_releases(desk: Desk, project: Project) -> dict[str, Event]:
+def standing_releases(run: Run, project: Project) -> dict[str, Event]:
     """Return the releases of a project that stand, by subject, in the order of their making."""
     found: dict[str, Event] = {}
-    for event in desk.ledger.events(project=project.name, actions=_ACTIONS):
+    for event in run.ledger.events(project=project.name, actions=_ACTIONS):
         found.pop(event.subject, None)
         if event.action == "release.done":
             found[event.subject] = event
     return found
 
 
-def recallable(desk: Desk, project: Project) -> set[str]:
+def recallable(run: Run, project: Project) -> set[str]:
     """Return the subjects that were released, or are about to be, and not recalled since."""
     last = {
         event.subject: event.action
-        for event in desk.ledger.events(project=project.name, actions=["release.requested", *_ACTIONS])
+        for event in run.ledger.events(project=project.name, actions=["release.requested", *_ACTIONS])
     }
     return {subject for subject, action in last.items() if action != "release.recalled"}
 
 
-def next_edition(desk: Desk, digest: str) -> int:
+def next_edition(run: Run, digest: str) -> int:
     """Return which release of a version the next one is: one more than the last that was recalled.
 
     The releases that were made do not count: a try that was overtaken has to come to the number of the one that
     overtook it, and be refused.
     """
-    recalled = desk.ledger.events(subject=f"version:{digest}", actions=["release.recalled"])
+    recalled = run.ledger.events(subject=f"version:{digest}", actions=["release.recalled"])
     return 1 + max((event.body["edition"] for event in recalled), default=0)

@@ -20,7 +20,7 @@ from include.people.register import Register
 if TYPE_CHECKING:
     from include.base.signing import Signer
 
-__all__ = ["Desk", "ItemResult", "RunRef", "WorkItem", "event_key", "short"]
+__all__ = ["ItemResult", "Run", "RunRef", "WorkItem", "event_key", "short"]
 
 
 def short(digest: str) -> str:
@@ -89,7 +89,7 @@ class ItemResult:
 
 
 @dataclass
-class Desk:
+class Run:
     """Everything a step needs but the outside systems.
 
     :param staging: this try's own folder, made when it is first needed; nothing else writes there.
@@ -100,14 +100,14 @@ class Desk:
     store: Store
     ledger: Ledger
     register: Register
-    run: RunRef
+    ref: RunRef
     staging: StorePath
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("labelops"))
     signer: Signer | None = None
     now: Callable[[], datetime] = field(default_factory=lambda: lambda: datetime.now(UTC))
 
     @contextmanager
-    def open(self) -> Iterator[Desk]:
+    def open(self) -> Iterator[Run]:
         """Close the ledger's connections at the end, however it ends."""
         try:
             yield self
@@ -122,8 +122,8 @@ class Desk:
             use_case=use_case,
             project=project,
             subject=subject,
-            run=f"{self.run.dag_id}/{self.run.run_id}/{self.run.task_id}/{self.run.map_index}",
-            try_number=self.run.try_number,
+            run=f"{self.ref.dag_id}/{self.ref.run_id}/{self.ref.task_id}/{self.ref.map_index}",
+            try_number=self.ref.try_number,
         )
 
     def done(self, use_case: str, project: str, subject: str, digest: str, attempt: int = 1) -> Done | None:
@@ -156,7 +156,7 @@ class Desk:
             digest_before=before,
             digest_after=after,
             reason=reason,
-            run=self.run.text,
+            run=self.ref.text,
             body=dict(body or {}),
         )
 
@@ -256,7 +256,7 @@ class Desk:
 
         :raises Refused: when the Airflow account is nobody in the register, for a step that needs a person.
         """
-        account = self.run.triggered_by
+        account = self.ref.triggered_by
         if not account or self.register.is_service("airflow", account):
             return None
         person = self.register.resolve("airflow", account, self.now())

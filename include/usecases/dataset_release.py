@@ -14,7 +14,7 @@ from include.datasets import freeze as freezing
 from include.datasets import withdrawals
 from include.datasets.conditions import policy_problems
 from include.decisions import approval
-from include.decisions.duplicates import end_twins, taken_back
+from include.decisions.duplicates import end_duplicates, end_if_overtaken
 from include.governance.records import Decision, Event, VersionRecord
 from include.governance.usage import USED
 from include.projects.model import Project
@@ -22,7 +22,7 @@ from include.releases import write as releasing
 from include.releases.passport import release_context, send_lineage
 from include.releases.standing import next_edition, recallable, standing_releases, stands_released
 from include.run.gates import require_gate
-from include.run.run import Desk, ItemResult, WorkItem, short
+from include.run.run import ItemResult, Run, WorkItem, short
 from include.systems.opentext.values import OpenTextGateway
 from include.systems.prodigy.values import ProdigyGateway
 from include.usecases.labeling_approval import (
@@ -71,7 +71,7 @@ class Checked:
     edition: int
 
 
-def pending(desk: Desk, project: Project, chosen: str | None) -> Iterator[WorkItem]:
+def pending(run: Run, project: Project, chosen: str | None) -> Iterator[WorkItem]:
     """Yield the approved versions that are not released, and the released ones whose approval was withdrawn.
 
     A chosen version is looked at whatever its state.
@@ -79,7 +79,7 @@ def pending(desk: Desk, project: Project, chosen: str | None) -> Iterator[WorkIt
     :param chosen: number or beginning of the digest of the one version to look at.
     :raises InvalidInput: when nothing, or more than one, is called so.
     """
-    versions = desk.ledger.versions(project.name)
+    versions = run.ledger.versions(project.name)
     if chosen is not None:
         found = [
             one for one in versions if str(one.number) == chosen or (len(chosen) >= 6 and one.digest.startswith(chosen))
@@ -90,8 +90,8 @@ def pending(desk: Desk, project: Project, chosen: str | None) -> Iterator[WorkIt
                 f"allowed: a number up to {len(versions)}, or at least six characters of a digest"
             )
         versions = found
-    released, to_recall = standing_releases(desk, project), recallable(desk, project)
-    states = approval_states(desk, project)
+    released, to_recall = standing_releases(run, project), recallable(run, project)
+    states = approval_states(run, project)
     for version in versions:
         subject, state = f"version:{version.digest}", states[version.digest].state
         if subject in to_recall and state == "withdrawn":
@@ -103,7 +103,7 @@ def pending(desk: Desk, project: Project, chosen: str | None) -> Iterator[WorkIt
 
 
 def check(
-    desk: Desk,
+    run: Run,
     project: Project,
     item: WorkItem,
     prodigy: ProdigyGateway,
@@ -112,50 +112,50 @@ def check(
 ) -> Checked:
     """Check completeness, approvals and policy of exactly this digest, re-reading the evidence at its source."""
     digest = item.subject.removeprefix("version:")
-    version = desk.ledger.version(digest)
+    version = run.ledger.version(digest)
     if version is None or version.project != project.name:
         raise Refused(f"the ledger knows no version {short(digest)} of {project.name}")
-    where, edition = approval_state(desk, digest), next_edition(desk, digest)
-    problems = [f"the frozen files: {one}" for one in freezing.verify_version(desk.store, project.name, digest)]
+    where, edition = approval_state(run, digest), next_edition(run, digest)
+    problems = [f"the frozen files: {one}" for one in freezing.verify_version(run.store, project.name, digest)]
     if not problems:
-        manifest = freezing.read_manifest(desk.store, project.name, digest)
-        problems += policy_problems(project, manifest, _standing(desk, digest, where))
-        problems += _source_problems(desk, project, digest, prodigy)
+        manifest = freezing.read_manifest(run.store, project.name, digest)
+        problems += policy_problems(project, manifest, _standing(run, digest, where))
+        problems += _source_problems(run, project, digest, prodigy)
     if where.state != "approved":
         problems.append(f"the ledger says of its approval: {where.state}, attempt {where.attempt}")
     if not where.gate_passed:
         problems.append("no quality gate passed for it")
     if not problems:
-        problems += _evidence_problems(desk, project, digest, where, opentext, mappings)
-    desk.log.info(
+        problems += _evidence_problems(run, project, digest, where, opentext, mappings)
+    run.log.info(
         "Checked version %d (%s) of %s for release: %s",
         version.number, short(digest), project.name, "nothing is missing" if not problems else "; ".join(problems),
     )  # fmt: skip
     return Checked(version, where, tuple(problems), digest_of([digest, where.state, where.attempt, problems]), edition)
 
 
-def refused_before(desk: Desk, checked: Checked) -> bool:
+def refused_before(run: Run, checked: Checked) -> bool:
     """Tell whether exactly this refusal is on the ledger already."""
     return any(
         event.body["evidence"] == checked.evidence
-        for event in desk.ledger.events(subject=f"version:{checked.version.digest}", actions=["release.refused"])
+        for event in run.ledger.events(subject=f"version:{checked.version.digest}", actions=["release.refused"])
     )
 
 
-def _standing(desk: Desk, digest: str, where: ApprovalState) -> list[Decision]:
+def _standing(run: Run, digest: str, where: ApprovalState) -> list[Decision]:
     """Return the decisions of the current attempt; what was refused before a resubmission forbids nothing any more."""
     asked = where.requested.body["process_id"] if where.requested else ""
-    return [one for one in desk.ledger.decisions(digest) if one.process_id == asked]
+    return [one for one in run.ledger.decisions(digest) if one.process_id == asked]
 
 
-def refuse(desk: Desk, project: Project, checked: Checked) -> None:
+def refuse(run: Run, project: Project, checked: Checked) -> None:
     """Put a refusal on the ledger and raise it.
 
     :raises Refused: always, saying what is missing.
     """
     subject = f"version:{checked.version.digest}"
     sentence = "; ".join(checked.problems)
-    desk.note(
+    run.note(
         "release.refused",
         project.name,
         subject,
@@ -167,7 +167,7 @@ def refuse(desk: Desk, project: Project, checked: Checked) -> None:
 
 
 def ask_release(
-    desk: Desk,
+    run: Run,
     project: Project,
     checked: Checked,
     opentext: OpenTextGateway,
@@ -178,29 +178,29 @@ def ask_release(
         return None
     version, mapping = checked.version, mappings.dataset_release
     subject = f"version:{version.digest}"
-    known = _requested(desk, version.digest)
+    known = _requested(run, version.digest)
     # A new process for a new approval, and once what was missing is there; else the one that runs or has decided.
     stands = known is not None and known.body["approval_attempt"] == checked.where.attempt
     if known is not None and stands and (known.body["passed"] or checked.problems):
-        desk.log.info("The release process %s was started before.", known.body["process_id"])
-        end_twins(desk, project, subject, opentext, known.body["business_key"], known.body["process_id"])
+        run.log.info("The release process %s was started before.", known.body["process_id"])
+        end_duplicates(run, project, subject, opentext, known.body["business_key"], known.body["process_id"])
         return {"process_id": known.body["process_id"], "created": 0}
-    check_deployed(desk, project, opentext, mapping)
+    check_deployed(run, project, opentext, mapping)
     attempt = 1 if known is None else known.body["attempt"] + 1
-    requester = desk.requester()
+    requester = run.requester()
     if requester is not None:
         # Before the process is started: if this run is killed, the next one still knows who asked.
-        desk.note(
+        run.note(
             "release.asked", project.name, subject, key=["asked", attempt, requester], actor=requester,
             after=version.digest, body={"attempt": attempt, "requesters": [requester]},
         )  # fmt: skip
     key = effect_key(USE_CASE, project.name, subject, version.digest, attempt)
-    effect = desk.claim(USE_CASE, project.name, subject, version.digest, attempt)
+    effect = run.claim(USE_CASE, project.name, subject, version.digest, attempt)
     if known is not None and opentext.process(known.body["process_id"]) is not None:
         effect.check()
         opentext.terminate(known.body["process_id"], f"replaced by attempt {attempt}")
     said = approval.statements(mapping, policy=project.policy, project=project.name, digest=version.digest)
-    statements = desk.store.put_object(said.encode("utf-8"))
+    statements = run.store.put_object(said.encode("utf-8"))
     effect.check()
     process_id, created = opentext.start_process(
         mapping.process_key,
@@ -221,13 +221,13 @@ def ask_release(
     )
 
     def recorded() -> str | None:
-        asked = _requested(desk, version.digest)
+        asked = _requested(run, version.digest)
         return None if asked is None else str(asked.body["process_id"])
 
-    with taken_back(desk, opentext, process_id, created, recorded):
-        desk.finish(
+    with end_if_overtaken(run, opentext, process_id, created, recorded):
+        run.finish(
             effect,
-            desk.event(
+            run.event(
                 "release.requested",
                 project.name,
                 subject,
@@ -246,7 +246,7 @@ def ask_release(
             created=int(created),
             detail=f"attempt {attempt}",
         )
-    desk.log.info(
+    run.log.info(
         "%s the release process %s (attempt %d), reporting %d problem(s).",
         "Started" if created else "Found", process_id, attempt, len(checked.problems),
     )  # fmt: skip
@@ -254,7 +254,7 @@ def ask_release(
 
 
 def hand_over(
-    desk: Desk,
+    run: Run,
     project: Project,
     item: WorkItem,
     gate: Mapping[str, Any] | None,
@@ -273,35 +273,35 @@ def hand_over(
         and stops nothing.
     :raises Refused: saying what is missing.
     """
-    checked = check(desk, project, item, prodigy, opentext, mappings)
+    checked = check(run, project, item, prodigy, opentext, mappings)
     version = checked.version
     subject = f"version:{version.digest}"
     if checked.problems:
-        refuse(desk, project, checked)
-    require_gate(desk, project, subject, "release_rows", gate, version.rows_digest)
-    before = stands_released(desk, version.digest)
+        refuse(run, project, checked)
+    require_gate(run, project, subject, "release_rows", gate, version.rows_digest)
+    before = stands_released(run, version.digest)
     if before is not None:
         sentence = f"Version {version.number} ({short(version.digest)}) was released before"
-        desk.log.info("%s, in %s.", sentence, before.body["path"])
-        return _result(project, version, "released", sentence, created, False, opentext, desk, before.body["path"])
-    decided = release_decision(desk, project, version, opentext, mappings)
+        run.log.info("%s, in %s.", sentence, before.body["path"])
+        return _result(project, version, "released", sentence, created, False, opentext, run, before.body["path"])
+    decided = release_decision(run, project, version, opentext, mappings)
     if decided is not None:
-        desk.findings(project.name, subject, (("release", one) for one in decided.findings))
-        desk.log.info("%s", decided.sentence)
+        run.findings(project.name, subject, (("release", one) for one in decided.findings))
+        run.log.info("%s", decided.sentence)
         if decided.state == "waiting":
-            return _result(project, version, "waiting", decided.sentence, created, False, opentext, desk)
-        for decision in kept_decisions(desk, decided.decisions):
-            desk.ledger.record_decision(decision)
+            return _result(project, version, "waiting", decided.sentence, created, False, opentext, run)
+        for decision in kept_decisions(run, decided.decisions):
+            run.ledger.record_decision(decision)
         if decided.state != "released":
             refusal = Checked(version, checked.where, (decided.sentence,), digest_of(decided.sentence), checked.edition)
-            if not item.detail.get("chosen") and refused_before(desk, refusal):
-                return _result(project, version, decided.state, decided.sentence, created, False, opentext, desk)
-            refuse(desk, project, refusal)
-    return _write(desk, project, checked, prodigy, opentext, webhook, emit, created)
+            if not item.detail.get("chosen") and refused_before(run, refusal):
+                return _result(project, version, decided.state, decided.sentence, created, False, opentext, run)
+            refuse(run, project, refusal)
+    return _write(run, project, checked, prodigy, opentext, webhook, emit, created)
 
 
 def release_decision(
-    desk: Desk, project: Project, version: VersionRecord, opentext: OpenTextGateway, mappings: ProcessMappings
+    run: Run, project: Project, version: VersionRecord, opentext: OpenTextGateway, mappings: ProcessMappings
 ) -> approval.ReleaseDecision | None:
     """Read what the release process decided; None where Airflow releases by itself.
 
@@ -309,13 +309,13 @@ def release_decision(
     """
     if project.release.orchestrator != "opentext":
         return None
-    known = _requested(desk, version.digest)
+    known = _requested(run, version.digest)
     if known is None:
         raise Refused(f"no release process was started for version {version.number} of {project.name}")
-    manifest = freezing.read_manifest(desk.store, project.name, version.digest)
+    manifest = freezing.read_manifest(run.store, project.name, version.digest)
     return approval.evaluate_release(
         snapshot(
-            desk,
+            run,
             project,
             f"version:{version.digest}",
             known.body["process_id"],
@@ -325,23 +325,23 @@ def release_decision(
         project=project,
         digest=version.digest,
         mapping=mappings.dataset_release,
-        register=desk.register,
+        register=run.register,
         policy=project.policy,
         attempt=known.body["attempt"],
         manifest_persons=freezing.annotators(manifest),
         requesters={
             person
-            for event in desk.ledger.events(subject=f"version:{version.digest}", actions=["release.asked"])
+            for event in run.ledger.events(subject=f"version:{version.digest}", actions=["release.asked"])
             for person in event.body["requesters"]
         },
         role=ROLE,
         business_key=known.body["business_key"],
-        statements=statements_put(desk, known),
+        statements=statements_put(run, known),
     )
 
 
 def _write(
-    desk: Desk,
+    run: Run,
     project: Project,
     checked: Checked,
     prodigy: ProdigyGateway,
@@ -353,28 +353,28 @@ def _write(
     version = checked.version
     subject = f"version:{version.digest}"
     edition = checked.edition
-    effect = desk.claim(f"{USE_CASE}.files", project.name, subject, version.digest, edition)
+    effect = run.claim(f"{USE_CASE}.files", project.name, subject, version.digest, edition)
     effect.check()
     number = version.number or 0
-    asked = _requested(desk, version.digest)
+    asked = _requested(run, version.digest)
     processes = {event.body["process_id"] for event in (checked.where.requested, asked) if event is not None}
-    manifest = freezing.read_manifest(desk.store, project, version.digest)
+    manifest = freezing.read_manifest(run.store, project, version.digest)
     written = releasing.write_release(
-        desk.store,
+        run.store,
         project,
         version.digest,
         number,
         manifest,
-        _approvals(desk, version.digest, processes),
-        release_context(desk, project, manifest, checked.where.requested, processes),
-        desk.signer,
+        _approvals(run, version.digest, processes),
+        release_context(run, project, manifest, checked.where.requested, processes),
+        run.signer,
         edition=edition,
     )
     effect.check()
     dataset = project.version_dataset(number)
     linked = prodigy.link(
         dataset,
-        _winning_examples(desk, project, version.digest),
+        _winning_examples(run, project, version.digest),
         {"labelops": {"project": project.name, "version": version.number, "digest": version.digest}},
     )
     payload = {
@@ -389,11 +389,11 @@ def _write(
         webhook(payload, effect.key)
     if emit is not None:
         effect.check()
-        send_lineage(desk, project, subject, written.path, emit)
+        send_lineage(run, project, subject, written.path, emit)
     made = int(written.created) + int(bool(linked))
-    new = desk.finish(
+    new = run.finish(
         effect,
-        desk.event(
+        run.event(
             "release.done",
             project.name,
             subject,
@@ -412,29 +412,29 @@ def _write(
         created=made,
         detail=f"version {version.number}",
     )
-    desk.ledger.write_checkpoint(desk.store, desk.signer)
+    run.ledger.write_checkpoint(run.store, run.signer)
     sentence = (
         f"Version {version.number} ({short(version.digest)}) is released: {version.row_count} rows, dataset {dataset}"
     )
-    desk.log.info("%s, in %s.", sentence, written.path)
-    return _result(project, version, "released", sentence, created + made, new, opentext, desk, str(written.path))
+    run.log.info("%s, in %s.", sentence, written.path)
+    return _result(project, version, "released", sentence, created + made, new, opentext, run, str(written.path))
 
 
-def _approvals(desk: Desk, digest: str, processes: Collection[str]) -> list[dict[str, Any]]:
+def _approvals(run: Run, digest: str, processes: Collection[str]) -> list[dict[str, Any]]:
     """Return the decisions that a release rests on, each with the source's time and ours."""
     recorded = {
         event.body["decision_id"]: event.time
-        for event in desk.ledger.events(subject=f"version:{digest}", actions=["decision.recorded"])
+        for event in run.ledger.events(subject=f"version:{digest}", actions=["decision.recorded"])
     }
     return [
         {**asdict(one), "recorded_at": recorded[one.decision_id]}
-        for one in desk.ledger.decisions(digest)
+        for one in run.ledger.decisions(digest)
         if one.process_id in processes
     ]
 
 
 def recall(
-    desk: Desk,
+    run: Run,
     project: Project,
     item: WorkItem,
     prodigy: ProdigyGateway,
@@ -450,34 +450,34 @@ def recall(
     :raises Refused: when its approval was not withdrawn.
     """
     digest, subject = item.subject.removeprefix("version:"), item.subject
-    version = desk.ledger.version(digest)
+    version = run.ledger.version(digest)
     if version is None or version.project != project.name:
         raise Refused(f"the ledger knows no version {short(digest)} of {project.name}")
-    if approval_state(desk, digest).state != "withdrawn":
+    if approval_state(run, digest).state != "withdrawn":
         raise Refused(f"the approval of version {version.number} of {project.name} was not withdrawn")
-    if subject not in recallable(desk, project):
+    if subject not in recallable(run, project):
         return ItemResult(project.name, subject, "recalled", f"Version {version.number} was recalled before")
-    withdrawn, released = _last(desk, subject, "approval.withdrawn"), stands_released(desk, digest)
-    asked = _requested(desk, version.digest)
+    withdrawn, released = _last(run, subject, "approval.withdrawn"), stands_released(run, digest)
+    asked = _requested(run, version.digest)
     edition = released.body.get("edition", 1) if released else 0
     request = asked.body["attempt"] if asked else 0
-    effect = desk.claim(f"{USE_CASE}.recall", project.name, subject, digest_of([digest, edition]), request + 1)
+    effect = run.claim(f"{USE_CASE}.recall", project.name, subject, digest_of([digest, edition]), request + 1)
     effect.check()
-    updated = _end_request(desk, project, version, asked, opentext, mappings, withdrawn.reason) if asked else 0
+    updated = _end_request(run, project, version, asked, opentext, mappings, withdrawn.reason) if asked else 0
     if released is not None:
         effect.check()
-        updated += _take_back(desk, project, version, withdrawn, released, prodigy)
+        updated += _take_back(run, project, version, withdrawn, released, prodigy)
         if webhook is not None:
             effect.check()
             payload = {"event": "recalled", "project": project.name, "version": version.number, "digest": digest}
             webhook({**payload, "location": released.body["path"], "reason": withdrawn.reason}, effect.key)
-        for use in desk.ledger.events(subject=subject, actions=[USED]):
+        for use in run.ledger.events(subject=subject, actions=[USED]):
             model = f"{use.body['model']} {use.body['model_version']}"
-            desk.finding(project.name, subject, "recalled version in use", f"model {model} was made with it")
+            run.finding(project.name, subject, "recalled version in use", f"model {model} was made with it")
     where = released.body["path"] if released else ""
-    new = desk.finish(
+    new = run.finish(
         effect,
-        desk.event(
+        run.event(
             "release.recalled",
             project.name,
             subject,
@@ -497,10 +497,10 @@ def recall(
         updated=updated,
         detail=f"version {version.number}",
     )
-    desk.ledger.write_checkpoint(desk.store, desk.signer)
+    run.ledger.write_checkpoint(run.store, run.signer)
     what = "is recalled" if released else "was about to be released, and is not"
     sentence = f"Version {version.number} ({short(digest)}) {what}: {withdrawn.reason}"
-    desk.log.warning("%s.%s", sentence, f" Its files stay in {where}, marked." if where else "")
+    run.log.warning("%s.%s", sentence, f" Its files stay in {where}, marked." if where else "")
     return ItemResult(
         project=project.name,
         subject=subject,
@@ -514,7 +514,7 @@ def recall(
 
 
 def _end_request(
-    desk: Desk,
+    run: Run,
     project: Project,
     version: VersionRecord,
     asked: Event,
@@ -523,9 +523,9 @@ def _end_request(
     reason: str,
 ) -> int:
     """Record what was decided in a release process, and end it if it still runs; return the number of effects."""
-    decided = release_decision(desk, project, version, opentext, mappings)
-    for decision in kept_decisions(desk, decided.decisions if decided else ()):
-        desk.ledger.record_decision(decision)
+    decided = release_decision(run, project, version, opentext, mappings)
+    for decision in kept_decisions(run, decided.decisions if decided else ()):
+        run.ledger.record_decision(decision)
     if opentext.process(asked.body["process_id"]) is None:
         return 0
     opentext.terminate(asked.body["process_id"], f"withdrawn: {reason}"[:250])
@@ -533,12 +533,12 @@ def _end_request(
 
 
 def _take_back(
-    desk: Desk, project: Project, version: VersionRecord, withdrawn: Event, released: Event, prodigy: ProdigyGateway
+    run: Run, project: Project, version: VersionRecord, withdrawn: Event, released: Event, prodigy: ProdigyGateway
 ) -> int:
     """Mark a release's folder, point to the newest one that stands, unlink the dataset; return what was changed."""
-    others = [event for name, event in standing_releases(desk, project).items() if name != released.subject]
+    others = [event for name, event in standing_releases(run, project).items() if name != released.subject]
     marked = releasing.mark_recalled(
-        desk.store,
+        run.store,
         project,
         released.body["path"].rpartition("/")[2],
         {
@@ -555,13 +555,13 @@ def _take_back(
     return int(marked) + int(bool(prodigy.unlink(released.body["dataset"])))
 
 
-def _last(desk: Desk, subject: str, action: str) -> Event:
-    *_, last = desk.ledger.events(subject=subject, actions=[action])
+def _last(run: Run, subject: str, action: str) -> Event:
+    *_, last = run.ledger.events(subject=subject, actions=[action])
     return last
 
 
 def _evidence_problems(
-    desk: Desk,
+    run: Run,
     project: Project,
     digest: str,
     where: ApprovalState,
@@ -569,37 +569,37 @@ def _evidence_problems(
     mappings: ProcessMappings,
 ) -> list[str]:
     """Read the approval process again and hold the ledger against it."""
-    found = evaluate(desk, project, digest, where, opentext, mappings.labeling_approval)
+    found = evaluate(run, project, digest, where, opentext, mappings.labeling_approval)
     problems = []
     if found.state != "approved":
         problems.append(f"OpenText shows its approval as {found.state}: {found.sentence}")
     at_source = {one.decision_id: (one.outcome, one.counts, one.person) for one in found.decisions}
-    on_ledger = {one.decision_id: (one.outcome, one.counts, one.person) for one in _standing(desk, digest, where)}
+    on_ledger = {one.decision_id: (one.outcome, one.counts, one.person) for one in _standing(run, digest, where)}
     if on_ledger != at_source:
         problems.append("the decisions on the ledger are not those that OpenText shows now")
     return problems
 
 
-def _source_problems(desk: Desk, project: Project, digest: str, prodigy: ProdigyGateway) -> list[str]:
+def _source_problems(run: Run, project: Project, digest: str, prodigy: ProdigyGateway) -> list[str]:
     """Hold the answers the version was made of against Prodigy's database as it is now."""
-    drifts = source_drift(desk, project, digest, prodigy)
+    drifts = source_drift(run, project, digest, prodigy)
     if not drifts:
         return []
     for drift in drifts[:20]:
-        desk.finding(project.name, f"version:{digest}", "answer changed", drift)
+        run.finding(project.name, f"version:{digest}", "answer changed", drift)
     return [f"{len(drifts)} answer(s) were altered or removed in Prodigy after they were seen: {drifts[0]}"]
 
 
-def source_drift(desk: Desk, project: Project, digest: str, prodigy: ProdigyGateway) -> list[str]:
+def source_drift(run: Run, project: Project, digest: str, prodigy: ProdigyGateway) -> list[str]:
     """Return a sentence for each answer of a version that is not in Prodigy's database as it was when it was seen.
 
     Of a version whose content was removed nothing is known any more, so nothing is compared.
     """
-    if withdrawals.withdrawal(desk.store, project, digest) is not None:
+    if withdrawals.withdrawal(run.store, project, digest) is not None:
         return []
-    seen = list(freezing.source_rows(desk.store, project, digest))
-    recorded = next(iter(desk.ledger.events(subject=f"version:{digest}", actions=["version.ready"])), None)
-    listing = freezing.version_path(desk.store, project, digest) / "sources.jsonl"
+    seen = list(freezing.source_rows(run.store, project, digest))
+    recorded = next(iter(run.ledger.events(subject=f"version:{digest}", actions=["version.ready"])), None)
+    listing = freezing.version_path(run.store, project, digest) / "sources.jsonl"
     if recorded is not None and measure(listing).sha256 != recorded.body["sources_digest"]:
         return [f"{listing.name} of version {short(digest)} is not the list of rows that the ledger recorded"]
     return [
@@ -608,18 +608,18 @@ def source_drift(desk: Desk, project: Project, digest: str, prodigy: ProdigyGate
     ]
 
 
-def _winning_examples(desk: Desk, project: Project, digest: str) -> list[int]:
+def _winning_examples(run: Run, project: Project, digest: str) -> list[int]:
     """Return, for each row that people's answers decided, the example whose answer is the final label."""
     examples: dict[str, int] = {}
-    for example_id, row in freezing.source_rows(desk.store, project, digest):
+    for example_id, row in freezing.source_rows(run.store, project, digest):
         examples[row] = min(example_id, examples.get(row, example_id))
     return sorted(
-        {examples[row["answers"][0]["row"]] for row in freezing.rows(desk.store, project, digest) if row["answers"]}
+        {examples[row["answers"][0]["row"]] for row in freezing.rows(run.store, project, digest) if row["answers"]}
     )
 
 
-def _requested(desk: Desk, digest: str) -> Event | None:
-    found = list(desk.ledger.events(subject=f"version:{digest}", actions=["release.requested"]))
+def _requested(run: Run, digest: str) -> Event | None:
+    found = list(run.ledger.events(subject=f"version:{digest}", actions=["release.requested"]))
     return found[-1] if found else None
 
 
@@ -631,10 +631,10 @@ def _result(
     created: int,
     changed: bool,
     opentext: OpenTextGateway,
-    desk: Desk,
+    run: Run,
     where: str = "",
 ) -> ItemResult:
-    known = _requested(desk, version.digest)
+    known = _requested(run, version.digest)
     process_id = known.body["process_id"] if known else ""
     return ItemResult(
         project=project.name,

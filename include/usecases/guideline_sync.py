@@ -15,7 +15,7 @@ from include.governance.records import Event
 from include.guidelines import release, sync
 from include.projects.model import Project
 from include.run.gates import require_gate
-from include.run.run import Desk, ItemResult, short
+from include.run.run import ItemResult, Run, short
 from include.systems.confluence.values import ConfluenceGateway
 
 __all__ = ["collect", "publish"]
@@ -28,30 +28,30 @@ def _scope(project: Project) -> str:
 
 
 def collect(
-    desk: Desk, project: Project, confluence: ConfluenceGateway, *, readers: int = sync.READERS
+    run: Run, project: Project, confluence: ConfluenceGateway, *, readers: int = sync.READERS
 ) -> dict[str, Any] | None:
     """Read what changed since the last run and stage it for the gate; None when nothing did.
 
     :param readers: how many changed pages are read at the same time.
     :return: ``staged``, the gate's rows; ``collected``, the pages; ``digest``, of the release they would make.
     """
-    state = desk.ledger.sync_state(_scope(project)) or {}
+    state = run.ledger.sync_state(_scope(project)) or {}
     collected = sync.collect(
         project,
         confluence,
-        desk.store,
+        run.store,
         state.get("seen"),
-        resolve_user=lambda account: _name(desk, account),
+        resolve_user=lambda account: _name(run, account),
         readers=readers,
     )
     digest = release.release_digest(project, collected)
-    current = release.current(desk.store, project.name)
-    told = _published(desk, project)
+    current = release.current(run.store, project.name)
+    told = _published(run, project)
     subject = f"guideline:{project.name}"
-    fresh = desk.findings(
+    fresh = run.findings(
         project.name, subject, ((one.kind, f"page {one.page_id}: {one.detail}") for one in collected.findings)
     )
-    desk.log.info(
+    run.log.info(
         "Looked at %d page(s) under %r: %d approved, %d left out, %d read anew, %d new finding(s).",
         len(collected.order), project.confluence.guideline.root, len(collected.pages), len(collected.left_out),
         len(collected.read), fresh,
@@ -59,21 +59,21 @@ def collect(
     # A run that was killed between the pointer and the ledger has published what nobody has heard of yet.
     if current is not None and current.digest == digest and told is not None and told.digest_after == digest:
         if state.get("seen") != collected.seen:
-            desk.ledger.save_sync_state(_scope(project), {"seen": collected.seen})
-        desk.log.info(
+            run.ledger.save_sync_state(_scope(project), {"seen": collected.seen})
+        run.log.info(
             "Release %d (%s) of %s is what the approved pages still say: nothing to publish.",
             current.number, short(digest), project.name,
         )  # fmt: skip
         return None
-    staged = desk.staged("pages.jsonl")
+    staged = run.staged("pages.jsonl")
     staged.write_bytes(b"".join(canonical_json(row) + b"\n" for row in sync.rows(collected)))
-    kept = desk.staged("collected.json")
+    kept = run.staged("collected.json")
     kept.write_bytes(TypeAdapter(sync.Collected).dump_json(collected))
     return {"staged": str(staged), "collected": str(kept), "digest": digest, "pages": len(collected.pages)}
 
 
 def publish(
-    desk: Desk, project: Project, given: dict[str, Any] | None, gate: dict[str, Any] | None, open_path: Any
+    run: Run, project: Project, given: dict[str, Any] | None, gate: dict[str, Any] | None, open_path: Any
 ) -> ItemResult:
     """Publish what was collected as the next release, pointer last.
 
@@ -83,20 +83,20 @@ def publish(
     if not given:
         raise Refused(f"guideline of {project.name}: nothing was collected, so nothing is published")
     subject = f"guideline:{project.name}"
-    require_gate(desk, project, subject, "guideline_pages", gate, given["digest"])
+    require_gate(run, project, subject, "guideline_pages", gate, given["digest"])
     collected = TypeAdapter(sync.Collected).validate_python(json.loads(open_path(given["collected"]).read_bytes()))
-    told = _published(desk, project)
-    effect = desk.claim(USE_CASE, project.name, subject, given["digest"])
+    told = _published(run, project)
+    effect = run.claim(USE_CASE, project.name, subject, given["digest"])
     effect.check()
     if release.release_digest(project, collected) != given["digest"]:
         raise Refused(f"{subject}: the pages that passed the gate ({short(given['digest'])}) are not those staged now")
-    published = release.publish(desk.store, project, collected)
+    published = release.publish(run.store, project, collected)
     new = False
     if told is None or told.digest_after != published.digest:
-        desk.findings(project.name, subject, _doubts(desk, collected.pages))
-        new = desk.finish(
+        run.findings(project.name, subject, _doubts(run, collected.pages))
+        new = run.finish(
             effect,
-            desk.event(
+            run.event(
                 "guideline.published",
                 project.name,
                 subject,
@@ -106,7 +106,7 @@ def publish(
                     "number": published.number,
                     "path": f"publications/{project.name}/guidelines/{published.path.name}",
                     "page_count": len(collected.pages),
-                    "pages": [_page_facts(desk, page) for page in collected.pages][:60],
+                    "pages": [_page_facts(run, page) for page in collected.pages][:60],
                 },
             ),
             # An earlier release may be published again: what it follows tells the two apart.
@@ -116,7 +116,7 @@ def publish(
             detail=f"release {published.number}",
             states={_scope(project): {"seen": collected.seen}},
         )
-    desk.log.info(
+    run.log.info(
         "Release %d (%s) of %s is current: %d page(s), %d of them changed.",
         published.number, short(published.digest), project.name, len(collected.pages), len(published.changed_pages),
     )  # fmt: skip
@@ -132,50 +132,50 @@ def publish(
     )
 
 
-def _published(desk: Desk, project: Project) -> Event | None:
+def _published(run: Run, project: Project) -> Event | None:
     """Return the last publication that the ledger knows of."""
     last = None
-    for event in desk.ledger.events(subject=f"guideline:{project.name}", actions=["guideline.published"]):
+    for event in run.ledger.events(subject=f"guideline:{project.name}", actions=["guideline.published"]):
         last = event
     return last
 
 
-def _name(desk: Desk, account: str) -> str | None:
+def _name(run: Run, account: str) -> str | None:
     """Return the name of the person behind a Confluence account, None where the register knows nobody."""
-    person = desk.register.resolve("confluence", account, desk.now())
+    person = run.register.resolve("confluence", account, run.now())
     return person.name if person else None
 
 
-def _approver(desk: Desk, page: sync.CollectedPage) -> str | None:
+def _approver(run: Run, page: sync.CollectedPage) -> str | None:
     """Return the id of the person who approved a page, None where nobody can be named."""
     when = datetime.fromisoformat(page.approved_at) if page.approved_at else None
-    person = desk.register.resolve("confluence", page.approver, when) if page.approver else None
+    person = run.register.resolve("confluence", page.approver, when) if page.approver else None
     return person.id if person else None
 
 
-def _page_facts(desk: Desk, page: sync.CollectedPage) -> dict[str, Any]:
+def _page_facts(run: Run, page: sync.CollectedPage) -> dict[str, Any]:
     return {
         "id": page.page_id,
         "version": page.version,
         "digest": page.canonical_digest,
-        "approver": _approver(desk, page),
+        "approver": _approver(run, page),
         "account": page.approver,
     }
 
 
-def _doubts(desk: Desk, pages: Iterable[sync.CollectedPage]) -> Iterator[tuple[str, str]]:
+def _doubts(run: Run, pages: Iterable[sync.CollectedPage]) -> Iterator[tuple[str, str]]:
     """Yield a finding for each page of which nobody can say that a second person approved it."""
     for page in pages:
         name = f"page {page.page_id}, version {page.version}"
         if page.approver is None:
             yield "approver unknown", f"{name}: a {page.mark.split()[0]} says that it is approved, but not by whom"
-        elif _approver(desk, page) is None:
+        elif _approver(run, page) is None:
             yield "approver unknown", f"{name}: account {page.approver} is no person in the register at that time"
-        elif page.author is not None and _wrote_it(desk, page):
-            yield "approved by its author", f"{name}: {_approver(desk, page)} wrote and approved it"
+        elif page.author is not None and _wrote_it(run, page):
+            yield "approved by its author", f"{name}: {_approver(run, page)} wrote and approved it"
 
 
-def _wrote_it(desk: Desk, page: sync.CollectedPage) -> bool:
+def _wrote_it(run: Run, page: sync.CollectedPage) -> bool:
     """Tell whether the approver is the author, under whatever account."""
-    author = desk.register.resolve("confluence", page.author, desk.now())
-    return page.author == page.approver or (author is not None and author.id == _approver(desk, page))
+    author = run.register.resolve("confluence", page.author, run.now())
+    return page.author == page.approver or (author is not None and author.id == _approver(run, page))

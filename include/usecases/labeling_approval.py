@@ -21,15 +21,16 @@ from include.base.store import measure
 from include.bpmn.check import check_model
 from include.bpmn.mapping import ProcessMapping, start_variables
 from include.datasets import freeze as freezing
+from include.datasets.staging import stage_version
 from include.decisions import approval
 from include.decisions.completion_probe import service_token
-from include.decisions.duplicates import end_twins, taken_back
+from include.decisions.duplicates import end_duplicates, end_if_overtaken
 from include.governance.records import Decision, Event, VersionRecord
 from include.projects.model import Policy, Project
 from include.queues.batches import OpenBatch, malformed, open_batches, task_ids
 from include.queues.progress import BatchTally, Progress
-from include.run.gates import require_gate, stage_version
-from include.run.run import Desk, ItemResult, WorkItem, event_key, short
+from include.run.gates import require_gate
+from include.run.run import ItemResult, Run, WorkItem, event_key, short
 from include.systems.opentext.values import HistoricProcess, OpenTextGateway, ProcessComment, ProcessModel
 from include.systems.prodigy.values import ProdigyGateway
 
@@ -102,36 +103,36 @@ _TELLING = (
 """What an approval's state is made of. Who asked for a release did not ask for the approval."""
 
 
-def approval_state(desk: Desk, digest: str) -> ApprovalState:
+def approval_state(run: Run, digest: str) -> ApprovalState:
     """Work out from the ledger where a version stands."""
     state = ApprovalState()
-    for event in desk.ledger.events(subject=f"version:{digest}", actions=_TELLING):
+    for event in run.ledger.events(subject=f"version:{digest}", actions=_TELLING):
         state = state.after(event)
     return state
 
 
-def approval_states(desk: Desk, project: Project) -> defaultdict[str, ApprovalState]:
+def approval_states(run: Run, project: Project) -> defaultdict[str, ApprovalState]:
     """Work out where all versions of a project stand, by digest, in one pass over the ledger."""
     states: defaultdict[str, ApprovalState] = defaultdict(ApprovalState)
-    for event in desk.ledger.events(project=project.name, actions=_TELLING):
+    for event in run.ledger.events(project=project.name, actions=_TELLING):
         digest = event.subject.removeprefix("version:")
         if digest != event.subject:
             states[digest] = states[digest].after(event)
     return states
 
 
-def pending(desk: Desk, project: Project, prodigy: ProdigyGateway) -> Iterator[WorkItem]:
+def pending(run: Run, project: Project, prodigy: ProdigyGateway) -> Iterator[WorkItem]:
     """Yield the versions whose approval is open, then the batches that are finished and not yet frozen."""
-    states = approval_states(desk, project)
-    batches = list(open_batches(desk, project, prodigy))
+    states = approval_states(run, project)
+    batches = list(open_batches(run, project, prodigy))
     ready = []
-    for batch, progress in batch_progress(desk, project, prodigy, batches) if batches else ():
-        desk.log.info("Batch %s of %s: %s", short(batch.digest), project.name, progress.why)
+    for batch, progress in batch_progress(run, project, prodigy, batches) if batches else ():
+        run.log.info("Batch %s of %s: %s", short(batch.digest), project.name, progress.why)
         if progress.finished or batch.closed_by:
             ready.append(batch)
     # After a recovery the ledger may hold a version and not that its batch was frozen: the batch leads to it again.
     again = {batch.digest for batch in ready if not batch.times_frozen}
-    for version in desk.ledger.versions(project.name):
+    for version in run.ledger.versions(project.name):
         state = states[version.digest].state
         if state not in TERMINAL and not (state == "frozen" and version.batch in again):
             yield WorkItem(project.name, f"version:{version.digest}", {"kind": "version", "number": version.number})
@@ -139,7 +140,7 @@ def pending(desk: Desk, project: Project, prodigy: ProdigyGateway) -> Iterator[W
         yield WorkItem(project.name, f"batch:{batch.digest}", {"kind": "batch", "times_frozen": batch.times_frozen})
 
 
-def freeze(desk: Desk, project: Project, item: WorkItem, prodigy: ProdigyGateway) -> dict[str, Any]:
+def freeze(run: Run, project: Project, item: WorkItem, prodigy: ProdigyGateway) -> dict[str, Any]:
     """Freeze a finished batch into a version; a version that exists already is only looked up.
 
     :return: ``digest``, ``number``, and ``staged``, the rows for the gate (None where the gate has passed before).
@@ -148,52 +149,52 @@ def freeze(desk: Desk, project: Project, item: WorkItem, prodigy: ProdigyGateway
     kind, _, digest = item.subject.partition(":")
     if kind == "batch":
         # A try that was killed may have frozen it: then this one goes on with that version.
-        before = list(desk.ledger.events(subject=item.subject, actions=["batch.frozen"]))
+        before = list(run.ledger.events(subject=item.subject, actions=["batch.frozen"]))
         if len(before) <= item.detail.get("times_frozen", 0):
-            return _freeze(desk, project, digest, prodigy)
+            return _freeze(run, project, digest, prodigy)
         digest = before[-1].digest_after or ""
-    version = _version(desk, project, digest)
-    passed = approval_state(desk, digest).gate_passed
-    desk.log.info(
+    version = _version(run, project, digest)
+    passed = approval_state(run, digest).gate_passed
+    run.log.info(
         "Version %d (%s) of %s was frozen before; its gate %s.",
         version.number, short(digest), project.name, "passed" if passed else "has not passed yet",
     )  # fmt: skip
-    staged = None if passed else stage_version(desk, project, digest)
+    staged = None if passed else stage_version(run, project, digest)
     return {"digest": digest, "number": version.number, "staged": staged, "created": 0}
 
 
-def _freeze(desk: Desk, project: Project, digest: str, prodigy: ProdigyGateway) -> dict[str, Any]:
-    batch = next((one for one in open_batches(desk, project, prodigy) if one.digest == digest), None)
+def _freeze(run: Run, project: Project, digest: str, prodigy: ProdigyGateway) -> dict[str, Any]:
+    batch = next((one for one in open_batches(run, project, prodigy) if one.digest == digest), None)
     if batch is None:
         raise Refused(f"batch {short(digest)} of {project.name} is not open: it was never assigned")
-    [(_, progress)] = batch_progress(desk, project, prodigy, [batch])
+    [(_, progress)] = batch_progress(run, project, prodigy, [batch])
     if not (progress.finished or batch.closed_by):
         raise Refused(f"batch {short(digest)} of {project.name} is not finished: {progress.why}")
     subject = f"batch:{digest}"
-    requester = desk.requester()
-    effect = desk.claim(USE_CASE, project.name, subject, digest, batch.times_frozen + 1)
-    members = set(task_ids(desk, digest))
+    requester = run.requester()
+    effect = run.claim(USE_CASE, project.name, subject, digest, batch.times_frozen + 1)
+    members = set(task_ids(run, digest))
     watermark = prodigy.watermark(project.answers)
     answers = (
         answer
-        for answer in _answers(desk, project, prodigy)
+        for answer in _answers(run, project, prodigy)
         # What is saved from now on is late: it goes into the next batch.
         if answer.task_id in members and answer.link_id <= watermark.last_link
     )
     effect.check()
     frozen = freezing.freeze(
-        desk.store,
+        run.store,
         project,
         digest,
         sorted(members),
         answers,
-        register=desk.register,
+        register=run.register,
         closed_by=batch.closed_by,
         closing_reason=batch.closing_reason,
     )
     sources = measure(frozen.path / "sources.jsonl").sha256
     # One transaction: there is never a version without its batch, or a batch frozen into nothing.
-    with desk.ledger.transaction() as transaction:
+    with run.ledger.transaction() as transaction:
         transaction.check(effect)
         record = transaction.record_version(
             VersionRecord(
@@ -205,11 +206,11 @@ def _freeze(desk: Desk, project: Project, digest: str, prodigy: ProdigyGateway) 
                 path=f"versions/{project.name}/{frozen.digest}",
                 row_count=frozen.row_count,
                 requested_by=requester or "",
-                run=desk.run.text,
+                run=run.ref.text,
             )
         )
         transaction.append(
-            desk.event(
+            run.event(
                 "batch.frozen",
                 project.name,
                 subject,
@@ -223,7 +224,7 @@ def _freeze(desk: Desk, project: Project, digest: str, prodigy: ProdigyGateway) 
             key=event_key("batch.frozen", project.name, subject, ["frozen", batch.times_frozen]),
         )
         transaction.append(
-            desk.event(
+            run.event(
                 "version.ready",
                 project.name,
                 f"version:{frozen.digest}",
@@ -237,20 +238,20 @@ def _freeze(desk: Desk, project: Project, digest: str, prodigy: ProdigyGateway) 
             key=event_key("version.ready", project.name, f"version:{frozen.digest}", ["ready", batch.times_frozen]),
         )
         effect.done_in(transaction, f"version:{frozen.digest}", created=1, updated=0, detail=f"version {record.number}")
-    desk.log.info(
+    run.log.info(
         "Froze batch %s of %s into version %d: %d answers, %d rows, digest %s.",
         short(digest), project.name, record.number, frozen.manifest.counts.answers, frozen.row_count, frozen.digest,
     )  # fmt: skip
     return {
         "digest": frozen.digest,
         "number": record.number,
-        "staged": stage_version(desk, project, frozen.digest),
+        "staged": stage_version(run, project, frozen.digest),
         "created": 1,
     }
 
 
 def request(
-    desk: Desk,
+    run: Run,
     project: Project,
     item: WorkItem,
     frozen: Mapping[str, Any] | None,
@@ -268,32 +269,32 @@ def request(
             f"{item.subject} of {project.name}: the freeze left no result, so nothing is put before approvers"
         )
     digest, subject = frozen["digest"], f"version:{frozen['digest']}"
-    version = _version(desk, project, digest)
-    require_gate(desk, project, subject, SUITE, gate, version.rows_digest)
-    where = approval_state(desk, digest)
+    version = _version(run, project, digest)
+    require_gate(run, project, subject, SUITE, gate, version.rows_digest)
+    where = approval_state(run, digest)
     if where.state != "frozen":
-        desk.log.info(
+        run.log.info(
             "Version %d of %s was put before its approvers already (attempt %d).",
             version.number, project.name, where.attempt,
         )  # fmt: skip
         if where.state == "requested" and where.requested is not None:
             known = where.requested.body
-            end_twins(desk, project, subject, opentext, known["business_key"], known["process_id"])
+            end_duplicates(run, project, subject, opentext, known["business_key"], known["process_id"])
         return {"digest": digest, "number": version.number, "created": frozen["created"]}
-    check_deployed(desk, project, opentext, mapping)
+    check_deployed(run, project, opentext, mapping)
     key = effect_key(USE_CASE, project.name, subject, digest, where.attempt)
-    requester = desk.requester()
+    requester = run.requester()
     if requester is not None:
         # Before the process is started: if this run is killed, the next one still knows who asked.
-        desk.note(
+        run.note(
             "approval.asked", project.name, subject, key=["asked", where.attempt, requester], actor=requester,
             after=digest, body={"attempt": where.attempt, "requesters": [requester]},
         )  # fmt: skip
-    policy = desk.store.put_object(canonical_json(project.policy.pinned()))
+    policy = run.store.put_object(canonical_json(project.policy.pinned()))
     said = approval.statements(mapping, policy=project.policy, project=project.name, digest=digest)
-    statements = desk.store.put_object(said.encode("utf-8"))
-    effect = desk.claim(USE_CASE, project.name, subject, digest, where.attempt)
-    now = desk.now()
+    statements = run.store.put_object(said.encode("utf-8"))
+    effect = run.claim(USE_CASE, project.name, subject, digest, where.attempt)
+    now = run.now()
     effect.check()
     process_id, created = opentext.start_process(
         mapping.process_key,
@@ -313,10 +314,12 @@ def request(
             approval.STATEMENTS: said,
         },
     )
-    with taken_back(desk, opentext, process_id, created, lambda: _process_of(approval_state(desk, digest).requested)):
-        desk.finish(
+    with end_if_overtaken(
+        run, opentext, process_id, created, lambda: _process_of(approval_state(run, digest).requested)
+    ):
+        run.finish(
             effect,
-            desk.event(
+            run.event(
                 "approval.requested",
                 project.name,
                 subject,
@@ -334,7 +337,7 @@ def request(
             created=int(created),
             detail=f"attempt {where.attempt}",
         )
-    desk.log.info(
+    run.log.info(
         "%s the approval process %s for version %d of %s (attempt %d); approvers have until %s.",
         "Started" if created else "Found", process_id, version.number, project.name, where.attempt,
         (now + project.policy.due).isoformat(timespec="minutes"),
@@ -347,7 +350,7 @@ def _process_of(requested: Event | None) -> str | None:
 
 
 def capture(
-    desk: Desk,
+    run: Run,
     project: Project,
     digest: str,
     opentext: OpenTextGateway,
@@ -359,30 +362,30 @@ def capture(
 
     :param created: effects of the steps before, so that the item's result counts them.
     """
-    version = _version(desk, project, digest)
+    version = _version(run, project, digest)
     subject = f"version:{digest}"
-    where = approval_state(desk, digest)
+    where = approval_state(run, digest)
     if where.state in TERMINAL or where.requested is None:
-        desk.log.info("Version %d of %s is %s: nothing is open.", version.number, project.name, where.state)
+        run.log.info("Version %d of %s is %s: nothing is open.", version.number, project.name, where.state)
         return _result(project, version, where.state, "nothing is open", created, 0, False, opentext, where), None
     if where.ending is not None:
         if where.ending.body["state"] == "withdrawn":
             # A person's word ends it, whatever was decided so far: that stays on record beside it.
-            for decision in kept_decisions(desk, evaluate(desk, project, digest, where, opentext, mapping).decisions):
-                desk.ledger.record_decision(decision)
-        return _end(desk, project, version, where, where.ending, created, opentext), None
-    found = evaluate(desk, project, digest, where, opentext, mapping)
+            for decision in kept_decisions(run, evaluate(run, project, digest, where, opentext, mapping).decisions):
+                run.ledger.record_decision(decision)
+        return _end(run, project, version, where, where.ending, created, opentext), None
+    found = evaluate(run, project, digest, where, opentext, mapping)
     for finding in found.findings:
-        desk.finding(project.name, subject, "approval", finding)
-    desk.log.info("Version %d of %s (%s): %s", version.number, project.name, short(digest), found.sentence)
+        run.finding(project.name, subject, "approval", finding)
+    run.log.info("Version %d of %s (%s): %s", version.number, project.name, short(digest), found.sentence)
     changed = False
     if found.state in TERMINAL:
         # While the process runs, a lagging history may still change a decision's grade: decisions go on record when
         # they are final, together with what they come to.
         ours = found.state in ("void", "undecided", "stale", "expired")
-        fresh, changed = desk.decide(
-            kept_decisions(desk, found.decisions),
-            desk.event(
+        fresh, changed = run.decide(
+            kept_decisions(run, found.decisions),
+            run.event(
                 # Decided here, and not by the process: what we decided is on the ledger before its process is ended,
                 # or a run that is killed in between would find it "ended from outside".
                 "approval.ending" if ours else f"approval.{found.state}",
@@ -396,23 +399,23 @@ def capture(
                     "attempt": where.attempt,
                     "process_id": where.requested.body["process_id"],
                     # How much evidence that is only asserted is worth.
-                    "service_token": service_token(desk.ledger, opentext.opentext_conn_id),
+                    "service_token": service_token(run.ledger, opentext.opentext_conn_id),
                 },
             ),
             ["ending" if ours else found.state, where.attempt],
         )
-        desk.log.info("%d new decision(s) on the ledger.", fresh)
+        run.log.info("%d new decision(s) on the ledger.", fresh)
         if ours:
-            ending = approval_state(desk, digest).ending
+            ending = approval_state(run, digest).ending
             if ending is None:
                 raise AssertionError("the ledger holds what was just put on it")
-            return _end(desk, project, version, where, ending, created, opentext), found
-    updated = _act_on_deadline(desk, project, version, where, found, opentext)
+            return _end(run, project, version, where, ending, created, opentext), found
+    updated = _act_on_deadline(run, project, version, where, found, opentext)
     return _result(project, version, found.state, found.sentence, created, updated, changed, opentext, where), found
 
 
 def _end(
-    desk: Desk,
+    run: Run,
     project: Project,
     version: VersionRecord,
     where: ApprovalState,
@@ -424,14 +427,14 @@ def _end(
     if where.requested is None:
         raise AssertionError("an attempt that ends was requested")
     state, subject, process_id = ending.body["state"], ending.subject, where.requested.body["process_id"]
-    effect = desk.claim(f"{USE_CASE}.end", project.name, subject, version.digest, where.attempt)
+    effect = run.claim(f"{USE_CASE}.end", project.name, subject, version.digest, where.attempt)
     running = opentext.process(process_id) is not None
     if running:
         effect.check()
         opentext.terminate(process_id, f"{state}: {ending.reason}"[:250])
-    new = desk.finish(
+    new = run.finish(
         effect,
-        desk.event(
+        run.event(
             f"approval.{state}",
             project.name,
             subject,
@@ -445,7 +448,7 @@ def _end(
         updated=int(running),
         detail=state,
     )
-    desk.log.info(
+    run.log.info(
         "Version %d of %s is %s; its process %s %s.",
         version.number, project.name, state, process_id, "was ended" if running else "had ended",
     )  # fmt: skip
@@ -453,7 +456,7 @@ def _end(
 
 
 def evaluate(
-    desk: Desk,
+    run: Run,
     project: Project,
     digest: str,
     where: ApprovalState,
@@ -466,32 +469,32 @@ def evaluate(
     """
     if where.requested is None:
         raise Refused(f"version {short(digest)} of {project.name} was never put before approvers")
-    manifest = freezing.read_manifest(desk.store, project.name, digest)
+    manifest = freezing.read_manifest(run.store, project.name, digest)
     return approval.evaluate(
-        snapshot(desk, project, f"version:{digest}", where.requested.body["process_id"], opentext, mapping),
+        snapshot(run, project, f"version:{digest}", where.requested.body["process_id"], opentext, mapping),
         project=project,
         digest=digest,
         business_key=where.requested.body["business_key"],
         manifest_persons=freezing.annotators(manifest),
         requesters=where.requesters,
         mapping=mapping,
-        register=desk.register,
-        policy=Policy.from_pinned(json.loads(desk.store.get_object(where.requested.body["policy"]))),
+        register=run.register,
+        policy=Policy.from_pinned(json.loads(run.store.get_object(where.requested.body["policy"]))),
         attempt=where.attempt,
         started_at=where.requested.time,
-        now=desk.now(),
-        statements=statements_put(desk, where.requested),
+        now=run.now(),
+        statements=statements_put(run, where.requested),
     )
 
 
-def statements_put(desk: Desk, requested: Event) -> str | None:
+def statements_put(run: Run, requested: Event) -> str | None:
     """Return what a request put before its persons as their statements, None for one that was made before it did."""
     kept = requested.body.get("statements")
-    return None if kept is None else desk.store.get_object(kept).decode("utf-8")
+    return None if kept is None else run.store.get_object(kept).decode("utf-8")
 
 
 def snapshot(
-    desk: Desk, project: Project, subject: str, process_id: str, opentext: OpenTextGateway, mapping: ProcessMapping
+    run: Run, project: Project, subject: str, process_id: str, opentext: OpenTextGateway, mapping: ProcessMapping
 ) -> approval.ProcessSnapshot:
     """Read all that a process shows about who did what, and put on the ledger who has its tasks where that changed.
 
@@ -508,12 +511,12 @@ def snapshot(
         waiting = [] if history.ended_at else list(opentext.tasks(process_id=process_id))
         inner = {one.process_id for one in tasks if one.process_id not in ("", process_id)}
         comments = {one.id: one for one in opentext.comments(process_id)}
-        comments |= {one.id: one for place in sorted(inner) for one in _inner_comments(desk, opentext, place)}
+        comments |= {one.id: one for place in sorted(inner) for one in _inner_comments(run, opentext, place)}
         called_now = {one: opentext.history(one) for one in sorted(inner)}
         before, history = history, history if history.ended_at else opentext.history(process_id)
         before_called, called = called, called_now
         open_still = history.ended_at and [one.id for one in tasks if one.ended is None]
-        if open_still and history.ended_at and desk.now() - history.ended_at < HISTORY_LAG:
+        if open_still and history.ended_at and run.now() - history.ended_at < HISTORY_LAG:
             continue
         if before == history and (history.ended_at or not inner or before_called == called):
             break
@@ -530,41 +533,41 @@ def snapshot(
         called={one: process.variables for one, process in called.items()},
         keys=keys if all(keys) else (),
     )
-    return replace(found, observed=_observe(desk, project, subject, found, mapping))
+    return replace(found, observed=_observe(run, project, subject, found, mapping))
 
 
-def _inner_comments(desk: Desk, opentext: OpenTextGateway, process_id: str) -> list[ProcessComment]:
+def _inner_comments(run: Run, opentext: OpenTextGateway, process_id: str) -> list[ProcessComment]:
     """Return the comments on a process that was called: a person comments on the process that their task is in."""
     try:
         return opentext.comments(process_id)
     except Unsupported as error:
         # It has ended and this tenant shows no comments then: what hangs on them stays asserted.
-        desk.log.warning("Comments on the called process %s cannot be read: %s", process_id, error)
+        run.log.warning("Comments on the called process %s cannot be read: %s", process_id, error)
         return []
 
 
 def _observe(
-    desk: Desk, project: Project, subject: str, found: approval.ProcessSnapshot, mapping: ProcessMapping
+    run: Run, project: Project, subject: str, found: approval.ProcessSnapshot, mapping: ProcessMapping
 ) -> approval.Observed:
     """Keep what this look saw, and an event for each task whose assignee, owner or delegation changed."""
     process_id = found.history.id
     scope = f"observed:{process_id}"
-    state = desk.ledger.sync_state(scope)
-    observed, changes = approval.observe(approval.read_observed(state), found, mapping, desk.now())
+    state = run.ledger.sync_state(scope)
+    observed, changes = approval.observe(approval.read_observed(state), found, mapping, run.now())
     if state == observed.as_json() or not (state or observed.holdings or observed.outcomes):
         return observed
 
     def person(account: str | None) -> str | None:
         if account is None:
             return None
-        known = desk.register.resolve(approval.SYSTEM, account, desk.now())
+        known = run.register.resolve(approval.SYSTEM, account, run.now())
         return known.id if known else approval.unknown_person(process_id, account)
 
-    with desk.ledger.transaction() as transaction:
+    with run.ledger.transaction() as transaction:
         for task, holding in changes:
             mapped = approval.mapped_task(mapping, task)
             transaction.append(
-                desk.event(
+                run.event(
                     "task.assigned",
                     project.name,
                     subject,
@@ -579,7 +582,7 @@ def _observe(
                 ),
                 key=event_key("task.assigned", project.name, subject, [task.id, len(observed.holdings[task.id])]),
             )
-            desk.log.info(
+            run.log.info(
                 "Task %r of process %s is now with %s (owner %s).",
                 task.name, process_id, person(holding.assignee) or "nobody", person(holding.owner) or "nobody",
             )  # fmt: skip
@@ -587,17 +590,17 @@ def _observe(
     return observed
 
 
-def kept_decisions(desk: Desk, decisions: Iterable[approval.ProcessDecision]) -> list[Decision]:
+def kept_decisions(run: Run, decisions: Iterable[approval.ProcessDecision]) -> list[Decision]:
     """Return the decisions that are not on the ledger yet, their proof kept in the store.
 
     What was judged first stands: a register that changed since changes nothing on record.
     """
     every = list(decisions)
-    known = {one.decision_id for digest in {one.digest for one in every} for one in desk.ledger.decisions(digest)}
-    return [one.record(desk.store.put_object(one.proof())) for one in every if one.decision_id not in known]
+    known = {one.decision_id for digest in {one.digest for one in every} for one in run.ledger.decisions(digest)}
+    return [one.record(run.store.put_object(one.proof())) for one in every if one.decision_id not in known]
 
 
-def check_deployed(desk: Desk, project: Project, opentext: OpenTextGateway, mapping: ProcessMapping) -> None:
+def check_deployed(run: Run, project: Project, opentext: OpenTextGateway, mapping: ProcessMapping) -> None:
     """Check the deployed model, and those it calls, against our mapping; what was checked before is not read again.
 
     :raises InvalidInput: the report for the modeller: what does not fit, and what to change.
@@ -610,7 +613,7 @@ def check_deployed(desk: Desk, project: Project, opentext: OpenTextGateway, mapp
         )
     scope = f"model:{mapping.process_key}"
     checked = {"id": model.id, "version": model.version, "mapping": digest_of(mapping.model_dump(mode="json"))}
-    before = desk.ledger.sync_state(scope) or {}
+    before = run.ledger.sync_state(scope) or {}
     called: dict[str, str] = dict(before.get("called", {}))
     if {**checked, "called": called} == {"called": {}, **before} and all(
         (found := _deployed(opentext, key)) is not None and found.id == model_id for key, model_id in called.items()
@@ -628,8 +631,8 @@ def check_deployed(desk: Desk, project: Project, opentext: OpenTextGateway, mapp
     report = check_model(mapping, opentext.model(model.id).content or "", look)
     if not report.fits:
         raise InvalidInput(f"the deployed model (version {model.version}): {report.text()}")
-    desk.log.info("Version %d: %s", model.version, report.text())
-    desk.ledger.save_sync_state(scope, {**checked, "called": called})
+    run.log.info("Version %d: %s", model.version, report.text())
+    run.ledger.save_sync_state(scope, {**checked, "called": called})
 
 
 def _deployed(opentext: OpenTextGateway, key: str) -> ProcessModel | None:
@@ -637,7 +640,7 @@ def _deployed(opentext: OpenTextGateway, key: str) -> ProcessModel | None:
 
 
 def _act_on_deadline(
-    desk: Desk,
+    run: Run,
     project: Project,
     version: VersionRecord,
     where: ApprovalState,
@@ -649,10 +652,10 @@ def _act_on_deadline(
     if step not in ("remind", "escalate") or where.requested is None:
         return 0
     subject, use_case = f"version:{version.digest}", f"{USE_CASE}.{step}"
-    if desk.done(use_case, project.name, subject, version.digest, where.attempt) is not None:
+    if run.done(use_case, project.name, subject, version.digest, where.attempt) is not None:
         return 0
     process_id = where.requested.body["process_id"]
-    effect = desk.claim(use_case, project.name, subject, version.digest, where.attempt)
+    effect = run.claim(use_case, project.name, subject, version.digest, where.attempt)
     tasks = list(opentext.tasks(process_id=process_id))
     due = f"{found.due:%Y-%m-%d %H:%M} UTC"
     text = {
@@ -670,40 +673,40 @@ def _act_on_deadline(
             effect.check()
             opentext.update_task(task.id, priority=100)
     done = {"remind": "reminded", "escalate": "escalated"}[step]
-    desk.finish(
+    run.finish(
         effect,
-        desk.event(f"approval.{done}", project.name, subject, body={"process_id": process_id}),
+        run.event(f"approval.{done}", project.name, subject, body={"process_id": process_id}),
         [done, where.attempt],
         process_id,
         updated=1,
         detail=step,
     )
-    desk.log.info("Version %d of %s was due at %s: %s.", version.number, project.name, due, done)
+    run.log.info("Version %d of %s was due at %s: %s.", version.number, project.name, due, done)
     return 1
 
 
 def batch_progress(
-    desk: Desk, project: Project, prodigy: ProdigyGateway, batches: list[OpenBatch]
+    run: Run, project: Project, prodigy: ProdigyGateway, batches: list[OpenBatch]
 ) -> list[tuple[OpenBatch, Progress]]:
     """Return how far each batch has come, in one pass over the project's answers."""
-    tally = BatchTally({batch.digest: task_ids(desk, batch.digest) for batch in batches}, project, desk.register)
-    tally.add_all(_answers(desk, project, prodigy))
-    now = desk.now()
+    tally = BatchTally({batch.digest: task_ids(run, batch.digest) for batch in batches}, project, run.register)
+    tally.add_all(_answers(run, project, prodigy))
+    now = run.now()
     return [(batch, tally.progress(batch.digest, now)) for batch in batches]
 
 
-def _answers(desk: Desk, project: Project, prodigy: ProdigyGateway) -> Iterator[Answer]:
+def _answers(run: Run, project: Project, prodigy: ProdigyGateway) -> Iterator[Answer]:
     """Stream a project's answers; a malformed one becomes a finding and the rest goes on."""
     reader = AnswerReader(project)
     for row in prodigy.rows(project.answers):
         try:
             yield reader.read(row)
         except InvalidInput as error:
-            malformed(desk, project, row, error)
+            malformed(run, project, row, error)
 
 
-def _version(desk: Desk, project: Project, digest: str) -> VersionRecord:
-    version = desk.ledger.version(digest)
+def _version(run: Run, project: Project, digest: str) -> VersionRecord:
+    version = run.ledger.version(digest)
     if version is None or version.project != project.name:
         raise Refused(f"the ledger knows no version {short(digest)} of {project.name}")
     return version

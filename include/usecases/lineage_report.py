@@ -22,7 +22,7 @@ from include.projects.model import Project
 from include.releases.standing import standing_releases
 from include.reporting import lineage
 from include.run.gates import require_gate
-from include.run.run import Desk, ItemResult, WorkItem, short
+from include.run.run import ItemResult, Run, WorkItem, short
 from include.systems.confluence.values import ConfluenceGateway, Page
 from include.systems.opentext.values import OpenTextGateway
 from include.systems.prodigy.values import ProdigyGateway
@@ -39,28 +39,28 @@ CHECKPOINT = "labelops_checkpoint"
 """Key of the content property that holds the newest signed checkpoint of the ledger when the page was written."""
 
 
-def pending(desk: Desk, project: Project) -> Iterator[WorkItem]:
+def pending(run: Run, project: Project) -> Iterator[WorkItem]:
     """Yield the project's report, once there is anything to report."""
-    if desk.ledger.versions(project.name):
+    if run.ledger.versions(project.name):
         yield WorkItem(project.name, f"report:{project.name}")
 
 
-def facts(desk: Desk, project: Project) -> lineage.LineageFacts:
+def facts(run: Run, project: Project) -> lineage.LineageFacts:
     """Gather from the ledger and the manifests what the report says."""
-    events = list(desk.ledger.events(project=project.name))
-    standing = standing_releases(desk, project)
+    events = list(run.ledger.events(project=project.name))
+    standing = standing_releases(run, project)
     recalled = {event.subject: event for event in events if event.action == "release.recalled"}
     processes = {event.subject: event.body["process_id"] for event in events if event.action == "approval.requested"}
-    states = approval_states(desk, project)
+    states = approval_states(run, project)
     versions, decisions, days = [], [], Counter[date]()
     before: str | None = None
     origins = {event.subject: event.body["kind"] for event in events if event.action == "batch.assigned"}
-    for record in desk.ledger.versions(project.name):
-        manifest = freezing.read_manifest(desk.store, project.name, record.digest)
+    for record in run.ledger.versions(project.name):
+        manifest = freezing.read_manifest(run.store, project.name, record.digest)
         state = states[record.digest].state
         subject = f"version:{record.digest}"
-        removed = withdrawal(desk.store, project.name, record.digest)
-        quality = quality_of(desk.store, project, record.digest)
+        removed = withdrawal(run.store, project.name, record.digest)
+        quality = quality_of(run.store, project, record.digest)
         versions.append(
             lineage.VersionFacts(
                 number=record.number or 0,
@@ -78,7 +78,7 @@ def facts(desk: Desk, project: Project) -> lineage.LineageFacts:
                 removed_at=None if removed is None else datetime.fromisoformat(removed.at),
                 origin=origins.get(f"batch:{record.batch}", "inbox"),
                 quality=quality,
-                changes=None if before is None else changes_since(desk.store, project, before, record.digest),
+                changes=None if before is None else changes_since(run.store, project, before, record.digest),
             )
         )
         before = record.digest
@@ -99,7 +99,7 @@ def facts(desk: Desk, project: Project) -> lineage.LineageFacts:
                 counted=one.counts,
                 reason=one.void_reason,
             )
-            for one in desk.ledger.decisions(record.digest)
+            for one in run.ledger.decisions(record.digest)
         ]
     told = [event for event in events if _is_told(event)]
     return lineage.LineageFacts(
@@ -130,13 +130,13 @@ def facts(desk: Desk, project: Project) -> lineage.LineageFacts:
             if event.action == "finding"
         ],
         answers_by_day=dict(days),
-        names=_names(desk, {one.person for one in decisions} | {one for each in versions for one in each.persons}),
+        names=_names(run, {one.person for one in decisions} | {one for each in versions for one in each.persons}),
         ledger_head=lineage.LedgerHead(told[-1].seq, told[-1].hash) if told else None,
     )
 
 
-def _names(desk: Desk, persons: Iterable[str]) -> dict[str, str]:
-    return {one: person.name for one in persons if (person := desk.register.person(one)) is not None}
+def _names(run: Run, persons: Iterable[str]) -> dict[str, str]:
+    return {one: person.name for one in persons if (person := run.register.person(one)) is not None}
 
 
 def _state(state: str, subject: str, standing: Collection[str], recalled: Collection[str]) -> str:
@@ -147,14 +147,14 @@ def _state(state: str, subject: str, standing: Collection[str], recalled: Collec
     return {"requested": "in approval"}.get(state, state)
 
 
-def build(desk: Desk, project: Project, prodigy: ProdigyGateway) -> dict[str, Any]:
+def build(run: Run, project: Project, prodigy: ProdigyGateway) -> dict[str, Any]:
     """Build the page, look for answers changed since they were seen, and stage both for the gate."""
-    for record in desk.ledger.versions(project.name):
-        for drift in source_drift(desk, project, record.digest, prodigy):
-            desk.finding(project.name, f"version:{record.digest}", "answer changed", drift)
-    known = facts(desk, project)
+    for record in run.ledger.versions(project.name):
+        for drift in source_drift(run, project, record.digest, prodigy):
+            run.finding(project.name, f"version:{record.digest}", "answer changed", drift)
+    known = facts(run, project)
     page = lineage.build(known, exposure=project.policy.confluence_exposure)
-    kept = desk.staged("page.json")
+    kept = run.staged("page.json")
     kept.write_bytes(
         canonical_json(
             {
@@ -167,7 +167,7 @@ def build(desk: Desk, project: Project, prodigy: ProdigyGateway) -> dict[str, An
             }
         )
     )
-    staged = desk.staged("report.jsonl")
+    staged = run.staged("report.jsonl")
     staged.write_bytes(
         b"".join(
             canonical_json(
@@ -186,7 +186,7 @@ def build(desk: Desk, project: Project, prodigy: ProdigyGateway) -> dict[str, An
         )
     )
     digest = storage.digest(page.body_storage)
-    desk.log.info(
+    run.log.info(
         "Built the report of %s: %d version(s), %d decision(s), %d release(s), page digest %s.",
         project.name, len(known.versions), len(known.decisions), len(known.releases), short(digest),
     )  # fmt: skip
@@ -194,7 +194,7 @@ def build(desk: Desk, project: Project, prodigy: ProdigyGateway) -> dict[str, An
 
 
 def publish(
-    desk: Desk,
+    run: Run,
     project: Project,
     given: dict[str, Any] | None,
     gate: dict[str, Any] | None,
@@ -210,20 +210,20 @@ def publish(
     if not given:
         raise Refused(f"report of {project.name}: nothing was built, so nothing is published")
     subject = f"report:{project.name}"
-    require_gate(desk, project, subject, "report", gate, given["digest"])
+    require_gate(run, project, subject, "report", gate, given["digest"])
     report = json.loads(open_path(given["page"]).read_bytes())
     charts = [(one["name"], one["media_type"], base64.b64decode(one["content"])) for one in report["charts"]]
     digest = sha256_hex(canonical_json([given["digest"], [sha256_hex(content) for _, _, content in charts]]))
     scope = f"{USE_CASE}:{project.name}"
-    state = desk.ledger.sync_state(scope) or {}
+    state = run.ledger.sync_state(scope) or {}
     page = _find(project, report["title"], state, confluence)
     created = updated = 0
     same = page is not None and storage.equal(page.body or "", report["body"])
     if page is None or not same or state.get("digest") != digest:
-        effect = desk.claim(USE_CASE, project.name, subject, digest)
+        effect = run.claim(USE_CASE, project.name, subject, digest)
         effect.check()
         # What the page tells is vouched for outside our reach before it is told.
-        desk.ledger.write_checkpoint(desk.store, desk.signer)
+        run.ledger.write_checkpoint(run.store, run.signer)
         if page is None:
             page, created = _create(project, report, confluence), 1
         elif not same:
@@ -234,10 +234,10 @@ def publish(
             created += int(sent and attached.version == 1)
             updated += int(sent and attached.version > 1)
         effect.check()
-        _vouch(desk, page, confluence)
-        desk.finish(
+        _vouch(run, page, confluence)
+        run.finish(
             effect,
-            desk.event(
+            run.event(
                 "report.published",
                 project.name,
                 subject,
@@ -257,7 +257,7 @@ def publish(
     sentence = (
         f"The page is at version {page.version.number}" if created or updated else "The page says so already, unchanged"
     )
-    desk.log.info("%s: %s (%s).", subject, sentence, url)
+    run.log.info("%s: %s (%s).", subject, sentence, url)
     return ItemResult(
         project=project.name,
         subject=subject,
@@ -271,25 +271,25 @@ def publish(
     )
 
 
-def comment(desk: Desk, project: Project, result: ItemResult, opentext: OpenTextGateway) -> ItemResult:
+def comment(run: Run, project: Project, result: ItemResult, opentext: OpenTextGateway) -> ItemResult:
     """Put the report's summary on the process of each released version, once; some tenants refuse it once it ended."""
     summary = None
-    for event in desk.ledger.events(project=project.name, actions=["release.done"]):
+    for event in run.ledger.events(project=project.name, actions=["release.done"]):
         digest, effect_name = event.digest_after or "", f"{USE_CASE}.comment"
-        if desk.done(effect_name, project.name, event.subject, digest) is not None:
+        if run.done(effect_name, project.name, event.subject, digest) is not None:
             continue
         requested = [
             one
             for action in ("approval.requested", "release.requested")
-            for one in desk.ledger.events(subject=event.subject, actions=[action])
+            for one in run.ledger.events(subject=event.subject, actions=[action])
         ]
         if not requested:
             continue
         process_id = requested[-1].body["process_id"]
-        effect = desk.claim(effect_name, project.name, event.subject, digest)
+        effect = run.claim(effect_name, project.name, event.subject, digest)
         if summary is None:
             # Built now: the release may be younger than the page.
-            summary = lineage.summary_text(facts(desk, project), exposure=project.policy.opentext_exposure)
+            summary = lineage.summary_text(facts(run, project), exposure=project.policy.opentext_exposure)
         sent = 0
         mark = f"Lineage of dataset version {event.body['number']} ({short(digest)})"
         try:
@@ -298,9 +298,9 @@ def comment(desk: Desk, project: Project, result: ItemResult, opentext: OpenText
                 opentext.add_comment(process_id, f"{mark}: {result.where}\n\n{summary}"[:3900])
                 sent = 1
         except (Unsupported, NotFound) as error:
-            desk.finding(project.name, event.subject, "no comment on an ended process", str(error))
+            run.finding(project.name, event.subject, "no comment on an ended process", str(error))
         effect.done(process_id, created=sent, updated=0, detail="comment")
-        desk.log.info(
+        run.log.info(
             "%s on process %s.", "Put a summary" if sent else "There is a summary, or can be none,", process_id
         )
         result.created += sent
@@ -341,19 +341,19 @@ def _update(page: Page, report: dict[str, Any], confluence: ConfluenceGateway) -
     return confluence.update_page(page, body=report["body"], message="Labelops lineage report")
 
 
-def _vouch(desk: Desk, page: Page, confluence: ConfluenceGateway) -> None:
+def _vouch(run: Run, page: Page, confluence: ConfluenceGateway) -> None:
     """Put the newest signed checkpoint on the page, in a property, where the ledger's keeper cannot quietly replace it.
 
     Without a signing key there is none: an unsigned one would prove nothing.
     """
-    note = last_note(desk.store)
+    note = last_note(run.store)
     if note is None:
-        desk.log.warning("No checkpoint of the ledger is signed, so the page %s carries none.", page.id)
+        run.log.warning("No checkpoint of the ledger is signed, so the page %s carries none.", page.id)
         return
     before = confluence.property(page.id, CHECKPOINT)
     if before is None or before.value != {"note": note}:
         confluence.set_property(page.id, CHECKPOINT, {"note": note}, before)
-        desk.log.info("The page %s carries the signed checkpoint %s.", page.id, " ".join(note.splitlines()[:2]))
+        run.log.info("The page %s carries the signed checkpoint %s.", page.id, " ".join(note.splitlines()[:2]))
 
 
 def _require_ours(project: Project, page: Page, confluence: ConfluenceGateway) -> None:

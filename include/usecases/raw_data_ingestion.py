@@ -15,7 +15,7 @@ from include.ingestion.scan import scan
 from include.projects.model import Project
 from include.queues.batches import assign
 from include.run.gates import require_gate
-from include.run.run import Desk, ItemResult, event_key, short
+from include.run.run import ItemResult, Run, event_key, short
 from include.systems.prodigy.values import ProdigyGateway
 
 __all__ = ["load", "read"]
@@ -27,29 +27,29 @@ def _scope(project: Project) -> str:
     return f"{USE_CASE}:{project.name}"
 
 
-def read(desk: Desk, project: Project, location: StorePath) -> dict[str, Any] | None:
+def read(run: Run, project: Project, location: StorePath) -> dict[str, Any] | None:
     """Read the files that are new or changed and stage what they hold; None when there are none.
 
     :return: ``staged`` (the tasks, None where there is none), ``sources``, ``bad``, ``seen`` (paths) and ``digest``.
     """
-    state = desk.ledger.sync_state(_scope(project)) or {}
+    state = run.ledger.sync_state(_scope(project)) or {}
     found = scan(location, project.source.routes, state.get("seen"))
     subject = f"source:{project.name}"
-    desk.findings(project.name, subject, (("unreadable file", f"{path}: {why}") for path, why in found.errors))
-    desk.log.info(
+    run.findings(project.name, subject, (("unreadable file", f"{path}: {why}") for path, why in found.errors))
+    run.log.info(
         "Looked at %s: %d file(s) new or changed, %d unchanged, %d skipped by routes, %d gone, %d not readable now.",
         location, len(found.new_or_changed), found.unchanged, len(found.skipped), len(found.gone), len(found.errors),
     )  # fmt: skip
     if not found.new_or_changed:
         if found.seen != state.get("seen", {}):
-            desk.ledger.save_sync_state(_scope(project), {"seen": found.seen})
+            run.ledger.save_sync_state(_scope(project), {"seen": found.seen})
         return None
-    taken = ingest(project, found.new_or_changed, known=None, staging=desk.staging)
-    desk.findings(project.name, subject, taken.findings)
+    taken = ingest(project, found.new_or_changed, known=None, staging=run.staging)
+    run.findings(project.name, subject, taken.findings)
     seen = {path: mark for path, mark in found.seen.items() if path not in taken.failed}
-    kept = desk.staged("seen.json")
+    kept = run.staged("seen.json")
     kept.write_bytes(canonical_json({"seen": seen}))
-    desk.log.info(
+    run.log.info(
         "Read %d file(s): %d good record(s) make %d task(s), %d say what another says; %d set aside as malformed.",
         taken.counts["files"], taken.counts["records"], taken.counts["tasks"], taken.counts["duplicates"],
         taken.counts["bad"],
@@ -65,7 +65,7 @@ def read(desk: Desk, project: Project, location: StorePath) -> dict[str, Any] | 
 
 
 def load(
-    desk: Desk,
+    run: Run,
     project: Project,
     given: Mapping[str, Any],
     gate: Mapping[str, Any] | None,
@@ -78,58 +78,58 @@ def load(
     """
     subject = f"source:{project.name}"
     counts = given["counts"]
-    key = [given["digest"], desk.run.run_id]
-    told = desk.ledger.find(event_key("source.read", project.name, subject, key))
+    key = [given["digest"], run.ref.run_id]
+    told = run.ledger.find(event_key("source.read", project.name, subject, key))
     if told is not None:
         # An earlier try of this run did it all and was killed before it could say so.
-        return _result(desk, project, told.body)
-    effect = desk.claim(USE_CASE, project.name, subject, given["digest"])
+        return _result(run, project, told.body)
+    effect = run.claim(USE_CASE, project.name, subject, given["digest"])
     created = 0
     if counts["bad"]:
         effect.check()
-        kept = quarantine.put(desk.store, project, USE_CASE, _lines(open_path(given["bad"])), desk.run.text)
-        created += desk.note(
+        kept = quarantine.put(run.store, project, USE_CASE, _lines(open_path(given["bad"])), run.ref.text)
+        created += run.note(
             "quarantine.kept", project.name, subject, key=["kept", kept.name],
             body={"entries": counts["bad"], "path": f"quarantine/{project.name}/{USE_CASE}/{kept.name}"},
         )  # fmt: skip
-        desk.log.warning("%d malformed record(s) or file(s) are in %s, each with its reason.", counts["bad"], kept)
+        run.log.warning("%d malformed record(s) or file(s) are in %s, each with its reason.", counts["bad"], kept)
     inserted = present = 0
     if given["staged"]:
-        require_gate(desk, project, subject, "raw_tasks", gate, given["digest"])
+        require_gate(run, project, subject, "raw_tasks", gate, given["digest"])
         passed = (gate or {}).get("passed") or given["staged"]
         effect.check()
         added = prodigy.add_tasks(project.inbox, _guarded(_lines(open_path(passed)), effect))
         inserted, present = added.inserted, added.present
-        desk.ledger.record_sources(
+        run.ledger.record_sources(
             project.name,
             (
                 SourceRecord(one["task_id"], one["file"], one["record"], one["sha256"])
                 for one in _lines(open_path(given["sources"]))
             ),
         )
-    batches = assign(desk, project, prodigy, effect)
+    batches = assign(run, project, prodigy, effect)
     created += inserted + batches
     body = {**counts, "inserted": inserted, "present": present, "batches": batches, "created": created}
-    desk.finish(
+    run.finish(
         effect,
-        desk.event("source.read", project.name, subject, after=given["digest"], body=body),
+        run.event("source.read", project.name, subject, after=given["digest"], body=body),
         key,
         f"dataset:{project.inbox}",
         created=created,
         detail=f"{inserted} tasks, {batches} batches",
         states={_scope(project): read_json(open_path(given["seen"]))},
     )
-    desk.log.info("Content %s of %s is in.", short(given["digest"]), subject)
-    return _result(desk, project, body)
+    run.log.info("Content %s of %s is in.", short(given["digest"]), subject)
+    return _result(run, project, body)
 
 
-def _result(desk: Desk, project: Project, body: Mapping[str, int]) -> ItemResult:
+def _result(run: Run, project: Project, body: Mapping[str, int]) -> ItemResult:
     inserted, present, batches = body["inserted"], body["present"], body["batches"]
     sentence = (
         f"{inserted} task(s) added to {project.inbox}, {present} there already, {body['bad']} in quarantine, "
         f"{batches} new batch(es)"
     )
-    desk.log.info("%s.", sentence)
+    run.log.info("%s.", sentence)
     return ItemResult(
         project=project.name,
         subject=f"source:{project.name}",

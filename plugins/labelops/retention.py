@@ -23,7 +23,7 @@ from include.governance.ledger import Ledger
 from include.people.register import Register
 from include.projects.load import BadProject, load_projects
 from include.releases import retention
-from include.run.run import Desk, RunRef
+from include.run.run import Run, RunRef
 from include.settings import settings
 
 __all__ = ["main"]
@@ -58,12 +58,12 @@ def _run(ledger: Ledger, options: argparse.Namespace) -> int:
         raise InvalidInput("--apply needs --person, --reason and exactly one --project")
     store = open_store(chosen)
     require_not_behind(ledger, store)
-    run = RunRef("shell", f"retention__{datetime.now(UTC):%Y%m%dT%H%M%S}", triggered_by=getpass.getuser())
-    desk = Desk(
+    ref = RunRef("shell", f"retention__{datetime.now(UTC):%Y%m%dT%H%M%S}", triggered_by=getpass.getuser())
+    run = Run(
         store=store,
         ledger=ledger,
         register=Register.load(chosen.register),
-        run=run,
+        ref=ref,
         staging=store.at("staging", "shell"),
         log=logging.getLogger("labelops"),
     )
@@ -75,12 +75,12 @@ def _run(ledger: Ledger, options: argparse.Namespace) -> int:
         elif options.apply:
             _tell(
                 project,
-                retention.apply(desk, project, person=options.person, reason=options.reason),
+                retention.apply(run, project, person=options.person, reason=options.reason),
                 "removed",
                 options,
             )
         else:
-            _tell(project, list(retention.due(desk, project)), "due", options)
+            _tell(project, list(retention.due(run, project)), "due", options)
     return bad
 
 

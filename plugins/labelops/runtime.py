@@ -1,4 +1,4 @@
-"""From an Airflow task to a desk: where the store is, which ledger, which run."""
+"""From an Airflow task to its run: where the store is, which ledger, which run."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from include.settings import Settings, settings
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
-    from include.run.run import Desk
+    from include.run.run import Run
 
-__all__ = ["desk", "location", "name_in_store", "open_store"]
+__all__ = ["location", "name_in_store", "open_store", "run_of"]
 
 _DISTRIBUTED = ("CeleryExecutor", "KubernetesExecutor", "EdgeExecutor", "EcsExecutor", "BatchExecutor")
 
@@ -49,8 +49,8 @@ def name_in_store(value: object) -> str:
     return re.sub(r"[^A-Za-z0-9._+=@-]", "_", str(value)) or "_"
 
 
-def desk(context: Context | dict[str, Any]) -> Desk:
-    """Return the desk of the running task.
+def run_of(context: Context | dict[str, Any]) -> Run:
+    """Return the run of the running task.
 
     :raises LedgerBehind: when the ledger is behind its outside checkpoint.
     """
@@ -58,14 +58,14 @@ def desk(context: Context | dict[str, Any]) -> Desk:
     from include.governance.checkpoint import require_not_behind
     from include.governance.ledger import Ledger
     from include.people.register import Register
-    from include.run.run import Desk, RunRef
+    from include.run.run import Run, RunRef
 
     chosen = settings()
     store = open_store(chosen)
     ledger = Ledger(chosen.ledger_url)
     require_not_behind(ledger, store)
     task_instance, dag_run = context["ti"], context["dag_run"]
-    run = RunRef(
+    ref = RunRef(
         dag_id=task_instance.dag_id,
         run_id=task_instance.run_id,
         task_id=task_instance.task_id,
@@ -75,13 +75,13 @@ def desk(context: Context | dict[str, Any]) -> Desk:
     )
     staging = store.at(
         "staging",
-        *map(name_in_store, (run.dag_id, run.run_id, run.task_id, run.map_index, run.try_number)),
+        *map(name_in_store, (ref.dag_id, ref.run_id, ref.task_id, ref.map_index, ref.try_number)),
     )
-    return Desk(
+    return Run(
         store=store,
         ledger=ledger,
         register=Register.load(chosen.register),
-        run=run,
+        ref=ref,
         staging=staging,
         log=logging.getLogger("labelops"),
         signer=read_signer(chosen.signing_key) if chosen.signing_key else None,

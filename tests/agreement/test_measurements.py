@@ -31,8 +31,8 @@ def test_a_version_is_measured_once_and_the_page_says_so(approved, monkeypatch):
     for name in ("rows", "losing", "diff"):
         source = measured if name == "diff" else freezing
         monkeypatch.setattr(source, name, lambda *_, **__: pytest.fail("a million rows were read again"))
-    with approved.desk().open() as desk:
-        found = measured.quality_of(desk.store, approved.project, approved.version().digest)
+    with approved.run().open() as run:
+        found = measured.quality_of(run.store, approved.project, approved.version().digest)
     assert found is not None
     body = approved.confluence_hook().page(page["page"]).body
     for one in found.scores:
@@ -64,22 +64,22 @@ def test_rows_that_are_not_the_versions_are_not_measured(approved):
 
 def test_rows_that_are_lost_are_no_rows_that_were_removed(approved):
     (approved.home / "store" / "versions" / PROJECT / approved.version().digest / "losing.jsonl").unlink()
-    with approved.desk().open() as desk, pytest.raises(InvalidInput, match=r"losing\.jsonl: is not there"):
-        measured.quality_of(desk.store, approved.project, approved.version().digest)
+    with approved.run().open() as run, pytest.raises(InvalidInput, match=r"losing\.jsonl: is not there"):
+        measured.quality_of(run.store, approved.project, approved.version().digest)
 
 
 def test_the_numbers_outlive_the_rows(approved):
     approved.report()
     digest = approved.version().digest
-    with approved.desk().open() as desk:
-        withdraw(desk.store, PROJECT, digest, person="dana", reason="the texts were not ours", at=desk.now())
+    with approved.run().open() as run:
+        withdraw(run.store, PROJECT, digest, person="dana", reason="the texts were not ours", at=run.now())
     approved.report()
     page = approved.events("report.published")[-1].body
     assert "(removed 20" in approved.confluence_hook().page(page["page"]).body
-    with approved.desk().open() as desk:
-        assert measured.quality_of(desk.store, approved.project, digest) is not None
+    with approved.run().open() as run:
+        assert measured.quality_of(run.store, approved.project, digest) is not None
         kept(approved, "agreement")[0].unlink()
-        assert measured.quality_of(desk.store, approved.project, digest) is None
+        assert measured.quality_of(run.store, approved.project, digest) is None
 
 
 def test_versions_are_compared_once_and_the_result_comes_back_as_it_was(tmp_path, monkeypatch):

@@ -139,8 +139,8 @@ def ingest_whole(home: str, url: str, raw: str, there: str) -> dict[str, Any]:
     (place / "sources" / PROJECT).symlink_to(raw)
     Ledger(f"sqlite:///{place / 'ledger.db'}").migrate()
     item = {"project": PROJECT, "subject": f"source:{PROJECT}", "detail": {}, "error": None}
-    with runtime.desk(_context("before")).open() as desk:
-        desk.note(
+    with runtime.run_of(_context("before")).open() as run:
+        run.note(
             "batch.assigned", PROJECT, f"batch:{'0' * 64}", after="0" * 64,
             body={"kind": "inbox", "size": int(there), "last_link": int(there)},
         )  # fmt: skip

@@ -143,16 +143,16 @@ def test_a_model_that_does_not_fit_is_reported_before_anything_is_started(tenant
 def test_a_called_model_is_checked_again_when_it_changed(tenant: Tenant) -> None:
     from include.usecases.labeling_approval import check_deployed
 
-    hook, desk = tenant.house.opentext_hook(), tenant.house.desk()
-    check_deployed(desk, tenant.house.project, hook, tenant.mapping)
+    hook, run = tenant.house.opentext_hook(), tenant.house.run()
+    check_deployed(run, tenant.house.project, hook, tenant.mapping)
     tenant.house.opentext.app.requests.clear()
-    check_deployed(desk, tenant.house.project, hook, tenant.mapping)
+    check_deployed(run, tenant.house.project, hook, tenant.mapping)
     assert not any("modelType" in target for _, target in tenant.house.opentext.app.requests)
     xml = (MODELS / "called_es_FirmaRevision.bpmn").read_text("utf-8")
     hook.deploy("FirmaRevision", xml.replace("${grupo}", "${otro}"))
     with pytest.raises(InvalidInput, match="does not hand 'otro' over"):
-        check_deployed(desk, tenant.house.project, hook, tenant.mapping)
-    desk.ledger.close()
+        check_deployed(run, tenant.house.project, hook, tenant.mapping)
+    run.ledger.close()
 
 
 @pytest.mark.parametrize("tenant", ["called_es"], indirect=True)

@@ -120,10 +120,10 @@ class _State:
         self.inbox = world.examples(self.project.inbox)
         started = [dict(row) for row in world.opentext.state.rows("SELECT * FROM process")]
         # An orphan between its look-up and its request starts a second process: it has to be ended, and never counts.
-        twins = {one["id"] for one in started if str(one["delete_reason"]).startswith("started twice")}
-        self.processes = [one for one in started if one["id"] not in twins]
+        duplicates = {one["id"] for one in started if str(one["delete_reason"]).startswith("started twice")}
+        self.processes = [one for one in started if one["id"] not in duplicates]
         tasks = [dict(row) for row in world.opentext.state.rows("SELECT * FROM task")]
-        self.tasks = [one for one in tasks if one["process_id"] not in twins]
+        self.tasks = [one for one in tasks if one["process_id"] not in duplicates]
         self.comments = [dict(row) for row in world.opentext.state.rows("SELECT * FROM comment")]
         self.pages = [
             dict(row) for row in world.confluence.database.rows("select * from pages where status = 'current'")

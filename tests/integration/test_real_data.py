@@ -235,16 +235,16 @@ def check_alteration_is_found(house: House, url: str, version: Any) -> None:
     """Turn one real answer round behind everybody's back."""
     from include.usecases.dataset_release import source_drift
 
-    with house.desk().open() as desk:
-        assert source_drift(desk, house.project, version.digest, house.prodigy()) == []
+    with house.run().open() as run:
+        assert source_drift(run, house.project, version.digest, house.prodigy()) == []
     engine = create_engine(url, poolclass=NullPool)
     with engine.begin() as conn:
         example, content = conn.execute(text("SELECT id, content FROM example ORDER BY id LIMIT 1")).one()
         changed = bytes(content).replace(b'"answer":"accept"', b'"answer":"reject"')
         assert changed != bytes(content)
         conn.execute(text("UPDATE example SET content = :content WHERE id = :id"), {"content": changed, "id": example})
-    with house.desk().open() as desk:
-        [drift] = source_drift(desk, house.project, version.digest, house.prodigy())
+    with house.run().open() as run:
+        [drift] = source_drift(run, house.project, version.digest, house.prodigy())
     assert f"example {example} was " in drift
     assert sha256_hex(changed)[:8] in drift
 

@@ -1,4 +1,4 @@
-"""The frame of every DAG, the start of a wait, the retry policy and the desk, called as Airflow calls them."""
+"""The frame of every DAG, the start of a wait, the retry policy and the run, called as Airflow calls them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Lister(ListWorkOperator):
         super().__init__(task_id="list_work", default_subject="thing", **kwargs)
         self.told = told
 
-    def pending(self, desk: Any, project: Any, context: Any) -> Iterator[WorkItem]:
+    def pending(self, run: Any, project: Any, context: Any) -> Iterator[WorkItem]:
         for one in self.told.get(project.name, []):
             if isinstance(one, Exception):
                 raise one
@@ -61,8 +61,8 @@ class Lister(ListWorkOperator):
 class Step(ItemOperator):
     """Says which project and subject it was given."""
 
-    def work(self, desk: Any, project: Any, item: WorkItem, context: Any) -> Any:
-        return [project.title, item.subject, desk.run.text]
+    def work(self, run: Any, project: Any, item: WorkItem, context: Any) -> Any:
+        return [project.title, item.subject, run.ref.text]
 
 
 @dataclass
@@ -375,41 +375,41 @@ def test_the_longest_pause_is_a_setting_that_is_stored() -> None:
     assert LabelopsRetryPolicy(**policy.serialize()).longest == 60
 
 
-# --- the desk -------------------------------------------------------------------------------------------------------
+# --- the run -------------------------------------------------------------------------------------------------------
 
 
 def test_the_desk_knows_its_run_and_has_a_folder_of_its_own(home: Path) -> None:
     ti = TaskInstance(task_id="group.step", map_index=2, try_number=3)
     given = context(ti)
     given["dag_run"].triggering_user_name = "olga"
-    desk = runtime.desk(given)
-    assert desk.run.text == f"guideline_sync/{ti.run_id}/group.step/2/3"
-    assert desk.requester() == "olga"
-    assert str(desk.staging).endswith("/staging/guideline_sync/manual__2026-11-02T09_07_00+00_00/group.step/2/3")
-    assert desk.ledger.head().size >= 0
+    run = runtime.run_of(given)
+    assert run.ref.text == f"guideline_sync/{ti.run_id}/group.step/2/3"
+    assert run.requester() == "olga"
+    assert str(run.staging).endswith("/staging/guideline_sync/manual__2026-11-02T09_07_00+00_00/group.step/2/3")
+    assert run.ledger.head().size >= 0
 
 
 def test_a_stranger_who_triggered_the_run_is_nobody(home: Path) -> None:
     given = context()
     given["dag_run"].triggering_user_name = "mallory"
     with pytest.raises(Refused, match="'mallory' belongs to no person"):
-        runtime.desk(given).requester()
+        runtime.run_of(given).requester()
 
 
 def test_an_unmapped_task_has_no_map_index(home: Path) -> None:
-    assert runtime.desk(context(TaskInstance(map_index=None))).run.map_index == -1
+    assert runtime.run_of(context(TaskInstance(map_index=None))).ref.map_index == -1
 
 
 def test_a_ledger_behind_its_checkpoint_stops_the_task(home: Path) -> None:
-    desk = runtime.desk(context())
-    desk.note("finding", "ticket_topics", "x", reason="first")
-    desk.ledger.write_checkpoint(desk.store)
-    desk.ledger.close()
+    run = runtime.run_of(context())
+    run.note("finding", "ticket_topics", "x", reason="first")
+    run.ledger.write_checkpoint(run.store)
+    run.ledger.close()
     for path in home.glob("ledger.db*"):
         path.unlink()
     Ledger(f"sqlite:///{home / 'ledger.db'}").migrate()
     with pytest.raises(LedgerBehind):
-        runtime.desk(context())
+        runtime.run_of(context())
 
 
 @pytest.mark.parametrize("executor", ["CeleryExecutor", "KubernetesExecutor", "LocalExecutor,CeleryExecutor"])

@@ -174,11 +174,11 @@ def test_a_mark_that_cannot_be_is_flagged(recipes: Any, kind: str, marks: dict[s
     annotation = make.PROJECTS[kind].annotation
     job = recipes.Job("product_names", make.PROJECTS[kind].view_id, annotation.labels, 1, 1, 1.0)
     job = dataclasses.replace(job, relation_labels=annotation.relation_labels)
-    desk = object.__new__(recipes.Desk)
-    desk.job = job
+    dispenser = object.__new__(recipes.Dispenser)
+    dispenser.job = job
     good = {**make.answered(kind), "answer": "accept"}
-    assert desk._value_problems(good, annotation.labels) == []
-    found = desk._value_problems({**good, **marks}, annotation.labels)
+    assert dispenser._value_problems(good, annotation.labels) == []
+    found = dispenser._value_problems({**good, **marks}, annotation.labels)
     assert [word for word in words if not any(word in reason for reason in found)] == []
 
 

@@ -156,8 +156,8 @@ def test_p4_a_second_run_writes_nothing(approved):
 @pytest.mark.proves("P3")
 def test_p3_an_orphan_is_fenced_once_its_retry_began(labelled):
     with (
-        labelled.desk("d", "t", "r", try_number=1).open() as orphan,
-        labelled.desk("d", "t", "r", try_number=2).open() as retry,
+        labelled.run("d", "t", "r", try_number=1).open() as orphan,
+        labelled.run("d", "t", "r", try_number=2).open() as retry,
     ):
         old = orphan.claim("u", PROJECT, "s", "0" * 64)
         new = retry.claim("u", PROJECT, "s", "0" * 64)
@@ -200,7 +200,7 @@ def test_p6_a_ledger_behind_its_checkpoint_stops_every_step(approved):
         source.backup(copy)
     approved.release()
     ledger = approved.ledger()
-    with approved.desk().open() as at:
+    with approved.run().open() as at:
         ledger.write_checkpoint(at.store)
     ledger.close()
     for place in approved.home.glob("ledger.db*"):
@@ -307,7 +307,7 @@ def test_p10_no_ticket_text_leaves_prodigy_and_the_store(approved, caplog):
 
 @pytest.mark.proves("P6")
 def test_p6_a_tampered_or_shortened_ledger_is_found(asked):
-    with asked.desk().open() as at:
+    with asked.run().open() as at:
         at.ledger.write_checkpoint(at.store)
     with sqlite3.connect(asked.ledger_file) as conn:
         for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():

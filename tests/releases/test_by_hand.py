@@ -63,7 +63,7 @@ def test_a_withdrawn_approval_recalls_the_release(released):
 
 def test_a_recall_names_the_models_that_were_made_with_it(released):
     version = released.version()
-    with released.desk().open() as at:
+    with released.run().open() as at:
         record_use(at.ledger, at.register, version, model="router", model_version="7", actor="olga")
     withdraw(released, "dana")
     released.release_run()
@@ -122,9 +122,9 @@ def test_a_version_whose_gate_never_passes_is_withdrawn_and_not_tried_again(labe
 def test_who_has_no_say_in_a_version_withdraws_nothing(approved):
     digest = approved.version().digest
     for by, refusal in ((None, "named person"), ("anna", "anna has no say"), ("nobody", "belongs to no person")):
-        with pytest.raises(Refused, match=refusal), approved.desk("labeling_approval", by=by).open() as at:
+        with pytest.raises(Refused, match=refusal), approved.run("labeling_approval", by=by).open() as at:
             orders.withdraw(at, approved.project, digest[:12], "because")
-    with approved.desk("labeling_approval", by="dana").open() as at:
+    with approved.run("labeling_approval", by="dana").open() as at:
         with pytest.raises(InvalidInput, match="needs one, in words"):
             orders.withdraw(at, approved.project, digest[:12], " ")
         with pytest.raises(InvalidInput, match="names 0 versions"):
@@ -146,10 +146,10 @@ def test_an_approval_withdrawn_before_the_release_stops_it(approved):
 def test_a_second_withdrawal_is_refused_and_a_second_try_is_not(approved):
     digest, run = approved.version().digest, approved.run_id()
     for _ in range(2):
-        with approved.desk("labeling_approval", run_id=run, by="dana").open() as at:
+        with approved.run("labeling_approval", run_id=run, by="dana").open() as at:
             orders.withdraw(at, approved.project, digest[:12], "because")
     assert len(approved.events("approval.withdrawn")) == 1
-    with pytest.raises(Refused, match="withdrawn already"), approved.desk("labeling_approval", by="olga").open() as at:
+    with pytest.raises(Refused, match="withdrawn already"), approved.run("labeling_approval", by="olga").open() as at:
         orders.withdraw(at, approved.project, digest[:12], "because")
 
 

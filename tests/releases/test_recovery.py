@@ -66,7 +66,7 @@ def lived_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         house.release_run()
         keep("released")
         house.report()
-        keep_checkpoint(house.desk())
+        keep_checkpoint(house.run())
     return home
 
 
@@ -182,7 +182,7 @@ def test_a_withdrawal_that_the_backup_does_not_have_still_holds(
     if recalled:
         [result] = approved.release_run()
         assert result["state"] == "recalled"
-    keep_checkpoint(approved.desk())
+    keep_checkpoint(approved.run())
     before = outside(approved)
     restore(approved, copy)
     found = recover(approved, capsys)

@@ -18,12 +18,12 @@ SHORT_LIVED = {"class": "short", "versions_days": 30, "evidence_days": 60, "quar
 
 
 def due(house):
-    with house.desk().open() as at:
+    with house.run().open() as at:
         return {(one.kind, one.name) for one in retention.due(at, house.project)}
 
 
 def apply(house, person="olga", reason="the schedule of records"):
-    with house.desk().open() as at:
+    with house.run().open() as at:
         return retention.apply(at, house.project, person=person, reason=reason)
 
 
@@ -67,7 +67,7 @@ def test_what_is_due_is_removed_and_its_proof_stays(withdrawn):
     assert apply(withdrawn) == []
     store = withdrawn.home / "store"
     assert not list((store / "quarantine").rglob("*.jsonl"))
-    with withdrawn.desk().open() as at:
+    with withdrawn.run().open() as at:
         assert not any(at.store.has_object(one) for one in evidence)
         assert freezing.read_manifest(at.store, PROJECT, digest).digest == digest
         with pytest.raises(VersionWithdrawn, match="the schedule of records"):
@@ -84,7 +84,7 @@ def test_a_removal_that_was_killed_is_completed(withdrawn, monkeypatch):
     folder = withdrawn.home / "store" / "versions" / PROJECT / withdrawn.version().digest
     with monkeypatch.context() as killed:
         killed.setattr(
-            type(withdrawn.desk().store.root), "unlink", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
+            type(withdrawn.run().store.root), "unlink", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
         )
         with pytest.raises(KeyboardInterrupt):
             apply(withdrawn)

@@ -12,7 +12,7 @@ from include.base.store import Store
 from include.governance.ledger import Ledger
 from include.people.register import Register, RegisterFile
 from include.run.housekeeping import keep_checkpoint, remove_old_staging
-from include.run.run import Desk, RunRef
+from include.run.run import Run, RunRef
 
 
 @pytest.fixture
@@ -23,36 +23,36 @@ def ledger(tmp_path: Path):
     ledger.close()
 
 
-def desk(tmp_path: Path, ledger: Ledger, run: str) -> Desk:
+def made(tmp_path: Path, ledger: Ledger, run_id: str) -> Run:
     store = Store(tmp_path / "store")
-    return Desk(
+    return Run(
         store=store,
         ledger=ledger,
         register=Register(RegisterFile(persons=())),
-        run=RunRef("guideline_sync", run),
-        staging=store.at("staging", "guideline_sync", run, "collect", "0", "1"),
+        ref=RunRef("guideline_sync", run_id),
+        staging=store.at("staging", "guideline_sync", run_id, "collect", "0", "1"),
     )
 
 
 def test_old_runs_lose_their_staged_content_and_the_running_one_keeps_it(tmp_path: Path, ledger: Ledger):
     for run in ("old", "new", "running"):
-        desk(tmp_path, ledger, run).staged("pages.jsonl").write_text("content")
+        made(tmp_path, ledger, run).staged("pages.jsonl").write_text("content")
     staging = tmp_path / "store" / "staging" / "guideline_sync"
     for run in ("old", "running"):
         for path in (staging / run).rglob("*"):
             os.utime(path, (1, 1))
-    assert remove_old_staging(desk(tmp_path, ledger, "running"), 14) == 1
+    assert remove_old_staging(made(tmp_path, ledger, "running"), 14) == 1
     assert sorted(one.name for one in staging.iterdir()) == ["new", "running"]
-    assert remove_old_staging(desk(tmp_path, ledger, "running"), 14) == 0
+    assert remove_old_staging(made(tmp_path, ledger, "running"), 14) == 0
 
 
 def test_a_step_that_stages_nothing_leaves_no_folder(tmp_path: Path, ledger: Ledger):
-    assert remove_old_staging(desk(tmp_path, ledger, "quiet"), 14) == 0
+    assert remove_old_staging(made(tmp_path, ledger, "quiet"), 14) == 0
     assert not (tmp_path / "store").exists()
 
 
 def test_a_checkpoint_is_written_once_for_what_is_on_the_ledger(tmp_path: Path, ledger: Ledger):
-    at = desk(tmp_path, ledger, "run")
+    at = made(tmp_path, ledger, "run")
     assert not keep_checkpoint(at), "an empty ledger has no head to keep"
     at.note("guideline.published", "ticket_topics", "guideline:ticket_topics", key=1)
     assert keep_checkpoint(at)
@@ -60,7 +60,7 @@ def test_a_checkpoint_is_written_once_for_what_is_on_the_ledger(tmp_path: Path, 
 
 
 def test_what_is_in_force_is_noted_when_it_changes_and_again_when_it_changes_back(tmp_path: Path, ledger: Ledger):
-    at = desk(tmp_path, ledger, "run")
+    at = made(tmp_path, ledger, "run")
     digests = ["a" * 64, "a" * 64, "b" * 64, "a" * 64]
     assert [at.note_in_force("policy", "ticket_topics", one) for one in digests] == [True, False, True, True]
     noted = list(ledger.events(actions=["policy.in_force"]))
@@ -79,7 +79,7 @@ def test_what_a_killed_writer_of_a_checkpoint_left_is_removed_and_what_is_being_
         os.utime(place, (1, 1))
     with held.open("rb") as writer:
         fcntl.flock(writer, fcntl.LOCK_EX)
-        keep_checkpoint(desk(tmp_path, ledger, "run"))
+        keep_checkpoint(made(tmp_path, ledger, "run"))
     assert not left.exists()
     assert begun.exists()
     assert held.exists()

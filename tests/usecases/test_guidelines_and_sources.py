@@ -126,8 +126,8 @@ def test_batches_are_cut_by_the_newest_try_alone(house):
     house.prodigy().add_tasks(house.project.inbox, [task])
     claims = []
     for number in (1, 2):
-        desk = house.desk("raw_data_ingestion", "load", "manual__r", try_number=number)
-        claims.append((desk, desk.claim("raw_data_ingestion", house.project.name, "source:x", "cd" * 32)))
+        run = house.run("raw_data_ingestion", "load", "manual__r", try_number=number)
+        claims.append((run, run.claim("raw_data_ingestion", house.project.name, "source:x", "cd" * 32)))
     before = len(house.events("batch.assigned"))
     (old, stale), (new, effect) = claims
     with pytest.raises(Fenced):

@@ -129,7 +129,7 @@ def one(house, name, prefix, reason, *, by):
     """Let a person do something by a run parameter."""
     from include.releases import by_hand as orders
 
-    with house.desk("labeling_approval", run_id=house.run_id(), by=by).open() as at:
+    with house.run("labeling_approval", run_id=house.run_id(), by=by).open() as at:
         if name == "close_batch":
             return orders.close_batch(at, house.project, prefix, reason, house.prodigy())
         return orders.resubmit(at, house.project, prefix, reason)

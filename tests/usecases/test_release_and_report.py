@@ -143,18 +143,18 @@ def test_a_second_try_writes_the_same_passport(approved):
     place = approved.home / "store" / done.body["path"]
     before = {one.name: one.read_bytes() for one in place.iterdir()}
     (place / "checksums.json").unlink()
-    desk = approved.desk()
-    manifest = freezing.read_manifest(desk.store, PROJECT, done.digest_after)
-    where = approval_state(desk, done.digest_after)
+    run = approved.run()
+    manifest = freezing.read_manifest(run.store, PROJECT, done.digest_after)
+    where = approval_state(run, done.digest_after)
     process = where.requested.body["process_id"]
     approved.later += timedelta(days=1)
     again = write_release(
-        desk.store, approved.project, done.digest_after, 1, manifest,
+        run.store, approved.project, done.digest_after, 1, manifest,
         json.loads(before["approvals.json"])["approvals"],
-        release_context(desk, approved.project, manifest, where.requested, {process}),
-        desk.signer,
+        release_context(run, approved.project, manifest, where.requested, {process}),
+        run.signer,
     )  # fmt: skip
-    desk.ledger.close()
+    run.ledger.close()
     assert again.created
     assert {one.name: one.read_bytes() for one in place.iterdir()} == before
 
@@ -223,7 +223,7 @@ def test_the_page_carries_a_signed_checkpoint_that_shows_a_shortened_ledger(appr
     try:
         key = read_signer(approved.signing_key).public
         assert verify_with(ledger, None, trusted=[key], notes={"the report page": told}).ok
-        with approved.desk().open() as at:
+        with approved.run().open() as at:
             at.ledger.write_checkpoint(at.store, at.signer)
     finally:
         ledger.close()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
     from include.projects.model import Project
-    from include.run.run import Desk, WorkItem
+    from include.run.run import Run, WorkItem
 
 __all__ = ["CheckReleaseOperator", "HandOverOperator", "ListReleasesOperator"]
 
@@ -24,11 +24,11 @@ class ListReleasesOperator(ListWorkOperator):
     With the run parameter ``version``, that one whatever its state.
     """
 
-    def pending(self, desk: Desk, project: Project, context: Context) -> Iterator[WorkItem]:
+    def pending(self, run: Run, project: Project, context: Context) -> Iterator[WorkItem]:
         """Yield the project's versions."""
         from include.usecases import dataset_release
 
-        yield from dataset_release.pending(desk, project, context["params"].get("version"))
+        yield from dataset_release.pending(run, project, context["params"].get("version"))
 
 
 class _ReleaseStep(ItemOperator):
@@ -65,29 +65,29 @@ class _ReleaseStep(ItemOperator):
 class CheckReleaseOperator(_ReleaseStep):
     """Check a version, report the checks to the release process, and stage its rows for the gate."""
 
-    def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
+    def work(self, run: Run, project: Project, item: WorkItem, context: Context) -> Any:
         """Return where the rows are staged and how many effects there were.
 
         :raises Refused: saying what is missing; the same refusal is skipped on later scheduled runs.
         """
-        from include.run import gates
+        from include.datasets.staging import stage_version
         from include.usecases import dataset_release
 
         if item.detail.get("kind") == dataset_release.RECALL:
             at = f"{item.subject} of {project.name}"
-            desk.log.info("The approval of %s was withdrawn: there is nothing to check, it is recalled.", at)
+            run.log.info("The approval of %s was withdrawn: there is nothing to check, it is recalled.", at)
             return {"staged": None, "created": 0}
         prodigy, opentext, mappings = self.gateways(project)
-        checked = dataset_release.check(desk, project, item, prodigy, opentext, mappings)
-        if checked.problems and not item.detail.get("chosen") and dataset_release.refused_before(desk, checked):
+        checked = dataset_release.check(run, project, item, prodigy, opentext, mappings)
+        if checked.problems and not item.detail.get("chosen") and dataset_release.refused_before(run, checked):
             raise AirflowSkipException(f"Refused before, and nothing is new: {'; '.join(checked.problems)}")
         asked = None
         if checked.where.state == "approved":
-            asked = dataset_release.ask_release(desk, project, checked, opentext, mappings)
+            asked = dataset_release.ask_release(run, project, checked, opentext, mappings)
         if checked.problems:
-            dataset_release.refuse(desk, project, checked)
+            dataset_release.refuse(run, project, checked)
         return {
-            "staged": gates.stage_version(desk, project, checked.version.digest),
+            "staged": stage_version(run, project, checked.version.digest),
             "created": asked["created"] if asked else 0,
         }
 
@@ -95,17 +95,17 @@ class CheckReleaseOperator(_ReleaseStep):
 class HandOverOperator(GatedOperator, _ReleaseStep):
     """Check everything once more and hand the version over, once the release process says so; or recall it."""
 
-    def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
+    def work(self, run: Run, project: Project, item: WorkItem, context: Context) -> Any:
         """Return the item's result."""
         from include.usecases import dataset_release
 
         webhook = _webhook(project.release.webhook_conn_id)
         if item.detail.get("kind") == dataset_release.RECALL:
-            return dataset_release.recall(desk, project, item, *self.gateways(project), webhook).as_dict()
+            return dataset_release.recall(run, project, item, *self.gateways(project), webhook).as_dict()
         if self.given is None:
             raise AirflowSkipException("The check was skipped, so nothing is handed over.")
         return dataset_release.hand_over(
-            desk,
+            run,
             project,
             item,
             self.gate,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
     from include.projects.model import Project
-    from include.run.run import Desk, WorkItem
+    from include.run.run import Run, WorkItem
 
 __all__ = ["CollectGuidelinesOperator", "ListGuidelinesOperator", "PublishGuidelinesOperator"]
 
@@ -21,7 +21,7 @@ __all__ = ["CollectGuidelinesOperator", "ListGuidelinesOperator", "PublishGuidel
 class ListGuidelinesOperator(ListWorkOperator):
     """List one guideline per project."""
 
-    def pending(self, desk: Desk, project: Project, context: Context) -> Iterator[WorkItem]:
+    def pending(self, run: Run, project: Project, context: Context) -> Iterator[WorkItem]:
         """Yield the project's guideline."""
         from include.run.run import WorkItem
 
@@ -38,15 +38,15 @@ class CollectGuidelinesOperator(ItemOperator):
         super().__init__(**kwargs)
         self.confluence_conn_id = confluence_conn_id
 
-    def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
+    def work(self, run: Run, project: Project, item: WorkItem, context: Context) -> Any:
         """Return where the pages are staged."""
         from include.settings import schedules
         from include.usecases import guideline_sync
         from labelops.hooks.confluence import ConfluenceHook
 
         hook = ConfluenceHook(self.confluence_conn_id)
-        staged = guideline_sync.collect(desk, project, hook, readers=schedules().confluence_readers)
-        desk.log.info("This took %d request(s) to Confluence.", hook.requests_made)
+        staged = guideline_sync.collect(run, project, hook, readers=schedules().confluence_readers)
+        run.log.info("This took %d request(s) to Confluence.", hook.requests_made)
         if staged is None:
             raise AirflowSkipException(f"The guideline of {project.name} is unchanged.")
         return staged
@@ -55,9 +55,9 @@ class CollectGuidelinesOperator(ItemOperator):
 class PublishGuidelinesOperator(GatedOperator):
     """Publish what was collected and passed the gate."""
 
-    def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
+    def work(self, run: Run, project: Project, item: WorkItem, context: Context) -> Any:
         """Return the item's result."""
         from include.usecases import guideline_sync
         from labelops.runtime import location
 
-        return guideline_sync.publish(desk, project, self.given, self.gate, location).as_dict()
+        return guideline_sync.publish(run, project, self.given, self.gate, location).as_dict()

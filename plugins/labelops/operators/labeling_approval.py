@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
     from include.projects.model import Project
-    from include.run.run import Desk, ItemResult, WorkItem
+    from include.run.run import ItemResult, Run, WorkItem
 
 __all__ = [
     "CaptureDecisionsOperator",
@@ -50,7 +50,7 @@ class ListApprovalsOperator(ListWorkOperator):
                 f"project: `close`, `resubmit` and `withdraw` need exactly one project; found {projects}"
             )
 
-    def pending(self, desk: Desk, project: Project, context: Context) -> Iterator[WorkItem]:
+    def pending(self, run: Run, project: Project, context: Context) -> Iterator[WorkItem]:
         """Yield the project's items, after recording what a person decided about them."""
         from include.releases import by_hand as orders
         from include.usecases import labeling_approval
@@ -60,12 +60,12 @@ class ListApprovalsOperator(ListWorkOperator):
         params = context["params"]
         reason = params.get("reason") or ""
         for prefix in params.get("close") or []:
-            orders.close_batch(desk, project, prefix, reason, hook)
+            orders.close_batch(run, project, prefix, reason, hook)
         for prefix in params.get("resubmit") or []:
-            orders.resubmit(desk, project, prefix, reason)
+            orders.resubmit(run, project, prefix, reason)
         for prefix in params.get("withdraw") or []:
-            orders.withdraw(desk, project, prefix, reason)
-        yield from labeling_approval.pending(desk, project, hook)
+            orders.withdraw(run, project, prefix, reason)
+        yield from labeling_approval.pending(run, project, hook)
 
 
 class FreezeVersionOperator(ItemOperator):
@@ -75,12 +75,12 @@ class FreezeVersionOperator(ItemOperator):
         super().__init__(**kwargs)
         self.prodigy_conn_id = prodigy_conn_id
 
-    def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
+    def work(self, run: Run, project: Project, item: WorkItem, context: Context) -> Any:
         """Return digest, number and where the rows are staged."""
         from include.usecases import labeling_approval
         from labelops.hooks.prodigy import ProdigyHook
 
-        return labeling_approval.freeze(desk, project, item, ProdigyHook(self.prodigy_conn_id))
+        return labeling_approval.freeze(run, project, item, ProdigyHook(self.prodigy_conn_id))
 
 
 class _WithOpenText(ItemOperator):
@@ -97,14 +97,14 @@ class _WithOpenText(ItemOperator):
 class RequestApprovalOperator(GatedOperator, _WithOpenText):
     """Start the approval process of a version whose rows passed the gate, unless it was started."""
 
-    def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
+    def work(self, run: Run, project: Project, item: WorkItem, context: Context) -> Any:
         """Return digest, number and how many effects there were so far."""
         from include.bpmn.mapping import load_mapping
         from include.usecases import labeling_approval
         from labelops.hooks.opentext import OpenTextWorkflowHook
 
         return labeling_approval.request(
-            desk,
+            run,
             project,
             item,
             self.given,
@@ -117,12 +117,12 @@ class RequestApprovalOperator(GatedOperator, _WithOpenText):
 class CaptureDecisionsOperator(_WithOpenText):
     """Read the approvers' decisions and put them on the ledger."""
 
-    def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
+    def work(self, run: Run, project: Project, item: WorkItem, context: Context) -> Any:
         """Return the item's result."""
 
         if not self.given:
             raise Refused(f"{item.subject} of {project.name}: the request left no result")
-        result, _ = capture(desk, project, self.given["digest"], self.opentext_conn_id, self.given["created"])
+        result, _ = capture(run, project, self.given["digest"], self.opentext_conn_id, self.given["created"])
         return result.as_dict()
 
 
@@ -212,12 +212,12 @@ class WaitForDecisionOperator(BaseOperator):
         from include.projects.load import load_project
         from include.run.housekeeping import keep_checkpoint
         from include.settings import settings
-        from labelops.runtime import desk
+        from labelops.runtime import run_of
         from labelops.triggers.process import ProcessEndTrigger, TaskTrigger, task_seal
 
         refuse_unknown_parameters(context)
         params = context["params"]
-        with desk(context).open() as at:
+        with run_of(context).open() as at:
             project = load_project(settings().projects, params["project_name"])
             result, found, pause = self._look(at, project, params)
             if result is not None:
@@ -254,7 +254,7 @@ class WaitForDecisionOperator(BaseOperator):
 
         return load_mapping(project.process_mapping).dataset_release.process_key
 
-    def _look(self, at: Desk, project: Project, params: Mapping[str, Any]) -> tuple[ItemResult | None, Any, timedelta]:
+    def _look(self, at: Run, project: Project, params: Mapping[str, Any]) -> tuple[ItemResult | None, Any, timedelta]:
         """Return the result where it has ended, else None; what was found; how long to leave it to the poll."""
         from include.usecases.labeling_approval import next_look
 
@@ -283,14 +283,14 @@ def ended(context: Context, result: ItemResult) -> dict[str, Any]:
     return result.as_dict()
 
 
-def capture(desk: Desk, project: Project, digest: str, opentext_conn_id: str, created: int) -> tuple[ItemResult, Any]:
+def capture(run: Run, project: Project, digest: str, opentext_conn_id: str, created: int) -> tuple[ItemResult, Any]:
     """Capture the decisions on one version through the hook."""
     from include.bpmn.mapping import load_mapping
     from include.usecases import labeling_approval
     from labelops.hooks.opentext import OpenTextWorkflowHook
 
     return labeling_approval.capture(
-        desk,
+        run,
         project,
         digest,
         OpenTextWorkflowHook(opentext_conn_id),
@@ -299,7 +299,7 @@ def capture(desk: Desk, project: Project, digest: str, opentext_conn_id: str, cr
     )
 
 
-def release_ended(desk: Desk, project: Project, digest: str, opentext_conn_id: str) -> ItemResult | None:
+def release_ended(run: Run, project: Project, digest: str, opentext_conn_id: str) -> ItemResult | None:
     """Return the result of a release process that ended, None while it goes on. Nothing is released here."""
     from include.base.errors import Refused
     from include.bpmn.mapping import load_mapping
@@ -307,11 +307,11 @@ def release_ended(desk: Desk, project: Project, digest: str, opentext_conn_id: s
     from include.usecases import dataset_release
     from labelops.hooks.opentext import OpenTextWorkflowHook
 
-    version = desk.ledger.version(digest)
+    version = run.ledger.version(digest)
     if version is None:
         raise Refused(f"the ledger knows no version {digest} of {project.name}")
     decided = dataset_release.release_decision(
-        desk, project, version, OpenTextWorkflowHook(opentext_conn_id), load_mapping(project.process_mapping)
+        run, project, version, OpenTextWorkflowHook(opentext_conn_id), load_mapping(project.process_mapping)
     )
     if decided is not None and decided.state == "waiting":
         return None

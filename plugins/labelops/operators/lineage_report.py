@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
     from include.projects.model import Project
-    from include.run.run import Desk, WorkItem
+    from include.run.run import Run, WorkItem
 
 __all__ = ["BuildReportOperator", "CommentReportOperator", "ListReportsOperator", "PublishReportOperator"]
 
@@ -19,11 +19,11 @@ __all__ = ["BuildReportOperator", "CommentReportOperator", "ListReportsOperator"
 class ListReportsOperator(ListWorkOperator):
     """List one report per project that has a dataset version."""
 
-    def pending(self, desk: Desk, project: Project, context: Context) -> Iterator[WorkItem]:
+    def pending(self, run: Run, project: Project, context: Context) -> Iterator[WorkItem]:
         """Yield the project's report."""
         from include.usecases import lineage_report
 
-        yield from lineage_report.pending(desk, project)
+        yield from lineage_report.pending(run, project)
 
 
 class BuildReportOperator(ItemOperator):
@@ -33,12 +33,12 @@ class BuildReportOperator(ItemOperator):
         super().__init__(**kwargs)
         self.prodigy_conn_id = prodigy_conn_id
 
-    def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
+    def work(self, run: Run, project: Project, item: WorkItem, context: Context) -> Any:
         """Return where page and gate rows are staged."""
         from include.usecases import lineage_report
         from labelops.hooks.prodigy import ProdigyHook
 
-        return lineage_report.build(desk, project, ProdigyHook(self.prodigy_conn_id))
+        return lineage_report.build(run, project, ProdigyHook(self.prodigy_conn_id))
 
 
 class PublishReportOperator(GatedOperator):
@@ -48,14 +48,14 @@ class PublishReportOperator(GatedOperator):
         super().__init__(**kwargs)
         self.confluence_conn_id = confluence_conn_id
 
-    def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
+    def work(self, run: Run, project: Project, item: WorkItem, context: Context) -> Any:
         """Return the item's result so far."""
         from include.usecases import lineage_report
         from labelops.hooks.confluence import ConfluenceHook
         from labelops.runtime import location
 
         return lineage_report.publish(
-            desk, project, self.given, self.gate, ConfluenceHook(self.confluence_conn_id), location
+            run, project, self.given, self.gate, ConfluenceHook(self.confluence_conn_id), location
         ).as_dict()
 
 
@@ -66,7 +66,7 @@ class CommentReportOperator(ItemOperator):
         super().__init__(**kwargs)
         self.opentext_conn_id = opentext_conn_id
 
-    def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
+    def work(self, run: Run, project: Project, item: WorkItem, context: Context) -> Any:
         """Return the item's result."""
         from include.base.errors import Refused
         from include.run.run import ItemResult
@@ -76,5 +76,5 @@ class CommentReportOperator(ItemOperator):
         if not self.given:
             raise Refused(f"{item.subject} of {project.name}: the report was not published")
         return lineage_report.comment(
-            desk, project, ItemResult(**self.given), OpenTextWorkflowHook(self.opentext_conn_id)
+            run, project, ItemResult(**self.given), OpenTextWorkflowHook(self.opentext_conn_id)
         ).as_dict()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
     from include.projects.model import Project
-    from include.run.run import Desk, WorkItem
+    from include.run.run import Run, WorkItem
 
 __all__ = ["ListSourcesOperator", "LoadTasksOperator", "ReadSourcesOperator"]
 
@@ -21,7 +21,7 @@ __all__ = ["ListSourcesOperator", "LoadTasksOperator", "ReadSourcesOperator"]
 class ListSourcesOperator(ListWorkOperator):
     """List one source location per project."""
 
-    def pending(self, desk: Desk, project: Project, context: Context) -> Iterator[WorkItem]:
+    def pending(self, run: Run, project: Project, context: Context) -> Iterator[WorkItem]:
         """Yield the project's source."""
         from include.run.run import WorkItem
 
@@ -31,7 +31,7 @@ class ListSourcesOperator(ListWorkOperator):
 class ReadSourcesOperator(ItemOperator):
     """Read new and changed files into staged tasks; skip when there are none."""
 
-    def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
+    def work(self, run: Run, project: Project, item: WorkItem, context: Context) -> Any:
         """Return where tasks and rejects are staged."""
         from include.settings import settings
         from include.usecases import raw_data_ingestion
@@ -40,7 +40,7 @@ class ReadSourcesOperator(ItemOperator):
         place = project.source.location
         if "://" not in place and not place.startswith("/"):
             place = f"{settings().sources.rstrip('/')}/{place}"
-        staged = raw_data_ingestion.read(desk, project, location(place, project.source.conn_id))
+        staged = raw_data_ingestion.read(run, project, location(place, project.source.conn_id))
         if staged is None:
             raise AirflowSkipException(f"No file under {place} is new or changed.")
         return staged
@@ -53,7 +53,7 @@ class LoadTasksOperator(GatedOperator):
         super().__init__(**kwargs)
         self.prodigy_conn_id = prodigy_conn_id
 
-    def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
+    def work(self, run: Run, project: Project, item: WorkItem, context: Context) -> Any:
         """Return the item's result."""
         from include.usecases import raw_data_ingestion
         from labelops.hooks.prodigy import ProdigyHook
@@ -62,5 +62,5 @@ class LoadTasksOperator(GatedOperator):
         if not self.given:
             raise AirflowSkipException(f"Nothing was read for {project.name}, so nothing is loaded.")
         return raw_data_ingestion.load(
-            desk, project, self.given, self.gate, ProdigyHook(self.prodigy_conn_id), location
+            run, project, self.given, self.gate, ProdigyHook(self.prodigy_conn_id), location
         ).as_dict()

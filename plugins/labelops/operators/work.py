@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from include.projects.load import BadProject
     from include.projects.model import Project
-    from include.run.run import Desk, WorkItem
+    from include.run.run import Run, WorkItem
 
 __all__ = ["AnnounceOperator", "ConcludeOperator", "GatedOperator", "ItemFailed", "ItemOperator", "ListWorkOperator"]
 
@@ -41,20 +41,20 @@ class ListWorkOperator(BaseOperator):
         self.default_subject = default_subject
 
     @abstractmethod
-    def pending(self, desk: Desk, project: Project, context: Context) -> Iterator[WorkItem]:
+    def pending(self, run: Run, project: Project, context: Context) -> Iterator[WorkItem]:
         """Yield one project's pending items."""
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Return the items as dictionaries, ready to be mapped over."""
         from include.projects.load import load_projects
         from include.settings import schedules, settings
-        from labelops.runtime import desk
+        from labelops.runtime import run_of
 
         refuse_unknown_parameters(context)
         cap = schedules().items_per_run
         projects = load_projects(settings().projects, context["params"].get("project"))
         self.check_parameters(context, len(projects))
-        with desk(context).open() as at:
+        with run_of(context).open() as at:
             at.note_in_force("register", "", at.register.digest)
             items = take_turns([self._items(at, project, context) for project in projects])
             # Open items stay listed while people decide: where there are too many, each run begins at another place,
@@ -75,7 +75,7 @@ class ListWorkOperator(BaseOperator):
         :raises InvalidInput: saying what is allowed.
         """
 
-    def _items(self, at: Desk, project: Project | BadProject, context: Context) -> list[WorkItem]:
+    def _items(self, at: Run, project: Project | BadProject, context: Context) -> list[WorkItem]:
         """Return one project's items; whatever is wrong with it fails as one item and stops no other."""
         from include.projects.load import BadProject
         from include.run.run import WorkItem
@@ -127,20 +127,20 @@ class ItemOperator(BaseOperator):
         self.given = given
 
     @abstractmethod
-    def work(self, desk: Desk, project: Project, item: WorkItem, context: Context) -> Any:
+    def work(self, run: Run, project: Project, item: WorkItem, context: Context) -> Any:
         """Do the step and return something small."""
 
     def execute(self, context: Context) -> Any:
-        """Open the desk, refuse a bad item, do the step."""
+        """Open the run, refuse a bad item, do the step."""
         from include.projects.load import load_project
         from include.run.run import WorkItem
         from include.settings import settings
-        from labelops.runtime import desk
+        from labelops.runtime import run_of
 
         item = WorkItem(**self.item)
         if item.error:
             raise InvalidInput(f"{item.subject} of {item.project}: {item.error}")
-        with desk(context).open() as at:
+        with run_of(context).open() as at:
             return self.work(at, load_project(settings().projects, item.project), item, context)
 
 
@@ -220,9 +220,9 @@ class ConcludeOperator(_AfterItems):
         """
         from include.run.housekeeping import keep_checkpoint, remove_old_staging
         from include.settings import schedules
-        from labelops.runtime import desk
+        from labelops.runtime import run_of
 
-        with desk(context).open() as at:
+        with run_of(context).open() as at:
             keep_checkpoint(at)
             remove_old_staging(at, schedules().staging_days)
         task_instance = context["ti"]

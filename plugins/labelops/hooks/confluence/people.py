@@ -52,7 +52,7 @@ class People(Door):
     # --- search ----------------------------------------------------------------------------------------------------
 
     def search(self, cql: str, *, resume: str | None = None) -> Listing[SearchHit]:
-        """List what a CQL query finds. Values from outside belong through ``include.systems.confluence.values.cql_text``.
+        """List what a CQL query finds. Values from outside belong through ``cql_text``.
 
         Search is an index: it lags behind by minutes, does not see archived pages, and its times have whole minutes in
         the account's time zone. An absence proves nothing.
