@@ -23,46 +23,27 @@ later runs skip the version until something about it changes.
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, Param, task_group
+from airflow.sdk import DAG, Param
 
-from labelops.operators.dataset_release import CheckReleaseOperator, HandOverOperator, ListReleasesOperator
-from labelops.operators.gate import GateOperator
-from labelops.operators.labeling_approval import StartWaitOperator
-from labelops.operators.work import AnnounceOperator, ConcludeOperator
-from labelops.wiring import APPROVALS, OPENTEXT_POOL, RELEASES, START, defaults, project_parameter, schedule
+from labelops.flow import Gate, Step, Wait, use_case
+from labelops.wiring import APPROVALS, RELEASES
 
-with DAG(
-    dag_id="dataset_release",
-    doc_md=__doc__,
-    schedule=schedule("dataset_release", APPROVALS),
-    start_date=START,
-    catchup=False,
-    max_active_runs=1,
-    params={**project_parameter(), "version": Param(None, type=["null", "string"], title="One version")},
-    default_args=defaults(),
-    tags=["labelops", "opentext", "prodigy", "release"],
-) as dag:
-    work = ListReleasesOperator(task_id="list_work", default_subject="version")
+VERSION = "Its number, or the beginning of its digest (six characters or more), as the lineage report names both."
 
-    @task_group(group_id="release")
-    def release(item):
-        """Check, gate and hand over one version."""
-        check = CheckReleaseOperator(task_id="check", item=item, pool=OPENTEXT_POOL)
-        gate = GateOperator(task_id="gate", project=item, staged=check.output, suite="release_rows")
-        hand_over = HandOverOperator(
-            task_id="hand_over",
-            item=item,
-            given=check.output,
-            gate=gate.output,
-            pool=OPENTEXT_POOL,
-            trigger_rule="none_failed",
-        )
-        wait = StartWaitOperator(task_id="start_wait", item=item, result=hand_over.output, use_case="dataset_release")
-        check >> gate >> hand_over >> wait
-
-    done = release.expand(item=work.output)
-    announce = AnnounceOperator(
-        task_id="announce", items=work.output, group="release", result_task="hand_over", outlets=[RELEASES]
-    )
-    conclude = ConcludeOperator(task_id="conclude", items=work.output, group="release")
-    done >> announce >> conclude
+dag: DAG = use_case(
+    "dataset_release",
+    __doc__,
+    unit="release",
+    lists=Step("pending"),
+    steps=[
+        Step("check", on=("opentext", "prodigy")),
+        Gate("release_rows", optional=True),
+        Step("hand_over", on=("opentext", "prodigy", "training", "lineage")),
+        Wait(),
+    ],
+    listens=[APPROVALS],
+    announces=RELEASES,
+    params={"version": Param(None, type=["null", "string"], title="One version", description=VERSION)},
+    cron="37 * * * *",
+    tags=["opentext", "prodigy", "release"],
+)

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, Param
 
-from labelops.operators.labeling_approval import WaitForDecisionOperator
-from labelops.wiring import APPROVALS, OPENTEXT_POOL, START, defaults, pace
+from labelops.operators.wait import WaitForDecisionOperator
+from labelops.systems import POOLS
+from labelops.wiring import APPROVALS, START, defaults, pace
 
 with DAG(
     dag_id="decision_wait",
@@ -42,7 +43,7 @@ with DAG(
     WaitForDecisionOperator(
         task_id="wait",
         poll_seconds=pace().decision_poll_seconds,
-        pool=OPENTEXT_POOL,
+        pool=POOLS["opentext"],
         execution_timeout=None,
         outlets=[APPROVALS],
     )

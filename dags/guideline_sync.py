@@ -18,41 +18,22 @@ pages it names, have them approved, run again. *AuthError*: the credential of `c
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, task_group
+from airflow.sdk import DAG
 
-from labelops.operators.gate import GateOperator
-from labelops.operators.guideline_sync import (
-    CollectGuidelinesOperator,
-    ListGuidelinesOperator,
-    PublishGuidelinesOperator,
+from labelops.flow import Gate, Step, use_case
+from labelops.wiring import GUIDELINES
+
+dag: DAG = use_case(
+    "guideline_sync",
+    __doc__,
+    unit="guideline",
+    lists=Step("pending"),
+    steps=[
+        Step("collect", on=("confluence",)),
+        Gate("guideline_pages"),
+        Step("publish"),
+    ],
+    announces=GUIDELINES,
+    cron="30 1 * * *",
+    tags=["confluence", "guidelines"],
 )
-from labelops.operators.work import AnnounceOperator, ConcludeOperator
-from labelops.wiring import CONFLUENCE_POOL, GUIDELINES, START, defaults, project_parameter, schedule
-
-with DAG(
-    dag_id="guideline_sync",
-    doc_md=__doc__,
-    schedule=schedule("guideline_sync"),
-    start_date=START,
-    catchup=False,
-    max_active_runs=1,
-    params=project_parameter(),
-    default_args=defaults(),
-    tags=["labelops", "confluence", "guidelines"],
-) as dag:
-    work = ListGuidelinesOperator(task_id="list_work", default_subject="guideline")
-
-    @task_group(group_id="guideline")
-    def guideline(item):
-        """Collect, gate and publish one project's guideline."""
-        collect = CollectGuidelinesOperator(task_id="collect", item=item, pool=CONFLUENCE_POOL)
-        gate = GateOperator(task_id="gate", project=item, staged=collect.output, suite="guideline_pages")
-        publish = PublishGuidelinesOperator(task_id="publish", item=item, given=collect.output, gate=gate.output)
-        collect >> gate >> publish
-
-    done = guideline.expand(item=work.output)
-    announce = AnnounceOperator(
-        task_id="announce", items=work.output, group="guideline", result_task="publish", outlets=[GUIDELINES]
-    )
-    conclude = ConcludeOperator(task_id="conclude", items=work.output, group="guideline")
-    done >> announce >> conclude

@@ -26,67 +26,35 @@ accounts in the register; until then no approval can count.
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, Param, task_group
+from airflow.sdk import DAG, Param
 
-from labelops.operators.gate import GateOperator
-from labelops.operators.labeling_approval import (
-    CaptureDecisionsOperator,
-    FreezeVersionOperator,
-    ListApprovalsOperator,
-    RequestApprovalOperator,
-    StartWaitOperator,
-)
-from labelops.operators.work import AnnounceOperator, ConcludeOperator
-from labelops.wiring import (
-    ANSWERS,
-    APPROVALS,
-    OPENTEXT_POOL,
-    PRODIGY_POOL,
-    START,
-    defaults,
-    project_parameter,
-    schedule,
-)
+from labelops.flow import Gate, Step, Wait, use_case
+from labelops.wiring import ANSWERS, APPROVALS, digests
 
-with DAG(
-    dag_id="labeling_approval",
-    doc_md=__doc__,
-    schedule=schedule("labeling_approval", ANSWERS),
-    start_date=START,
-    catchup=False,
-    max_active_runs=1,
+BATCHES = "as the log of `list_work` names each open batch"
+VERSIONS = "as the lineage report and the log of `freeze` name each version"
+
+dag: DAG = use_case(
+    "labeling_approval",
+    __doc__,
+    unit="version",
+    lists=Step("pending", on=("prodigy",)),
+    steps=[
+        Step("freeze", on=("prodigy",)),
+        Gate("version_rows", optional=True),
+        Step("request", on=("opentext",)),
+        Step("capture", on=("opentext",)),
+        Wait(),
+    ],
+    listens=[ANSWERS],
+    announces=APPROVALS,
     params={
-        **project_parameter(),
-        "close": Param(None, type=["null", "array"], items={"type": "string"}, title="Batches to close unfinished"),
-        "resubmit": Param(None, type=["null", "array"], items={"type": "string"}, title="Versions to resubmit"),
-        "withdraw": Param(None, type=["null", "array"], items={"type": "string"}, title="Versions to withdraw"),
+        "close": digests("Batches to close unfinished", BATCHES),
+        "resubmit": digests("Versions to resubmit", VERSIONS),
+        "withdraw": digests("Versions to withdraw", VERSIONS),
         "reason": Param(None, type=["null", "string"], title="Reason for closing, resubmitting or withdrawing"),
     },
-    default_args=defaults(),
-    tags=["labelops", "prodigy", "opentext", "approval"],
-) as dag:
-    work = ListApprovalsOperator(task_id="list_work", default_subject="batch", pool=PRODIGY_POOL)
-
-    @task_group(group_id="version")
-    def version(item):
-        """Freeze, gate, request and capture one version."""
-        freeze = FreezeVersionOperator(task_id="freeze", item=item, pool=PRODIGY_POOL)
-        gate = GateOperator(task_id="gate", project=item, staged=freeze.output, suite="version_rows")
-        request = RequestApprovalOperator(
-            task_id="request",
-            item=item,
-            given=freeze.output,
-            gate=gate.output,
-            pool=OPENTEXT_POOL,
-            trigger_rule="none_failed",
-        )
-        capture = CaptureDecisionsOperator(task_id="capture", item=item, given=request.output, pool=OPENTEXT_POOL)
-        wait = StartWaitOperator(task_id="start_wait", item=item, result=capture.output, use_case="labeling_approval")
-        freeze >> gate >> request >> capture >> wait
-
-    done = version.expand(item=work.output)
-    announce = AnnounceOperator(
-        task_id="announce", items=work.output, group="version", result_task="capture", outlets=[APPROVALS]
-    )
-    conclude = ConcludeOperator(task_id="conclude", items=work.output, group="version")
-    done >> announce >> conclude
+    by_hand=["close", "resubmit", "withdraw"],
+    cron="7 * * * *",
+    tags=["prodigy", "opentext", "approval"],
+)

@@ -17,52 +17,23 @@ they differ), a comment on the process of each released version.
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, task_group
+from airflow.sdk import DAG
 
-from labelops.operators.gate import GateOperator
-from labelops.operators.lineage_report import (
-    BuildReportOperator,
-    CommentReportOperator,
-    ListReportsOperator,
-    PublishReportOperator,
+from labelops.flow import Gate, Step, use_case
+from labelops.wiring import RELEASES
+
+dag: DAG = use_case(
+    "lineage_report",
+    __doc__,
+    unit="report",
+    lists=Step("pending"),
+    steps=[
+        Step("build", on=("prodigy",)),
+        Gate("report"),
+        Step("publish", on=("confluence",)),
+        Step("comment", on=("opentext",)),
+    ],
+    listens=[RELEASES],
+    cron="45 3 * * *",
+    tags=["confluence", "opentext", "lineage"],
 )
-from labelops.operators.work import AnnounceOperator, ConcludeOperator
-from labelops.wiring import (
-    CONFLUENCE_POOL,
-    OPENTEXT_POOL,
-    PRODIGY_POOL,
-    RELEASES,
-    START,
-    defaults,
-    project_parameter,
-    schedule,
-)
-
-with DAG(
-    dag_id="lineage_report",
-    doc_md=__doc__,
-    schedule=schedule("lineage_report", RELEASES),
-    start_date=START,
-    catchup=False,
-    max_active_runs=1,
-    params=project_parameter(),
-    default_args=defaults(),
-    tags=["labelops", "confluence", "opentext", "lineage"],
-) as dag:
-    work = ListReportsOperator(task_id="list_work", default_subject="report")
-
-    @task_group(group_id="report")
-    def report(item):
-        """Build, gate and publish one project's report."""
-        build = BuildReportOperator(task_id="build", item=item, pool=PRODIGY_POOL)
-        gate = GateOperator(task_id="gate", project=item, staged=build.output, suite="report")
-        publish = PublishReportOperator(
-            task_id="publish", item=item, given=build.output, gate=gate.output, pool=CONFLUENCE_POOL
-        )
-        comment = CommentReportOperator(task_id="comment", item=item, given=publish.output, pool=OPENTEXT_POOL)
-        build >> gate >> publish >> comment
-
-    done = report.expand(item=work.output)
-    announce = AnnounceOperator(task_id="announce", items=work.output, group="report", result_task="comment")
-    conclude = ConcludeOperator(task_id="conclude", items=work.output, group="report")
-    done >> announce >> conclude

@@ -16,44 +16,22 @@ and reason. Correct the file and leave it in place: its new content is taken up 
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, task_group
+from airflow.sdk import DAG
 
-from labelops.operators.gate import GateOperator
-from labelops.operators.raw_data_ingestion import ListSourcesOperator, LoadTasksOperator, ReadSourcesOperator
-from labelops.operators.work import AnnounceOperator, ConcludeOperator
-from labelops.wiring import INBOX, PRODIGY_POOL, START, defaults, project_parameter, schedule
+from labelops.flow import Gate, Step, use_case
+from labelops.wiring import INBOX
 
-with DAG(
-    dag_id="raw_data_ingestion",
-    doc_md=__doc__,
-    schedule=schedule("raw_data_ingestion"),
-    start_date=START,
-    catchup=False,
-    max_active_runs=1,
-    params=project_parameter(),
-    default_args=defaults(),
-    tags=["labelops", "prodigy", "ingestion"],
-) as dag:
-    work = ListSourcesOperator(task_id="list_work", default_subject="source")
-
-    @task_group(group_id="source")
-    def source(item):
-        """Read, gate and load one project's new files."""
-        read = ReadSourcesOperator(task_id="read", item=item)
-        gate = GateOperator(task_id="gate", project=item, staged=read.output, suite="raw_tasks")
-        load = LoadTasksOperator(
-            task_id="load",
-            item=item,
-            given=read.output,
-            gate=gate.output,
-            pool=PRODIGY_POOL,
-            trigger_rule="none_failed",
-        )
-        read >> gate >> load
-
-    done = source.expand(item=work.output)
-    announce = AnnounceOperator(
-        task_id="announce", items=work.output, group="source", result_task="load", outlets=[INBOX]
-    )
-    conclude = ConcludeOperator(task_id="conclude", items=work.output, group="source")
-    done >> announce >> conclude
+dag: DAG = use_case(
+    "raw_data_ingestion",
+    __doc__,
+    unit="source",
+    lists=Step("pending"),
+    steps=[
+        Step("read", on=("source",)),
+        Gate("raw_tasks", optional=True),
+        Step("load", on=("prodigy",)),
+    ],
+    announces=INBOX,
+    cron="*/15 * * * *",
+    tags=["prodigy", "ingestion"],
+)

@@ -17,11 +17,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Schedules(BaseModel):
-    """The one schedule file, ``include/schedules.yaml``: cron expressions in UTC by DAG id, and the caps of a run."""
+    """The one schedule file, ``include/schedules.yaml``: clocks that differ from the DAGs', and the caps of a run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    cron: dict[str, str]
+    cron: dict[str, str | None] = Field(default={}, description="cron expression in UTC by DAG id, null for no clock")
     items_per_run: int = Field(default=500, ge=1, le=1000, description="work items one run takes; the rest is counted")
     answers_probe_seconds: float = Field(default=60, gt=0)
     decision_poll_seconds: float = Field(default=60, gt=0)

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -29,12 +28,12 @@ from include.sandbox.opentext.person import Person
 from include.sandbox.prodigy_schema import import_jsonl
 from include.settings import ROOT
 from labelops import runtime
+from labelops.flow import LIST, Gate
 from labelops.hooks.confluence import ConfluenceHook
 from labelops.hooks.opentext import OpenTextWorkflowHook
 from labelops.hooks.prodigy import ProdigyHook
-from labelops.operators import dataset_release, guideline_sync, labeling_approval, lineage_report, raw_data_ingestion
-from labelops.operators.gate import GateOperator
 from tests.integration.airflow_house import CLIENT, PROJECT, Systems, environment
+from tests.runner import DagRun, context, the_use_case
 
 Result = Any
 
@@ -88,18 +87,9 @@ class House(Systems):
         self._runs += 1
         return f"manual__{self._series}_{self._runs:03}"
 
-    def context(
-        self, dag_id: str, task_id: str, run_id: str, *, by: str | None = None, try_number: int = 1, **params: Any
-    ) -> Any:
+    def context(self, dag_id: str, task_id: str, run_id: str, **more: Any) -> Any:
         """Return what a task instance's context holds, as far as our operators read it."""
-        ti = SimpleNamespace(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=0, try_number=try_number)
-        moment = datetime.now(UTC)
-        return {
-            "ti": ti,
-            "dag_run": SimpleNamespace(run_id=run_id, triggering_user_name=by, conf={}, run_after=moment),
-            "dag": SimpleNamespace(dag_id=dag_id, params={"project": None, **params}),
-            "params": {"project": None, **params},
-        }
+        return context(dag_id, task_id, run_id, **more)
 
     def run(self, dag_id: str = "test", task_id: str = "step", run_id: str = "manual__x", **more: Any) -> Run:
         """Return a run as a task would have it."""
@@ -117,108 +107,55 @@ class House(Systems):
         """Return a hook to the local OpenText."""
         return OpenTextWorkflowHook()
 
-    def gate(self, suite: str, item: Any, staged: Any, dag_id: str, run_id: str, **more: Any) -> Result:
-        """Run the gate operator."""
-        return self._do(GateOperator(task_id="gate", suite=suite, staged=staged, project=item), dag_id, run_id, **more)
+    # --- DAGs --------------------------------------------------------------------------------------------------------
 
-    def _do(self, operator: Any, dag_id: str, run_id: str, **more: Any) -> Result:
-        """Execute one operator; None where it skips."""
+    def play(self, dag_id: str, **conf: Any) -> list[dict[str, Any]]:
+        """Do what a run of a DAG does; return the items' results. What fails is raised.
+
+        :param conf: run parameters, and ``by``, who triggered it.
+        """
+        return DagRun(dag_id, self.run_id(), conf, light=True).play().item_results
+
+    def items(self, dag_id: str, run_id: str | None = None, **conf: Any) -> list[dict[str, Any]]:
+        """List the work of a DAG."""
+        run_id = run_id or self.run_id()
+        return self._do(the_use_case(dag_id).lister(), self.context(dag_id, LIST, run_id, **conf)) or []
+
+    def step(
+        self, dag_id: str, name: str, item: Any, run_id: str, *, given: Any = None, gate: Any = None, **conf: Any
+    ) -> Result:
+        """Do one step of one item; None where it skips."""
+        case = the_use_case(dag_id)
+        gates = {one.name for one in case.steps if isinstance(one, Gate)}
+        task = case.task(name, item, lambda of: gate if of in gates else given)
+        return self._do(task, self.context(dag_id, f"{case.unit}.{name}", run_id, **conf))
+
+    def _do(self, operator: Any, found: Any) -> Result:
         try:
-            return operator.execute(self.context(dag_id, operator.task_id, run_id, **more))
+            return operator.execute(found)
         except AirflowSkipException:
             return None
 
-    def items(self, kind: type, dag_id: str, run_id: str, **more: Any) -> list[dict[str, Any]]:
-        """List the work of a DAG."""
-        subject = {"labeling_approval": "batch", "dataset_release": "version"}.get(dag_id, "source")
-        return self._do(kind(task_id="list_work", default_subject=subject), dag_id, run_id, **more) or []
-
-    # --- DAGs, step by step ----------------------------------------------------------------------------------------
-
     def sync_guidelines(self) -> Result:
-        """Do what a run of ``guideline_sync`` does; None when nothing is new."""
-        dag, run = "guideline_sync", self.run_id()
-        [item] = self.items(guideline_sync.ListGuidelinesOperator, dag, run)
-        given = self._do(guideline_sync.CollectGuidelinesOperator(task_id="collect", item=item), dag, run)
-        if given is None:
-            return None
-        passed = self.gate("guideline_pages", item, given, dag, run)
-        return self._do(
-            guideline_sync.PublishGuidelinesOperator(task_id="publish", item=item, given=given, gate=passed), dag, run
-        )
+        """Run ``guideline_sync``; None when nothing is new."""
+        return next(iter(self.play("guideline_sync")), None)
 
     def ingest(self) -> Result:
-        """Do what a run of ``raw_data_ingestion`` does; None when no file is new."""
-        dag, run = "raw_data_ingestion", self.run_id()
-        [item] = self.items(raw_data_ingestion.ListSourcesOperator, dag, run)
-        given = self._do(raw_data_ingestion.ReadSourcesOperator(task_id="read", item=item), dag, run)
-        if given is None:
-            return None
-        passed = self.gate("raw_tasks", item, given, dag, run)
-        return self._do(
-            raw_data_ingestion.LoadTasksOperator(task_id="load", item=item, given=given, gate=passed), dag, run
-        )
+        """Run ``raw_data_ingestion``; None when no file is new."""
+        return next(iter(self.play("raw_data_ingestion")), None)
 
-    def approvals(self, **params: Any) -> list[dict[str, Any]]:
-        """List the open approvals and the finished batches."""
-        return self.items(labeling_approval.ListApprovalsOperator, "labeling_approval", self.run_id(), **params)
+    def approve_run(self, **conf: Any) -> list[dict[str, Any]]:
+        """Run ``labeling_approval``; return the items' results."""
+        return self.play("labeling_approval", **conf)
 
-    def freeze(self, item: Any, run: str, **more: Any) -> Result:
-        """Freeze one item."""
-        step = labeling_approval.FreezeVersionOperator(task_id="version.freeze", item=item)
-        return self._do(step, "labeling_approval", run, **more)
-
-    def request(self, item: Any, frozen: Any, gate: Any, run: str, **more: Any) -> Result:
-        """Ask the approvers."""
-        step = labeling_approval.RequestApprovalOperator(task_id="version.request", item=item, given=frozen, gate=gate)
-        return self._do(step, "labeling_approval", run, **more)
-
-    def capture(self, item: Any, requested: Any, run: str, **more: Any) -> Result:
-        """Capture what the approvers decided."""
-        step = labeling_approval.CaptureDecisionsOperator(task_id="version.capture", item=item, given=requested)
-        return self._do(step, "labeling_approval", run, **more)
-
-    def approve_run(self, by: str | None = None, **params: Any) -> list[dict[str, Any]]:
-        """Do what a run of ``labeling_approval`` does; return the items' results."""
-        dag, run = "labeling_approval", self.run_id()
-        results = []
-        for item in self.items(labeling_approval.ListApprovalsOperator, dag, run, by=by, **params):
-            frozen = self.freeze(item, run, by=by)
-            passed = self.gate("version_rows", item, frozen, dag, run)
-            results.append(self.capture(item, self.request(item, frozen, passed, run, by=by), run, by=by))
-        return results
-
-    def release_check(self, item: Any, run: str, **more: Any) -> Result:
-        """Check one version for release."""
-        step = dataset_release.CheckReleaseOperator(task_id="release.check", item=item)
-        return self._do(step, "dataset_release", run, **more)
-
-    def hand_over(self, item: Any, checked: Any, gate: Any, run: str, **more: Any) -> Result:
-        """Hand one version over."""
-        step = dataset_release.HandOverOperator(task_id="release.hand_over", item=item, given=checked, gate=gate)
-        return self._do(step, "dataset_release", run, **more)
-
-    def release_run(self, by: str | None = None, **params: Any) -> list[dict[str, Any]]:
-        """Do what a run of ``dataset_release`` does; return the items' results."""
-        dag, run = "dataset_release", self.run_id()
-        results = []
-        for item in self.items(dataset_release.ListReleasesOperator, dag, run, by=by, **params):
-            checked = self.release_check(item, run, by=by)
-            if checked is not None:
-                passed = self.gate("release_rows", item, checked, dag, run)
-                results.append(self.hand_over(item, checked, passed, run, by=by))
-        return results
+    def release_run(self, **conf: Any) -> list[dict[str, Any]]:
+        """Run ``dataset_release``; return the items' results."""
+        return self.play("dataset_release", **conf)
 
     def report(self) -> Result:
-        """Do what a run of ``lineage_report`` does."""
-        dag, run = "lineage_report", self.run_id()
-        [item] = self.items(lineage_report.ListReportsOperator, dag, run)
-        built = self._do(lineage_report.BuildReportOperator(task_id="build", item=item), dag, run)
-        passed = self.gate("report", item, built, dag, run)
-        published = self._do(
-            lineage_report.PublishReportOperator(task_id="publish", item=item, given=built, gate=passed), dag, run
-        )
-        return self._do(lineage_report.CommentReportOperator(task_id="comment", item=item, given=published), dag, run)
+        """Run ``lineage_report``."""
+        [result] = self.play("lineage_report")
+        return result
 
     # --- people ----------------------------------------------------------------------------------------------------
 

@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from include.base.errors import InvalidInput
-from include.bpmn.mapping import ProcessMapping, TaskMapping
+from include.bpmn.mapping import STATEMENTS, ProcessMapping, TaskMapping
 from include.bpmn.read import CallElement, EndElement, ProcessElement, UserTaskElement, read_process
-from include.decisions.approval import STATEMENTS
 
 __all__ = ["ModelReport", "Models", "Problem", "check_model", "process_key_of"]
 

@@ -18,11 +18,21 @@ from include.base.errors import InvalidInput
 from include.projects.load import load_model
 
 __all__ = [
-    "MAPPINGS", "ProcessMapping", "ProcessMappings", "TaskMapping", "load_mapping", "read_mapping", "start_variables",
-]  # fmt: skip
+    "MAPPINGS",
+    "STATEMENTS",
+    "ProcessMapping",
+    "ProcessMappings",
+    "TaskMapping",
+    "load_mapping",
+    "read_mapping",
+    "start_variables",
+]
 
 MAPPINGS = Path(__file__).resolve().parent / "mappings"
 """Folder of the mapping files that come with Labelops."""
+
+STATEMENTS = "decision_statements"
+"""Process variable that tells each person what they state by deciding."""
 
 Verdict = Literal["approve", "reject", "rework"]
 EndResult = Literal["approved", "rejected", "rework", "released", "refused"]

@@ -16,9 +16,10 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from include.base.canonical import SHORT, digest_of, effect_key
+from include.bpmn.mapping import STATEMENTS, ProcessMapping, TaskMapping
 from include.governance.records import Decision, Grade, Outcome, Signature, lower_signature, signed_enough
 from include.people.register import Register, account_key
 from include.projects.model import Policy, Project
@@ -30,12 +31,12 @@ __all__ = [
     "UNKNOWN",
     "Evaluation",
     "Holding",
-    "MappingLike",
     "Observed",
     "ProcessDecision",
+    "ProcessMapping",
     "ProcessSnapshot",
     "ReleaseDecision",
-    "TaskMappingLike",
+    "TaskMapping",
     "evaluate",
     "evaluate_release",
     "is_unknown",
@@ -53,9 +54,6 @@ UNKNOWN = "unknown"
 
 STATEMENT_VERSION = 1
 """Raised whenever the wording of a statement changes, so that a kept statement says which wording it is."""
-
-STATEMENTS = "decision_statements"
-"""Process variable that tells each person what they state by deciding; see :func:`statements`."""
 
 _WORDING = re.compile(r"\[(\d{1,6})\] ")
 
@@ -79,65 +77,6 @@ _STATEMENTS = {
     ("responsibility", "reject"): "I refuse the release of {what} as {role}",
     ("responsibility", "rework"): "I refuse the release of {what} as {role} until it is reworked",
 }
-
-
-class TaskMappingLike(Protocol):
-    """What is read of one user task of a process mapping (``include.bpmn.mapping.TaskMapping``)."""
-
-    @property
-    def name(self) -> str:
-        """Return the task's name in the model."""
-
-    @property
-    def key(self) -> str | None:
-        """Return the task's definition key in the model."""
-
-    @property
-    def role(self) -> str:
-        """Return the register's role that the task is for."""
-
-    @property
-    def meaning(self) -> str | None:
-        """Return what completing it means: review, approval, responsibility; None where the policy says it."""
-
-    @property
-    def outcome_variable(self) -> str:
-        """Return the variable that holds the outcome."""
-
-    @property
-    def signature_variable(self) -> str | None:
-        """Return the variable that holds the account which signed, None where the model has no signing step."""
-
-
-class MappingLike(Protocol):
-    """What is read of a process mapping (``include.bpmn.mapping.ProcessMapping``)."""
-
-    @property
-    def process_key(self) -> str:
-        """Return the key of the deployed process."""
-
-    @property
-    def digest_variable(self) -> str:
-        """Return the process variable that holds the version's digest."""
-
-    @property
-    def tasks(self) -> Sequence[TaskMappingLike]:
-        """Return the user tasks."""
-
-    @property
-    def outcomes(self) -> Mapping[str, str]:
-        """Return approve, reject or rework by the model's outcome."""
-
-    @property
-    def ends(self) -> Mapping[str, str]:
-        """Return what each end event means."""
-
-    @property
-    def signature(self) -> Signature:
-        """Return the highest signature level that a decision made in the process may be given."""
-
-    def is_other(self, name: str, key: str | None = None) -> bool:
-        """Tell whether a user task is declared to be nobody's decision."""
 
 
 @dataclass(frozen=True)
@@ -328,7 +267,7 @@ class _Case:
     project: Project
     digest: str
     attempt: int
-    mapping: MappingLike
+    mapping: ProcessMapping
     register: Register
     policy: Policy
     annotators: frozenset[str]
@@ -363,7 +302,7 @@ def statement(*, meaning: str, outcome: str, role: str, project: str, digest: st
     return f"[{STATEMENT_VERSION}] {wording.format(what=what, role=role)}, under policy {policy_digest}."
 
 
-def statements(mapping: MappingLike, *, policy: Policy, project: str, digest: str) -> str:
+def statements(mapping: ProcessMapping, *, policy: Policy, project: str, digest: str) -> str:
     """Return what is put before the persons of a process: for each task and outcome, what deciding so states.
 
     One line each, ``<task>, <outcome>: <statement>``, so that what a person was shown can be found again.
@@ -384,7 +323,7 @@ def statements(mapping: MappingLike, *, policy: Policy, project: str, digest: st
     return "\n".join(["By completing your task you state, in your name:", *listed])
 
 
-def _line_of(task: TaskMappingLike, value: str) -> str:
+def _line_of(task: TaskMapping, value: str) -> str:
     return f"{task.name}, {value}: "
 
 
@@ -416,7 +355,7 @@ def read_observed(value: Mapping[str, Any] | None) -> Observed:
 
 
 def observe(
-    earlier: Observed, snapshot: ProcessSnapshot, mapping: MappingLike, now: datetime
+    earlier: Observed, snapshot: ProcessSnapshot, mapping: ProcessMapping, now: datetime
 ) -> tuple[Observed, list[tuple[UserTask, Holding]]]:
     """Return the looks with this one added, and who has a task now that was not seen to have it before.
 
@@ -439,9 +378,9 @@ def observe(
     return Observed(holdings, outcomes), changes
 
 
-def _writers(snapshot: ProcessSnapshot, mapping: MappingLike) -> Iterable[list[tuple[HistoricTask, TaskMappingLike]]]:
+def _writers(snapshot: ProcessSnapshot, mapping: ProcessMapping) -> Iterable[list[tuple[HistoricTask, TaskMapping]]]:
     """Return the completed tasks by the process variable that they wrote: several tasks, or one that came twice."""
-    written: dict[tuple[str, str], list[tuple[HistoricTask, TaskMappingLike]]] = {}
+    written: dict[tuple[str, str], list[tuple[HistoricTask, TaskMapping]]] = {}
     for task in snapshot.tasks:
         mapped = mapped_task(mapping, task)
         if mapped is None or task.ended is None or _was_deleted(task):
@@ -458,7 +397,7 @@ def evaluate(
     digest: str,
     manifest_persons: Collection[str],
     requesters: Collection[str],
-    mapping: MappingLike,
+    mapping: ProcessMapping,
     register: Register,
     policy: Policy,
     attempt: int,
@@ -527,7 +466,7 @@ def evaluate_release(
     *,
     project: Project,
     digest: str,
-    mapping: MappingLike,
+    mapping: ProcessMapping,
     register: Register,
     policy: Policy,
     attempt: int,
@@ -647,7 +586,7 @@ def _judge(case: _Case, *, demanded: tuple[str, ...], expires_at: datetime | Non
 
 
 def _decision(
-    case: _Case, task: HistoricTask, mapped: TaskMappingLike, expires_at: datetime | None
+    case: _Case, task: HistoricTask, mapped: TaskMapping, expires_at: datetime | None
 ) -> tuple[ProcessDecision, list[str]]:
     findings: list[str] = []
     account = task.completer or task.assignee or ""
@@ -707,7 +646,7 @@ def _decision(
 
 
 def _statement_seen(
-    case: _Case, task: HistoricTask, mapped: TaskMappingLike, meaning: str, outcome: Outcome
+    case: _Case, task: HistoricTask, mapped: TaskMapping, meaning: str, outcome: Outcome
 ) -> tuple[str, int | None]:
     """Return what a decision states, and its wording where exactly that was put before the person.
 
@@ -733,7 +672,7 @@ def _statement_seen(
 
 
 def _signature(
-    case: _Case, task: HistoricTask, mapped: TaskMappingLike, account: str, grade: Grade, *, shown: bool
+    case: _Case, task: HistoricTask, mapped: TaskMapping, account: str, grade: Grade, *, shown: bool
 ) -> Signature:
     """Return a decision's signature level, never higher than the mapping allows.
 
@@ -746,7 +685,7 @@ def _signature(
     return lower_signature("signed" if signed else "authenticated", case.mapping.signature)
 
 
-def _signed_by(case: _Case, task: HistoricTask, mapped: TaskMappingLike) -> str | None:
+def _signed_by(case: _Case, task: HistoricTask, mapped: TaskMapping) -> str | None:
     """Return the account that signed a task; a process variable is believed only when one task can have written it."""
     if mapped.signature_variable is None:
         return None
@@ -759,7 +698,7 @@ def _signed_by(case: _Case, task: HistoricTask, mapped: TaskMappingLike) -> str 
     return None if value is None else str(value)
 
 
-def _outcome(case: _Case, task: HistoricTask, mapped: TaskMappingLike) -> tuple[Outcome, str]:
+def _outcome(case: _Case, task: HistoricTask, mapped: TaskMapping) -> tuple[Outcome, str]:
     """Return the outcome of a task, and what is wrong with it."""
     value, problem = _outcome_value(case, task, mapped)
     if problem:
@@ -777,7 +716,7 @@ def _outcome(case: _Case, task: HistoricTask, mapped: TaskMappingLike) -> tuple[
     return outcome, ""
 
 
-def _outcome_value(case: _Case, task: HistoricTask, mapped: TaskMappingLike) -> tuple[Any, str]:
+def _outcome_value(case: _Case, task: HistoricTask, mapped: TaskMapping) -> tuple[Any, str]:
     """Return the outcome as the model spells it, and why it cannot be told.
 
     A task's own variable is its own. A process variable belongs to whoever wrote it last, so it is believed only when a
@@ -825,7 +764,7 @@ def _own_value(task: HistoricTask, variable: str) -> Any:
 def _void_reason(
     case: _Case,
     task: HistoricTask,
-    mapped: TaskMappingLike,
+    mapped: TaskMapping,
     account: str,
     person: str | None,
     grade: str,
@@ -1122,7 +1061,7 @@ def _unmapped_end(case: _Case, end: str | None) -> str:
     return f"it ended at {place}, which means {end} and says nothing here"
 
 
-def mapped_task(mapping: MappingLike, task: HistoricTask | UserTask) -> TaskMappingLike | None:
+def mapped_task(mapping: ProcessMapping, task: HistoricTask | UserTask) -> TaskMapping | None:
     """Return a task's mapping: by definition key where both sides have one, else by name."""
     if task.key:
         by_key = next((one for one in mapping.tasks if one.key == task.key), None)

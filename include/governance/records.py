@@ -138,6 +138,11 @@ class VersionRecord:
     number: int | None = None
     frozen_at: datetime | None = None
 
+    @property
+    def name(self) -> str:
+        """Return what people call it."""
+        return f"version {self.number}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:

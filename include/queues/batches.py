@@ -11,21 +11,20 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from include.annotation.answers import read_answer
+from include.annotation.answers import Answer, AnswerReader, read_answer
 from include.annotation.seen import SeenNames
 from include.base.canonical import sha256_hex
 from include.base.errors import InvalidInput
-from include.governance.effects import Claim
 from include.governance.records import Event, NewEvent
 from include.projects.model import Project
-from include.queues import progress as batches
+from include.queues.progress import BatchTally, Progress, form
+from include.run.effect import Effect
 from include.run.run import Run, event_key, short
 from include.systems.prodigy.values import ProdigyGateway, Row
 
-__all__ = ["OpenBatch", "adopt", "assign", "malformed", "open_batches", "task_ids"]
-
+__all__ = ["OpenBatch", "adopt", "answers_of", "assign", "batch_progress", "malformed", "open_batches", "task_ids"]
 
 TOGETHER = 50
 """How many batches go on the ledger in one transaction."""
@@ -35,24 +34,32 @@ TOGETHER = 50
 class OpenBatch:
     """A batch that is not frozen yet, or not since its tasks were answered again.
 
+    :param assigned_at: when its tasks were assigned, for the last time.
     :param times_frozen: how often it was frozen before.
     :param closed_by: the person who closed it unfinished, if somebody did.
     """
 
     digest: str
     size: int
+    assigned_at: datetime
     times_frozen: int = 0
     closed_by: str | None = None
     closing_reason: str = ""
 
+    @property
+    def name(self) -> str:
+        """Return what people call it."""
+        day = f"{self.assigned_at.day} {self.assigned_at:%b}"
+        return f"batch of {day}, {self.size} task{'s' if self.size != 1 else ''}"
 
-def assign(run: Run, project: Project, prodigy: ProdigyGateway, effect: Claim) -> int:
+
+def assign(run: Run, project: Project, prodigy: ProdigyGateway, effect: Effect) -> int:
     """Cut what is new in the inbox into batches of the project's size, in order of arrival; return how many.
 
     How far the inbox was cut is the highest row that a batch on the ledger covers, so a run that was killed between two
     batches goes on where it stopped. A row that is no task of ours becomes a finding.
 
-    :param effect: the claim of the load that this belongs to.
+    :param effect: the load that this belongs to.
     :raises Fenced: a newer try has taken over: what it has cut meanwhile must not be cut again.
     """
     covered = max(
@@ -152,10 +159,32 @@ def open_batches(run: Run, project: Project, prodigy: ProdigyGateway) -> Iterato
         yield OpenBatch(
             digest=subject.removeprefix("batch:"),
             size=events[-1].body["size"],
+            assigned_at=events[-1].time,
             times_frozen=rounds,
             closed_by=by.actor if by else None,
             closing_reason=by.reason if by else "",
         )
+
+
+def batch_progress(
+    run: Run, project: Project, prodigy: ProdigyGateway, batches: Iterable[OpenBatch]
+) -> list[tuple[OpenBatch, Progress]]:
+    """Return how far each batch has come, in one pass over the project's answers."""
+    batches = list(batches)
+    tally = BatchTally({batch.digest: task_ids(run, batch.digest) for batch in batches}, project, run.register)
+    tally.add_all(answers_of(run, project, prodigy))
+    now = run.now()
+    return [(batch, tally.progress(batch.digest, now)) for batch in batches]
+
+
+def answers_of(run: Run, project: Project, prodigy: ProdigyGateway) -> Iterator[Answer]:
+    """Stream a project's answers; a malformed one becomes a finding and the rest goes on."""
+    reader = AnswerReader(project)
+    for row in prodigy.rows(project.answers):
+        try:
+            yield reader.read(row)
+        except InvalidInput as error:
+            malformed(run, project, row, error)
 
 
 def malformed(run: Run, project: Project, row: Row, error: InvalidInput) -> None:
@@ -205,9 +234,7 @@ def _late(run: Run, project: Project, frozen: dict[str, list[Event]], after_free
 def _watched(run: Run, project: Project, rows: Iterator[Row]) -> Iterator[Row]:
     """Pass rows on; at their end put their digest on the ledger, and hold the rows seen before against theirs."""
     subject = f"dataset:{project.answers}"
-    last: Event | None = None
-    for event in run.ledger.events(subject=subject, actions=["answers.seen"]):
-        last = event
+    last = run.last(subject, "answers.seen")
     state = hashlib.sha256()
     count = seen_before = link = 0
     earlier = state.hexdigest()
@@ -242,7 +269,7 @@ def _task_id(row: Row) -> str | None:
 
 
 def _record(
-    run: Run, project: Project, cut: Iterable[tuple[Iterable[str], int]], kind: str, effect: Claim | None = None
+    run: Run, project: Project, cut: Iterable[tuple[Iterable[str], int]], kind: str, effect: Effect | None = None
 ) -> int:
     """Put batches on the ledger: anew where the same tasks were frozen before, once for each time.
 
@@ -250,7 +277,7 @@ def _record(
     """
     new: dict[str, tuple[NewEvent, str]] = {}
     for ids, last_link in cut:
-        batch = batches.form(ids)
+        batch = form(ids)
         subject = f"batch:{batch.digest}"
         if run.store.put_object(batch.content) != batch.digest:
             raise AssertionError("a batch is named by the bytes of its object")
@@ -265,7 +292,7 @@ def _record(
         return 0
     with run.ledger.transaction() as transaction:
         if effect is not None:
-            transaction.check(effect)
+            transaction.check(effect.claim)
         made = sum(transaction.append(event, key=key)[1] for event, key in new.values())
     for event, _ in new.values():
         size = event.body["size"]

@@ -1,31 +1,43 @@
-"""What a named person orders about batches and versions: close, resubmit, withdraw.
+"""What a named person decides by hand about batches and versions: close, resubmit, withdraw.
 
-Each order is a parameter of a run of ``labeling_approval``, acts in the name of the Airflow user who triggered that
-run, needs a reason, and is on the ledger once, however often the run's task is tried.
+Each is a parameter of a run of ``labeling_approval``, acts in the name of the Airflow user who triggered that run,
+needs a reason, and is on the ledger once, however often the run's task is tried.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from include.base.canonical import digest_of
 from include.base.errors import InvalidInput, Refused
 from include.decisions.approval import statement
+from include.decisions.state import TERMINAL, ApprovalState, approval_state
 from include.governance.records import Decision, VersionRecord
 from include.projects.model import Project
-from include.queues.batches import open_batches
+from include.queues.batches import batch_progress, open_batches
 from include.releases.recovery import withdrawal_evidence
 from include.releases.standing import stands_released
 from include.run.run import Run
 from include.systems.prodigy.values import ProdigyGateway
-from include.usecases.labeling_approval import (
-    TERMINAL,
-    ApprovalState,
-    approval_state,
-    batch_progress,
-)
 
-__all__ = ["close_batch", "resubmit", "withdraw"]
+__all__ = ["act", "close_batch", "resubmit", "withdraw"]
+
+
+def act(run: Run, project: Project, params: Mapping[str, Any], prodigy: ProdigyGateway) -> None:
+    """Do what a run's parameters ``close``, ``resubmit`` and ``withdraw`` (lists of digest beginnings) say.
+
+    :raises InvalidInput: as each of them.
+    :raises Refused: as each of them.
+    """
+    reason = params.get("reason") or ""
+    for prefix in params.get("close") or []:
+        close_batch(run, project, prefix, reason, prodigy)
+    for prefix in params.get("resubmit") or []:
+        resubmit(run, project, prefix, reason)
+    for prefix in params.get("withdraw") or []:
+        withdraw(run, project, prefix, reason)
 
 
 def close_batch(run: Run, project: Project, prefix: str, reason: str, prodigy: ProdigyGateway) -> None:
@@ -36,7 +48,7 @@ def close_batch(run: Run, project: Project, prefix: str, reason: str, prodigy: P
     """
     person = _person(run, "closing a batch")
     _checked(prefix, reason, "close")
-    if _said_in_this_run(run, project, ("batch.closed",), "batch:", prefix):
+    if _done_in_this_run(run, project, ("batch.closed",), "batch:", prefix):
         return
     batches = [one for one in open_batches(run, project, prodigy) if one.digest.startswith(prefix)]
     if len(batches) != 1:
@@ -70,7 +82,7 @@ def resubmit(run: Run, project: Project, prefix: str, reason: str) -> None:
     """
     person = _person(run, "resubmitting a version")
     _checked(prefix, reason, "resubmit")
-    if _said_in_this_run(run, project, ("approval.resubmitted",), "version:", prefix):
+    if _done_in_this_run(run, project, ("approval.resubmitted",), "version:", prefix):
         return
     version = _named(run, project, prefix, "resubmit")
     subject = f"version:{version.digest}"
@@ -106,14 +118,14 @@ def withdraw(run: Run, project: Project, prefix: str, reason: str) -> None:
     version = _named(run, project, prefix, "withdraw")
     where = approval_state(run, version.digest)
     if (where.ending is not None and where.ending.body["state"] == "withdrawn") or where.state == "withdrawn":
-        if _said_in_this_run(run, project, ("approval.withdrawn", "approval.ending"), "version:", prefix):
+        if _done_in_this_run(run, project, ("approval.withdrawn", "approval.ending"), "version:", prefix):
             return
         raise Refused(f"version {prefix} of {project.name} is withdrawn already")
     if where.ending is not None:
         raise Refused(
             f"the approval of version {prefix} of {project.name} is just ending: try again after the next run"
         )
-    role, meaning = _say(run, project, version, person)
+    role, meaning = _role_of(run, project, version, person)
     running = where.state == "requested"
     decision = _withdrawal(run, project, version, where, person, role, meaning, reason)
     decision = replace(decision, raw_digest=withdrawal_evidence(run.store, decision, reason))
@@ -144,7 +156,7 @@ def withdraw(run: Run, project: Project, prefix: str, reason: str) -> None:
     )  # fmt: skip
 
 
-def _say(run: Run, project: Project, version: VersionRecord, person: str) -> tuple[str, str]:
+def _role_of(run: Run, project: Project, version: VersionRecord, person: str) -> tuple[str, str]:
     """Return in which role somebody may withdraw a version, and what their decision meant, if they made one.
 
     :raises Refused: when they are neither an approver of it, nor its project's owner, nor hold a role of its policy.
@@ -208,14 +220,14 @@ def _withdrawal(
     )
 
 
-def _named(run: Run, project: Project, prefix: str, order: str) -> VersionRecord:
+def _named(run: Run, project: Project, prefix: str, parameter: str) -> VersionRecord:
     versions = [one for one in run.ledger.versions(project.name) if one.digest.startswith(prefix)]
     if len(versions) != 1:
-        raise InvalidInput(f"{order}: {prefix!r} names {len(versions)} versions of {project.name}; allowed: one")
+        raise InvalidInput(f"{parameter}: {prefix!r} names {len(versions)} versions of {project.name}; allowed: one")
     return versions[0]
 
 
-def _said_in_this_run(run: Run, project: Project, actions: tuple[str, ...], kind: str, prefix: str) -> bool:
+def _done_in_this_run(run: Run, project: Project, actions: tuple[str, ...], kind: str, prefix: str) -> bool:
     """Tell whether an earlier try of this very run has recorded a person's word already."""
     return any(
         event.body.get("run_id") == run.ref.run_id and event.subject.startswith(f"{kind}{prefix}")

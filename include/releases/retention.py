@@ -18,11 +18,11 @@ from include.base.errors import InvalidInput, Refused
 from include.base.store import files_below, modified
 from include.datasets import withdrawals
 from include.datasets.manifest import version_path
+from include.decisions.state import TERMINAL, approval_states
 from include.governance.records import VersionRecord
 from include.projects.model import Project
 from include.releases.standing import recallable, standing_releases
 from include.run.run import Run, short
-from include.usecases.labeling_approval import TERMINAL, approval_states
 
 __all__ = ["Due", "apply", "due"]
 

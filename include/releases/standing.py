@@ -13,9 +13,7 @@ _ACTIONS = ("release.done", "release.recalled")
 
 def stands_released(run: Run, digest: str) -> Event | None:
     """Return the event of a version's release, None where there is none or the last one was recalled."""
-    last = None
-    for event in run.ledger.events(subject=f"version:{digest}", actions=_ACTIONS):
-        last = event
+    last = run.last(f"version:{digest}", *_ACTIONS)
     return last if last is not None and last.action == "release.done" else None
 
 

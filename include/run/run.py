@@ -1,26 +1,31 @@
-"""What a step works with: store, ledger, register, the run it belongs to, and a log written for auditors."""
+"""What a step works with: store, ledger, register, the task it runs in, and a log written for auditors."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from include.base.canonical import SHORT, digest_of, effect_key
-from include.base.errors import Refused
+from include.base.canonical import SHORT, canonical_json, digest_of
+from include.base.errors import LabelopsError, Refused
 from include.base.store import Store, StorePath
-from include.governance.effects import Claim, Done, claim
 from include.governance.ledger import Ledger
-from include.governance.records import SERVICE, Decision, NewEvent
+from include.governance.records import SERVICE, Decision, Event, NewEvent, VersionRecord
 from include.people.register import Register
+from include.projects.model import Project
+from include.run.effect import Effect
 
 if TYPE_CHECKING:
     from include.base.signing import Signer
 
-__all__ = ["ItemResult", "Run", "RunRef", "WorkItem", "event_key", "short"]
+__all__ = ["ItemResult", "NothingToDo", "Run", "RunRef", "WorkItem", "event_key", "short"]
+
+
+class NothingToDo(LabelopsError):
+    """A step found nothing to do for its item; the message says why. The item is skipped, which is no failure."""
 
 
 def short(digest: str) -> str:
@@ -45,29 +50,41 @@ class RunRef:
     triggered_by: str | None = None
 
     @property
+    def task(self) -> str:
+        """Return the task instance without its try, as claims name it."""
+        return f"{self.dag_id}/{self.run_id}/{self.task_id}/{self.map_index}"
+
+    @property
     def text(self) -> str:
         """Return the reference that the ledger keeps."""
-        return f"{self.dag_id}/{self.run_id}/{self.task_id}/{self.map_index}/{self.try_number}"
+        return f"{self.task}/{self.try_number}"
 
 
 @dataclass(frozen=True)
 class WorkItem:
-    """One thing to do: a project, a subject, and what the lister knows about it. ``error`` makes it fail alone."""
+    """One thing to do: a project, a subject, and what the lister knows about it.
+
+    :param subject: ``kind:name``, as on the ledger.
+    :param name: what people read, as *version 3* or *batch of 21 Nov, 15 tasks*.
+    :param error: makes the item fail alone, with this reason.
+    """
 
     project: str
     subject: str
+    name: str
     detail: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the item as it travels between tasks."""
-        return {"project": self.project, "subject": self.subject, "detail": dict(self.detail), "error": self.error}
+        return {**asdict(self), "detail": dict(self.detail)}
 
 
 @dataclass
 class ItemResult:
-    """What one item came to: counts of outside effects, and one sentence for people.
+    """What became of one item: counts of outside effects, and one sentence for people.
 
+    :param name: what people read instead of the subject.
     :param state: the stated result, such as ``published``, ``waiting``, ``approved``, ``refused``.
     :param changed: whether consumers downstream have something new to look at.
     :param where: where a person can see it.
@@ -75,6 +92,7 @@ class ItemResult:
 
     project: str
     subject: str
+    name: str
     state: str
     sentence: str
     created: int = 0
@@ -83,16 +101,13 @@ class ItemResult:
     where: str = ""
     detail: dict[str, Any] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the result as it travels between tasks."""
-        return dict(vars(self))
-
 
 @dataclass
 class Run:
     """Everything a step needs but the outside systems.
 
     :param staging: this try's own folder, made when it is first needed; nothing else writes there.
+    :param locate: turns the text of a path, as it travels between tasks, into the path.
     :param signer: the installation's key, None where it has none.
     :param now: the clock, in UTC.
     """
@@ -102,6 +117,7 @@ class Run:
     register: Register
     ref: RunRef
     staging: StorePath
+    locate: Callable[[str], StorePath]
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("labelops"))
     signer: Signer | None = None
     now: Callable[[], datetime] = field(default_factory=lambda: lambda: datetime.now(UTC))
@@ -114,26 +130,55 @@ class Run:
         finally:
             self.ledger.close()
 
-    def claim(self, use_case: str, project: str, subject: str, digest: str, attempt: int = 1) -> Claim:
-        """Claim one effect for this try; an older try that is still running is refused from now on."""
-        return claim(
-            self.ledger,
-            effect_key(use_case, project, subject, digest, attempt),
-            use_case=use_case,
-            project=project,
-            subject=subject,
-            run=f"{self.ref.dag_id}/{self.ref.run_id}/{self.ref.task_id}/{self.ref.map_index}",
-            try_number=self.ref.try_number,
-        )
+    # --- effects ---------------------------------------------------------------------------------------------------
 
-    def done(self, use_case: str, project: str, subject: str, digest: str, attempt: int = 1) -> Done | None:
-        """Return how an effect was completed; asked first, so that a run with nothing to do claims nothing."""
-        return self.ledger.done(effect_key(use_case, project, subject, digest, attempt))
+    @contextmanager
+    def effect(self, use_case: str, project: str, subject: str, digest: str, attempt: int = 1) -> Iterator[Effect]:
+        """Make one outside effect of this try: see :class:`~include.run.effect.Effect`.
+
+        :raises Fenced: when a newer try has taken over.
+        """
+        effect = Effect(self, use_case, project, subject, digest, attempt)
+        yield effect
+        effect.must_be_finished()
+
+    # --- staging and objects -----------------------------------------------------------------------------------------
 
     def staged(self, name: str) -> StorePath:
         """Return where to stage a file of this try. The folder is made only now: a quiet run leaves none."""
         self.staging.mkdir(parents=True, exist_ok=True)
         return self.staging / name
+
+    def stage(self, name: str, rows: Iterable[Any]) -> str:
+        """Stage rows as a file of JSON Lines, canonical, and return its path as text."""
+        place = self.staged(name)
+        with place.open("wb") as out:
+            for row in rows:
+                out.write(canonical_json(row) + b"\n")
+        return str(place)
+
+    def keep(self, value: object) -> str:
+        """Keep a value in the store, in its canonical form, and return the digest that names it."""
+        return self.store.put_object(canonical_json(value))
+
+    # --- the ledger --------------------------------------------------------------------------------------------------
+
+    def last(self, subject: str, *actions: str) -> Event | None:
+        """Return the newest event about a subject with one of these actions."""
+        found = None
+        for event in self.ledger.events(subject=subject, actions=actions):
+            found = event
+        return found
+
+    def version(self, project: Project, digest: str) -> VersionRecord:
+        """Return a version of a project.
+
+        :raises Refused: when the ledger does not know it.
+        """
+        version = self.ledger.version(digest)
+        if version is None or version.project != project.name:
+            raise Refused(f"the ledger knows no version {short(digest)} of {project.name}")
+        return version
 
     def event(
         self,
@@ -160,37 +205,8 @@ class Run:
             body=dict(body or {}),
         )
 
-    def finish(
-        self,
-        effect: Claim,
-        event: NewEvent,
-        key: object,
-        reference: str,
-        *,
-        created: int = 0,
-        updated: int = 0,
-        detail: str = "",
-        states: Mapping[str, Mapping[str, Any]] | None = None,
-    ) -> bool:
-        """Put an effect, its event and what the sync has seen on the ledger, all or nothing.
-
-        Killed before, the next run finds the effect in the world and comes here again; killed after, nothing is open.
-
-        :param key: what makes the event one and the same among those of its action and subject.
-        :param states: sync states by scope.
-        :return: whether the event was new.
-        :raises Fenced: when a newer try has taken over.
-        """
-        with self.ledger.transaction() as transaction:
-            transaction.check(effect)
-            _, new = transaction.append(event, key=event_key(event.action, event.project, event.subject, key))
-            for scope, value in (states or {}).items():
-                transaction.save_sync_state(scope, value)
-            effect.done_in(transaction, reference, created=created, updated=updated, detail=detail)
-        return new
-
     def decide(self, decisions: Iterable[Decision], event: NewEvent, key: object) -> tuple[int, bool]:
-        """Put decisions and what they come to on the ledger, all or nothing: neither is ever there without the other.
+        """Put decisions and their outcome on the ledger, all or nothing: neither is ever there without the other.
 
         :param key: what makes the event one and the same among those of its action and subject.
         :return: how many decisions were new, and whether the event was.
@@ -200,23 +216,13 @@ class Run:
             _, new = transaction.append(event, key=event_key(event.action, event.project, event.subject, key))
         return fresh, new
 
-    def note(
-        self,
-        action: str,
-        project: str,
-        subject: str,
-        *,
-        key: object = None,
-        actor: str = SERVICE,
-        before: str | None = None,
-        after: str | None = None,
-        reason: str = "",
-        body: Mapping[str, Any] | None = None,
-    ) -> bool:
-        """Put an event on the ledger; with a ``key``, once only. Return whether it was new."""
-        event = self.event(action, project, subject, actor=actor, before=before, after=after, reason=reason, body=body)
+    def note(self, action: str, project: str, subject: str, *, key: object = None, **parts: Any) -> bool:
+        """Put an event on the ledger; with a ``key``, once only. Return whether it was new.
+
+        :param parts: as of :meth:`event`.
+        """
         named = None if key is None else event_key(action, project, subject, key)
-        _, created = self.ledger.append(event, key=named)
+        _, created = self.ledger.append(self.event(action, project, subject, **parts), key=named)
         return created
 
     def finding(self, project: str, subject: str, kind: str, detail: str, **body: Any) -> bool:
@@ -236,9 +242,7 @@ class Run:
         :param kind: ``register`` or ``policy``.
         """
         subject = f"{kind}:{project}" if project else kind
-        before = None
-        for event in self.ledger.events(subject=subject, actions=[f"{kind}.in_force"]):
-            before = event
+        before = self.last(subject, f"{kind}.in_force")
         if before is not None and before.digest_after == digest:
             return False
         self.log.info("The %s in force%s is now %s.", kind, f" for {project}" if project else "", short(digest))
@@ -250,6 +254,8 @@ class Run:
             before=before.digest_after if before else None,
             after=digest,
         )
+
+    # --- people ------------------------------------------------------------------------------------------------------
 
     def requester(self) -> str | None:
         """Return the person who triggered the run, None when the scheduler did.

@@ -31,14 +31,7 @@ from include.settings import ROOT
 
 __all__ = ["Demo"]
 
-DAGS = (
-    "guideline_sync",
-    "raw_data_ingestion",
-    "labeling_approval",
-    "decision_wait",
-    "dataset_release",
-    "lineage_report",
-)
+DAGS = tuple(sorted(path.stem for path in (ROOT / "dags").glob("*.py")))
 LONGEST = 420
 MOMENT = 12.0
 CLIENT = {"id": "labelops-service", "secret": "sandbox-secret-of-labelops"}

@@ -3,103 +3,104 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from include.base.canonical import canonical_json
 from include.base.errors import Refused
-from include.governance.records import Event
 from include.guidelines import release, sync
 from include.projects.model import Project
 from include.run.gates import require_gate
-from include.run.run import ItemResult, Run, short
+from include.run.run import ItemResult, NothingToDo, Run, WorkItem, short
+from include.settings import schedules
 from include.systems.confluence.values import ConfluenceGateway
 
-__all__ = ["collect", "publish"]
+__all__ = ["Staged", "collect", "pending", "publish"]
 
 USE_CASE = "guideline_sync"
 
 
-def _scope(project: Project) -> str:
-    return f"{USE_CASE}:{project.name}"
+@dataclass(frozen=True)
+class Staged:
+    """What the pages say now: ``staged`` holds the gate's rows, ``collected`` the pages.
 
-
-def collect(
-    run: Run, project: Project, confluence: ConfluenceGateway, *, readers: int = sync.READERS
-) -> dict[str, Any] | None:
-    """Read what changed since the last run and stage it for the gate; None when nothing did.
-
-    :param readers: how many changed pages are read at the same time.
-    :return: ``staged``, the gate's rows; ``collected``, the pages; ``digest``, of the release they would make.
+    :param digest: of the release they would make.
     """
-    state = run.ledger.sync_state(_scope(project)) or {}
+
+    staged: str
+    collected: str
+    digest: str
+    pages: int
+
+
+def pending(project: Project) -> Iterator[WorkItem]:
+    """Yield the project's guideline."""
+    yield WorkItem(project.name, f"guideline:{project.name}", "guideline")
+
+
+def collect(run: Run, project: Project, item: WorkItem, confluence: ConfluenceGateway) -> Staged:
+    """Read what changed since the last run and stage it for the gate.
+
+    :raises NothingToDo: when a release would say the same.
+    """
+    scope = _scope(project)
+    seen = (run.ledger.sync_state(scope) or {}).get("seen")
     collected = sync.collect(
         project,
         confluence,
         run.store,
-        state.get("seen"),
+        seen,
         resolve_user=lambda account: _name(run, account),
-        readers=readers,
+        readers=schedules().confluence_readers,
     )
+    run.log.info(f"This took {confluence.requests_made} request(s) to Confluence.")
     digest = release.release_digest(project, collected)
-    current = release.current(run.store, project.name)
-    told = _published(run, project)
-    subject = f"guideline:{project.name}"
-    fresh = run.findings(
-        project.name, subject, ((one.kind, f"page {one.page_id}: {one.detail}") for one in collected.findings)
-    )
+    found = ((one.kind, f"page {one.page_id}: {one.detail}") for one in collected.findings)
+    fresh = run.findings(project.name, item.subject, found)
     run.log.info(
-        "Looked at %d page(s) under %r: %d approved, %d left out, %d read anew, %d new finding(s).",
-        len(collected.order), project.confluence.guideline.root, len(collected.pages), len(collected.left_out),
-        len(collected.read), fresh,
-    )  # fmt: skip
+        f"Looked at {len(collected.order)} page(s) under {project.confluence.guideline.root!r}: "
+        f"{len(collected.pages)} approved, {len(collected.left_out)} left out, {len(collected.read)} read anew, "
+        f"{fresh} new finding(s)."
+    )
+    current, told = release.current(run.store, project.name), run.last(item.subject, "guideline.published")
     # A run that was killed between the pointer and the ledger has published what nobody has heard of yet.
     if current is not None and current.digest == digest and told is not None and told.digest_after == digest:
-        if state.get("seen") != collected.seen:
-            run.ledger.save_sync_state(_scope(project), {"seen": collected.seen})
-        run.log.info(
-            "Release %d (%s) of %s is what the approved pages still say: nothing to publish.",
-            current.number, short(digest), project.name,
-        )  # fmt: skip
-        return None
-    staged = run.staged("pages.jsonl")
-    staged.write_bytes(b"".join(canonical_json(row) + b"\n" for row in sync.rows(collected)))
+        if seen != collected.seen:
+            run.ledger.save_sync_state(scope, {"seen": collected.seen})
+        name = f"Release {current.number} ({short(digest)}) of {project.name}"
+        raise NothingToDo(f"{name} is what the approved pages still say: nothing to publish.")
     kept = run.staged("collected.json")
     kept.write_bytes(TypeAdapter(sync.Collected).dump_json(collected))
-    return {"staged": str(staged), "collected": str(kept), "digest": digest, "pages": len(collected.pages)}
+    return Staged(run.stage("pages.jsonl", sync.rows(collected)), str(kept), digest, len(collected.pages))
 
 
-def publish(
-    run: Run, project: Project, given: dict[str, Any] | None, gate: dict[str, Any] | None, open_path: Any
-) -> ItemResult:
+def publish(run: Run, project: Project, item: WorkItem, given: Staged, gate: Mapping[str, Any] | None) -> ItemResult:
     """Publish what was collected as the next release, pointer last.
 
-    :param open_path: turns the staged path (a string) into something readable.
-    :raises Refused: when the collection or the gate left no result.
+    :raises Refused: when the gate left no result, or it passed other pages.
     """
-    if not given:
-        raise Refused(f"guideline of {project.name}: nothing was collected, so nothing is published")
-    subject = f"guideline:{project.name}"
-    require_gate(run, project, subject, "guideline_pages", gate, given["digest"])
-    collected = TypeAdapter(sync.Collected).validate_python(json.loads(open_path(given["collected"]).read_bytes()))
-    told = _published(run, project)
-    effect = run.claim(USE_CASE, project.name, subject, given["digest"])
-    effect.check()
-    if release.release_digest(project, collected) != given["digest"]:
-        raise Refused(f"{subject}: the pages that passed the gate ({short(given['digest'])}) are not those staged now")
-    published = release.publish(run.store, project, collected)
-    new = False
-    if told is None or told.digest_after != published.digest:
-        run.findings(project.name, subject, _doubts(run, collected.pages))
-        new = run.finish(
-            effect,
-            run.event(
+    subject = item.subject
+    require_gate(run, project, subject, "guideline_pages", gate, given.digest)
+    collected = TypeAdapter(sync.Collected).validate_python(json.loads(run.locate(given.collected).read_bytes()))
+    told, new = run.last(subject, "guideline.published"), False
+    with run.effect(USE_CASE, project.name, subject, given.digest) as effect:
+        effect.check()
+        if release.release_digest(project, collected) != given.digest:
+            raise Refused(f"{subject}: the pages that passed the gate ({short(given.digest)}) are not those staged now")
+        published = release.publish(run.store, project, collected)
+        if told is None or told.digest_after != published.digest:
+            run.findings(project.name, subject, _unclear_approvals(run, collected.pages))
+            new = effect.finish(
                 "guideline.published",
-                project.name,
-                subject,
+                # An earlier release may be published again: what it follows tells the two apart.
+                ["published", told.seq if told else 0, published.digest],
+                str(published.path),
+                created=1,
+                detail=f"release {published.number}",
+                states={_scope(project): {"seen": collected.seen}},
                 before=told.digest_after if told else None,
                 after=published.digest,
                 body={
@@ -108,23 +109,17 @@ def publish(
                     "page_count": len(collected.pages),
                     "pages": [_page_facts(run, page) for page in collected.pages][:60],
                 },
-            ),
-            # An earlier release may be published again: what it follows tells the two apart.
-            ["published", told.seq if told else 0, published.digest],
-            str(published.path),
-            created=1,
-            detail=f"release {published.number}",
-            states={_scope(project): {"seen": collected.seen}},
-        )
-    run.log.info(
-        "Release %d (%s) of %s is current: %d page(s), %d of them changed.",
-        published.number, short(published.digest), project.name, len(collected.pages), len(published.changed_pages),
-    )  # fmt: skip
+            )
+        else:
+            effect.leave()
+    sentence = f"Release {published.number} ({short(published.digest)}) of {len(collected.pages)} page(s) is current"
+    run.log.info(f"{project.name}: {sentence}, {len(published.changed_pages)} page(s) of it changed.")
     return ItemResult(
         project=project.name,
         subject=subject,
+        name=f"guideline release {published.number}",
         state="published",
-        sentence=f"Release {published.number} ({short(published.digest)}) of {len(collected.pages)} page(s) is current",
+        sentence=sentence,
         created=int(new),
         changed=new,
         where=str(published.path),
@@ -132,12 +127,8 @@ def publish(
     )
 
 
-def _published(run: Run, project: Project) -> Event | None:
-    """Return the last publication that the ledger knows of."""
-    last = None
-    for event in run.ledger.events(subject=f"guideline:{project.name}", actions=["guideline.published"]):
-        last = event
-    return last
+def _scope(project: Project) -> str:
+    return f"{USE_CASE}:{project.name}"
 
 
 def _name(run: Run, account: str) -> str | None:
@@ -163,7 +154,7 @@ def _page_facts(run: Run, page: sync.CollectedPage) -> dict[str, Any]:
     }
 
 
-def _doubts(run: Run, pages: Iterable[sync.CollectedPage]) -> Iterator[tuple[str, str]]:
+def _unclear_approvals(run: Run, pages: Iterable[sync.CollectedPage]) -> Iterator[tuple[str, str]]:
     """Yield a finding for each page of which nobody can say that a second person approved it."""
     for page in pages:
         name = f"page {page.page_id}, version {page.version}"

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(ledger: Ledger, options: argparse.Namespace) -> int:
-    from labelops.runtime import open_store
+    from labelops.runtime import location, open_store
 
     chosen = settings()
     if options.apply and (not options.person or len(options.project or ()) != 1):
@@ -65,6 +65,7 @@ def _run(ledger: Ledger, options: argparse.Namespace) -> int:
         register=Register.load(chosen.register),
         ref=ref,
         staging=store.at("staging", "shell"),
+        locate=location,
         log=logging.getLogger("labelops"),
     )
     bad = 0

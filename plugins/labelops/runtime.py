@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import ObjectStoragePath, conf
@@ -83,6 +84,7 @@ def run_of(context: Context | dict[str, Any]) -> Run:
         register=Register.load(chosen.register),
         ref=ref,
         staging=staging,
+        locate=partial(location, conn_id=chosen.store_conn_id),
         log=logging.getLogger("labelops"),
         signer=read_signer(chosen.signing_key) if chosen.signing_key else None,
     )

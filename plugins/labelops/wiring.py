@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from airflow.sdk import Asset, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable, Param
+from airflow.sdk import Asset, AssetAny, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable, Param
 
 from include.base.errors import LabelopsError
 from include.projects.load import project_names
@@ -16,14 +16,12 @@ from labelops.triggers.answers import AnswersTrigger
 __all__ = [
     "ANSWERS",
     "APPROVALS",
-    "CONFLUENCE_POOL",
     "GUIDELINES",
     "INBOX",
-    "OPENTEXT_POOL",
-    "PRODIGY_POOL",
     "RELEASES",
     "START",
     "defaults",
+    "digests",
     "pace",
     "project_parameter",
     "schedule",
@@ -35,7 +33,7 @@ def pace() -> Schedules:
     try:
         return schedules()
     except LabelopsError:
-        return Schedules(cron={})
+        return Schedules()
 
 
 GUIDELINES = Asset("labelops/guidelines")
@@ -47,20 +45,20 @@ ANSWERS = Asset(
 APPROVALS = Asset("labelops/approvals")
 RELEASES = Asset("labelops/releases")
 
-CONFLUENCE_POOL = "labelops_confluence"
-PRODIGY_POOL = "labelops_prodigy"
-OPENTEXT_POOL = "labelops_opentext"
-
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)  # noqa: UP017 - spelt so that the DAG's serialised form is stable
 
 
-def schedule(dag_id: str, assets: Any = None) -> Any:
-    """Return when a DAG runs: by the clock of the schedule file, when its assets change, both, or by hand only."""
-    cron = pace().cron.get(dag_id) if settings().scheduled else None
+def schedule(dag_id: str, cron: str | None, *assets: Asset) -> Any:
+    """Return when a DAG runs: by its clock, when one of its assets changes, both, or by hand only.
+
+    :param cron: five fields, in UTC. The schedule file may say another for this DAG, or null for none.
+    """
+    cron = pace().cron.get(dag_id, cron) if settings().scheduled else None
+    listened = AssetAny(*assets) if len(assets) > 1 else next(iter(assets), None)
     if cron is None:
-        return assets
+        return listened
     timetable = CronTriggerTimetable(cron, timezone="UTC")
-    return timetable if assets is None else AssetOrTimeSchedule(timetable=timetable, assets=assets)
+    return timetable if listened is None else AssetOrTimeSchedule(timetable=timetable, assets=listened)
 
 
 def project_parameter() -> dict[str, Param]:
@@ -75,6 +73,15 @@ def project_parameter() -> dict[str, Param]:
             description="Leave empty for all projects.",
         )
     }
+
+
+def digests(title: str, where: str) -> Param:
+    """Return a parameter that takes beginnings of digests.
+
+    :param where: where a person finds them.
+    """
+    told = f"Beginnings of digests, six characters or more, {where}."
+    return Param(None, type=["null", "array"], items={"type": "string"}, title=title, description=told)
 
 
 def defaults() -> dict[str, Any]:

@@ -129,8 +129,7 @@ def ingest_whole(home: str, url: str, raw: str, there: str) -> dict[str, Any]:
 
     from include.governance.ledger import Ledger
     from labelops import runtime
-    from labelops.operators.gate import GateOperator
-    from labelops.operators.raw_data_ingestion import LoadTasksOperator, ReadSourcesOperator
+    from tests.runner import the_use_case
 
     place = Path(home)
     place.mkdir()
@@ -138,19 +137,18 @@ def ingest_whole(home: str, url: str, raw: str, there: str) -> dict[str, Any]:
     (place / "sources").mkdir()
     (place / "sources" / PROJECT).symlink_to(raw)
     Ledger(f"sqlite:///{place / 'ledger.db'}").migrate()
-    item = {"project": PROJECT, "subject": f"source:{PROJECT}", "detail": {}, "error": None}
+    item = {"project": PROJECT, "subject": f"source:{PROJECT}", "name": "source files", "detail": {}, "error": None}
     with runtime.run_of(_context("before")).open() as run:
         run.note(
             "batch.assigned", PROJECT, f"batch:{'0' * 64}", after="0" * 64,
             body={"kind": "inbox", "size": int(there), "last_link": int(there)},
         )  # fmt: skip
     found: dict[str, Any] = {}
-    with timed(found, "read_seconds"):
-        given = ReadSourcesOperator(task_id="read", item=item).execute(_context("read"))
-    with timed(found, "gate_seconds"):
-        passed = GateOperator(task_id="gate", suite="raw_tasks", staged=given, project=item).execute(_context("gate"))
-    with timed(found, "load_seconds"):
-        result = LoadTasksOperator(task_id="load", item=item, given=given, gate=passed).execute(_context("load"))
+    case, results = the_use_case("raw_data_ingestion"), dict[str, Any]()
+    for name in ("read", "gate", "load"):
+        with timed(found, f"{name}_seconds"):
+            results[name] = case.task(name, item, results.get).execute(_context(name))
+    given, result = results["read"], results["load"]
     for kind in ("", "cpu_"):
         found[f"{kind}seconds"] = sum(found[f"{kind}{part}_seconds"] for part in ("read", "gate", "load"))
     return {**found, "count": result["detail"]["inserted"], "staged": given["staged"].removeprefix("file://")}

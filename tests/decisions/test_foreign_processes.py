@@ -141,7 +141,7 @@ def test_a_model_that_does_not_fit_is_reported_before_anything_is_started(tenant
 
 @pytest.mark.parametrize("tenant", ["called_es"], indirect=True)
 def test_a_called_model_is_checked_again_when_it_changed(tenant: Tenant) -> None:
-    from include.usecases.labeling_approval import check_deployed
+    from include.decisions.process import check_deployed
 
     hook, run = tenant.house.opentext_hook(), tenant.house.run()
     check_deployed(run, tenant.house.project, hook, tenant.mapping)

@@ -258,7 +258,7 @@ def _live(run: Any, world: Any, ask: Callable[..., Any], points: Points) -> None
         run.begin(key, number)
         state, result, error = "success", None, None
         try:
-            operator, context = run.operator(world, key)
+            operator, context = run.operator(key)
             result = operator.execute(context)
             if (
                 points.armed

@@ -9,12 +9,10 @@ import pickle
 import signal
 import sqlite3
 import threading
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from include.bpmn.mapping import load_mapping
@@ -22,18 +20,15 @@ from include.sandbox import world
 from include.sandbox.confluence import ConfluenceStandIn, SandboxUser
 from include.sandbox.http import App, Server
 from include.sandbox.opentext import OpenTextStandIn
-from labelops.operators import dataset_release, guideline_sync, labeling_approval, lineage_report, raw_data_ingestion
-from labelops.operators.gate import GateOperator
-from labelops.operators.work import AnnounceOperator, ConcludeOperator
+from labelops.operators.wait import WaitForDecisionOperator
+from labelops.wiring import APPROVALS
 from tests.faults import child, memo
 from tests.faults.door import Door, WireFault
 from tests.house import House
 from tests.integration.airflow_house import CLIENT, PROJECT
+from tests.runner import DagRun, Key, context, use_cases
 
-__all__ = ["CONSUMERS", "DAGS", "Doors", "Engine", "Run", "World"]
-
-Key = tuple[str, int]
-"""Task id and item; -1 for the tasks that are there once a run."""
+__all__ = ["Doors", "Engine", "Run", "World", "consumer"]
 
 _FORK = multiprocessing.get_context("fork")
 
@@ -228,213 +223,47 @@ class World(House):
 
 # --- DAGs -----------------------------------------------------------------------------------------------------------
 
-Make = Callable[[Any, Callable[[str], Any]], Any]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One task of a mapped group. ``after_skipped`` is the trigger rule ``none_failed``."""
-
-    name: str
-    make: Make
-    after_skipped: bool = False
-
-
-@dataclass(frozen=True)
-class Dag:
-    """How a DAG file wires its tasks, as far as order, skipping and failing go."""
-
-    lister: type
-    subject: str
-    group: str
-    steps: tuple[Step, ...]
-    result: str
-    announces: str | None = None
-
-
-def _gate(suite: str, of: str) -> Step:
-    return Step("gate", lambda item, given: GateOperator(task_id="gate", suite=suite, staged=given(of), project=item))
-
-
-DAGS: dict[str, Dag] = {
-    "guideline_sync": Dag(
-        guideline_sync.ListGuidelinesOperator, "guideline", "guideline",
-        (
-            Step("collect", lambda item, given: guideline_sync.CollectGuidelinesOperator(task_id="collect", item=item)),
-            _gate("guideline_pages", "collect"),
-            Step("publish", lambda item, given: guideline_sync.PublishGuidelinesOperator(
-                task_id="publish", item=item, given=given("collect"), gate=given("gate"))),
-        ),
-        "publish", "guidelines",
-    ),
-    "raw_data_ingestion": Dag(
-        raw_data_ingestion.ListSourcesOperator, "source", "source",
-        (
-            Step("read", lambda item, given: raw_data_ingestion.ReadSourcesOperator(task_id="read", item=item)),
-            _gate("raw_tasks", "read"),
-            Step("load", lambda item, given: raw_data_ingestion.LoadTasksOperator(
-                task_id="load", item=item, given=given("read"), gate=given("gate")), after_skipped=True),
-        ),
-        "load", "inbox",
-    ),
-    "labeling_approval": Dag(
-        labeling_approval.ListApprovalsOperator, "batch", "version",
-        (
-            Step("freeze", lambda item, given: labeling_approval.FreezeVersionOperator(task_id="freeze", item=item)),
-            _gate("version_rows", "freeze"),
-            Step("request", lambda item, given: labeling_approval.RequestApprovalOperator(
-                task_id="request", item=item, given=given("freeze"), gate=given("gate")), after_skipped=True),
-            Step("capture", lambda item, given: labeling_approval.CaptureDecisionsOperator(
-                task_id="capture", item=item, given=given("request"))),
-            Step("start_wait", lambda item, given: labeling_approval.StartWaitOperator(
-                task_id="start_wait", item=item, result=given("capture"), use_case="labeling_approval")),
-        ),
-        "capture", "approvals",
-    ),
-    "dataset_release": Dag(
-        dataset_release.ListReleasesOperator, "version", "release",
-        (
-            Step("check", lambda item, given: dataset_release.CheckReleaseOperator(task_id="check", item=item)),
-            _gate("release_rows", "check"),
-            Step("hand_over", lambda item, given: dataset_release.HandOverOperator(
-                task_id="hand_over", item=item, given=given("check"), gate=given("gate")), after_skipped=True),
-            Step("start_wait", lambda item, given: labeling_approval.StartWaitOperator(
-                task_id="start_wait", item=item, result=given("hand_over"), use_case="dataset_release")),
-        ),
-        "hand_over", "releases",
-    ),
-    "lineage_report": Dag(
-        lineage_report.ListReportsOperator, "report", "report",
-        (
-            Step("build", lambda item, given: lineage_report.BuildReportOperator(task_id="build", item=item)),
-            _gate("report", "build"),
-            Step("publish", lambda item, given: lineage_report.PublishReportOperator(
-                task_id="publish", item=item, given=given("build"), gate=given("gate"))),
-            Step("comment", lambda item, given: lineage_report.CommentReportOperator(
-                task_id="comment", item=item, given=given("publish"))),
-        ),
-        "comment",
-    ),
-}  # fmt: skip
-
-CONSUMERS = {"approvals": "dataset_release", "releases": "lineage_report", "answers": "labeling_approval"}
 WAIT = "decision_wait"
-DONE = ("success", "skipped", "deferred")
+
+
+def consumer(asset: str | None) -> str | None:
+    """Return the DAG that listens to an asset."""
+    for dag_id, case in use_cases().items():
+        if asset in {one.name for one in case.listens}:
+            return dag_id
+    return None
 
 
 @dataclass
-class Run:
-    """One DAG run and the states of its task instances.
+class Run(DagRun):
+    """One DAG run, of a use case or of ``decision_wait``, whose ``conf`` says what it waits for.
 
-    :param conf: of ``decision_wait``: what it waits for; else the run parameters, and ``by``, who triggered it.
-    :param light: leave out the two tasks after the items.
+    :param number: its place among the runs of the engine.
     """
 
-    dag_id: str
-    run_id: str
-    number: int
-    conf: dict[str, Any] = field(default_factory=dict)
-    after: datetime = field(default_factory=lambda: datetime.now(UTC))
-    states: dict[Key, str] = field(default_factory=dict)
-    results: dict[Key, Any] = field(default_factory=dict)
-    tries: dict[Key, int] = field(default_factory=dict)
-    running: Key | None = None
-    light: bool = False
-
-    @property
-    def items(self) -> list[Any]:
-        return self.results.get(("list_work", -1)) or []
-
-    def begin(self, key: Key, number: int) -> None:
-        self.tries[key], self.running = number, key
-
-    def end(self, key: Key, state: str, result: Any) -> None:
-        self.states[key], self.running = state, None
-        if result is not None:
-            self.results[key] = result
+    number: int = 0
 
     def next_task(self) -> Key | None:
-        """Return the next task that is to be executed, settling those that never will be."""
         if self.dag_id == WAIT:
-            return None if self._over(("wait", -1)) else ("wait", -1)
-        dag = DAGS[self.dag_id]
-        first = ("list_work", -1)
-        if not self._over(first):
-            return first
-        for index in range(len(self.items)):
-            before = "success"
-            for step in dag.steps:
-                key = (step.name, index)
-                if not self._over(key):
-                    if before in ("failed", "upstream_failed"):
-                        self.states[key] = "upstream_failed"
-                    elif before == "skipped" and not step.after_skipped:
-                        self.states[key] = "skipped"
-                    else:
-                        return key
-                before = self.states[key]
-        for name in () if self.light else ("announce", "conclude"):
-            if not self._over((name, -1)):
-                return (name, -1)
-        return None
+            return None if self.over(("wait", -1)) else ("wait", -1)
+        return super().next_task()
 
-    def _over(self, key: Key) -> bool:
-        return self.states.get(key) in (*DONE, "failed", "upstream_failed")
-
-    def operator(self, world: World, key: Key) -> tuple[Any, Any]:
-        """Return a task's operator, its templates rendered, and its context."""
-        name, index = key
-        given = {} if self.dag_id == WAIT else self.conf
-        context = world.context(self.dag_id, name, self.run_id, try_number=self.tries[key], **given)
-        context["dag_run"].run_after = self.after
-        ti = context["ti"]
-        ti.map_index = index
-        ti.xcom_push = lambda **_: None
-        ti.get_dr_count = lambda **_: 0
+    def operator(self, key: Key) -> tuple[Any, Any]:
         if self.dag_id == WAIT:
-            context["params"] = context["dag"].params = dict(self.conf)
-            return labeling_approval.WaitForDecisionOperator(task_id="wait"), context
-        dag = DAGS[self.dag_id]
-        if name == "list_work":
-            return dag.lister(task_id=name, default_subject=dag.subject), context
-        if name == "announce":
-            pulled = [self.results.get((dag.result, place)) for place in range(len(self.items))]
-            ti.xcom_pull = lambda **_: [one for one in pulled if one]
-            context["outlet_events"] = defaultdict(SimpleNamespace)
-            outlets = [dag.announces] if dag.announces else []
-            operator = AnnounceOperator(task_id=name, items=self.items, group=dag.group, result_task=dag.result)
-            operator.outlets = outlets
-            return operator, context
-        if name == "conclude":
-            told = {
-                (f"{dag.group}.{task}_{place}" if place >= 0 else task): state
-                for (task, place), state in self.states.items()
-            }
-            ti.get_task_states = lambda **_: {self.run_id: told}
-            return ConcludeOperator(task_id=name, items=self.items, group=dag.group), context
-        step = next(one for one in dag.steps if one.name == name)
-        ti.task_id = f"{dag.group}.{name}"
-        return step.make(self.items[index], lambda of: self.results.get((of, index))), context
-
-    @property
-    def failed(self) -> list[Key]:
-        """Return the tasks that failed, the conclusion about them left out."""
-        return [key for key, state in self.states.items() if state == "failed" and key[0] != "conclude"]
+            found = context(self.dag_id, key[0], self.run_id, index=-1, try_number=self.tries[key], after=self.after)
+            found["params"] = found["dag"].params = dict(self.conf)
+            return WaitForDecisionOperator(task_id="wait"), found
+        return super().operator(key)
 
     @property
     def announced(self) -> str | None:
-        """Return the asset that changed, if the run said so."""
         if self.dag_id == WAIT:
-            return "approvals" if self.states.get(("wait", -1)) == "success" else None
-        said = self.states.get(("announce", -1)) == "success"
-        return DAGS[self.dag_id].announces if said else None
+            return APPROVALS.name if self.states.get(("wait", -1)) == "success" else None
+        return super().announced
 
     @property
     def waits(self) -> list[dict[str, Any]]:
-        """Return the waits it started."""
-        return [
-            self.results[key] for key, state in self.states.items() if key[0] == "start_wait" and state == "success"
-        ]
+        return [] if self.dag_id == WAIT else super().waits
 
 
 # --- executing ------------------------------------------------------------------------------------------------------
@@ -481,7 +310,7 @@ class Engine:
 
     def new_run(self, dag_id: str, conf: dict[str, Any] | None = None, *, light: bool = False) -> Run:
         """Return a new run of a DAG."""
-        run = Run(dag_id, self.world.run_id(), len(self.runs), conf or {}, light=light)
+        run = Run(dag_id, self.world.run_id(), conf or {}, light, number=len(self.runs))
         self.runs.append(run)
         return run
 

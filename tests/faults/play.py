@@ -16,7 +16,7 @@ from include.base.store import ABANDONED_SECONDS
 from tests.faults import check, memo
 from tests.faults.child import POINT_FAULTS
 from tests.faults.door import WIRE_FAULTS, WireFault
-from tests.faults.life import CONSUMERS, Doors, Engine, Run, World
+from tests.faults.life import Doors, Engine, Run, World, consumer
 from tests.faults.schedule import STAGES, Action, PlannedFault, Schedule, plan
 from tests.house import clock_of
 from tests.integration.airflow_house import environment
@@ -174,7 +174,7 @@ class Theatre:
         if run is None:
             return planned
         self._execute(engine, [run], planned, note)
-        consumer = CONSUMERS.get(run.announced or "")
+        listener = consumer(run.announced)
         times = action.follow
         for one in planned:
             if one.kind == "run repeated":
@@ -182,11 +182,11 @@ class Theatre:
                 if again is not None:
                     engine.execute(again)
                 engine.hits[one.number] = None
-            if consumer and one.kind in ("asset event lost", "asset event twice"):
+            if listener and one.kind in ("asset event lost", "asset event twice"):
                 times = 0 if one.kind.endswith("lost") else 2
                 engine.hits[one.number] = None
-        for _ in range(times if consumer else 0):
-            engine.execute(engine.new_run(str(consumer)))
+        for _ in range(times if listener else 0):
+            engine.execute(engine.new_run(str(listener)))
         return [one for one in planned if one.number not in engine.hits]
 
     def _execute(

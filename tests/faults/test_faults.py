@@ -53,10 +53,10 @@ def _schedule(stage: str, dag: str, kind: str, **where: Any) -> Schedule:
 
 
 def _no_fence(patched: pytest.MonkeyPatch) -> None:
-    from include.usecases import labeling_approval
+    from include.decisions import course
 
-    patched.setattr(labeling_approval, "end_duplicates", lambda *_: 0)
-    patched.setattr(labeling_approval, "end_if_overtaken", lambda *_: nullcontext())
+    patched.setattr(course, "end_duplicates", lambda *_: 0)
+    patched.setattr(course, "end_if_overtaken", lambda *_: nullcontext())
 
 
 def _no_look(patched: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,6 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -42,17 +41,11 @@ from include.sandbox.people.approvers import Approver
 from include.sandbox.processes import Processes, free_port, wait_until
 from include.sandbox.prodigy_schema import create_schema, import_jsonl
 from include.settings import ROOT
+from tests.runner import DagRun
 
 PROJECT = "ticket_topics"
 CLIENT = {"id": "labelops-service", "secret": "sandbox-secret-of-labelops"}
-DAGS = (
-    "guideline_sync",
-    "raw_data_ingestion",
-    "labeling_approval",
-    "decision_wait",
-    "dataset_release",
-    "lineage_report",
-)
+DAGS = tuple(sorted(path.stem for path in (ROOT / "dags").glob("*.py")))
 QUICK = {
     "LABELOPS_RETRY_SECONDS": "1",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "12",
@@ -337,7 +330,7 @@ class Systems:
 
 
 class Undisturbed:
-    """The steps of the five DAGs in one process, one after the other: what every disturbed life must come to."""
+    """The DAGs in one process, one after the other: what every disturbed life must come to."""
 
     def __init__(self, systems: Systems) -> None:
         self._systems = systems
@@ -346,87 +339,22 @@ class Undisturbed:
     def live(self) -> dict[str, Any]:
         """Go through the whole life of a dataset and return what came of it."""
         with environment(self._systems.environment()):
-            self._sync()
-            self._ingest()
+            self._play("guideline_sync")
+            self._play("raw_data_ingestion")
             assert self._systems.answer_all() > 0
-            self._approve()
-            self._release()
+            self._play("labeling_approval")
+            self._systems.decide("quentin", "dana")
+            [result] = self._play("labeling_approval")
+            assert result["state"] == "approved", result["sentence"]
+            self._play("dataset_release")
             self._systems.decide("rita")
-            self._release()
-            self._report()
+            self._play("dataset_release")
+            self._play("lineage_report")
         return self._systems.effects()
 
-    def _do(self, dag_id: str, operator: Any, params: Mapping[str, Any] | None = None) -> Any:
-        from airflow.sdk.exceptions import AirflowSkipException
-
+    def _play(self, dag_id: str) -> list[dict[str, Any]]:
         self._count += 1
-        context = {
-            "ti": SimpleNamespace(
-                dag_id=dag_id, run_id=f"calm-{self._count}", task_id=operator.task_id, map_index=0, try_number=1
-            ),
-            "dag_run": SimpleNamespace(triggering_user_name=None, conf={}, run_after=datetime.now(UTC)),
-            "params": {"project": None, **(params or {})},
-            "dag": SimpleNamespace(params={"project": None}),
-        }
-        try:
-            return operator.execute(context)
-        except AirflowSkipException:
-            return None
-
-    def _gate(self, dag_id: str, item: Any, staged: Any, suite: str) -> Any:
-        from labelops.operators.gate import GateOperator
-
-        return self._do(dag_id, GateOperator(task_id="gate", project=item, staged=staged, suite=suite))
-
-    def _sync(self) -> None:
-        from labelops.operators import guideline_sync as steps
-
-        dag = "guideline_sync"
-        [item] = self._do(dag, steps.ListGuidelinesOperator(task_id="list_work", default_subject="guideline"))
-        given = self._do(dag, steps.CollectGuidelinesOperator(task_id="collect", item=item))
-        gate = self._gate(dag, item, given, "guideline_pages")
-        self._do(dag, steps.PublishGuidelinesOperator(task_id="publish", item=item, given=given, gate=gate))
-
-    def _ingest(self) -> None:
-        from labelops.operators import raw_data_ingestion as steps
-
-        dag = "raw_data_ingestion"
-        [item] = self._do(dag, steps.ListSourcesOperator(task_id="list_work", default_subject="source"))
-        given = self._do(dag, steps.ReadSourcesOperator(task_id="read", item=item))
-        gate = self._gate(dag, item, given, "raw_tasks")
-        self._do(dag, steps.LoadTasksOperator(task_id="load", item=item, given=given, gate=gate))
-
-    def _approve(self) -> None:
-        from labelops.operators import labeling_approval as steps
-
-        dag = "labeling_approval"
-        [item] = self._do(dag, steps.ListApprovalsOperator(task_id="list_work", default_subject="batch"))
-        given = self._do(dag, steps.FreezeVersionOperator(task_id="freeze", item=item))
-        gate = self._gate(dag, item, given, "version_rows")
-        asked = self._do(dag, steps.RequestApprovalOperator(task_id="request", item=item, given=given, gate=gate))
-        self._systems.decide("quentin", "dana")
-        result = self._do(dag, steps.CaptureDecisionsOperator(task_id="capture", item=item, given=asked))
-        assert result["state"] == "approved", result["sentence"]
-
-    def _release(self) -> None:
-        from labelops.operators import dataset_release as steps
-
-        dag = "dataset_release"
-        [item] = self._do(dag, steps.ListReleasesOperator(task_id="list_work", default_subject="version"),
-                          {"version": None})  # fmt: skip
-        given = self._do(dag, steps.CheckReleaseOperator(task_id="check", item=item))
-        gate = self._gate(dag, item, given, "release_rows")
-        self._do(dag, steps.HandOverOperator(task_id="hand_over", item=item, given=given, gate=gate))
-
-    def _report(self) -> None:
-        from labelops.operators import lineage_report as steps
-
-        dag = "lineage_report"
-        [item] = self._do(dag, steps.ListReportsOperator(task_id="list_work", default_subject="report"))
-        given = self._do(dag, steps.BuildReportOperator(task_id="build", item=item))
-        gate = self._gate(dag, item, given, "report")
-        published = self._do(dag, steps.PublishReportOperator(task_id="publish", item=item, given=given, gate=gate))
-        self._do(dag, steps.CommentReportOperator(task_id="comment", item=item, given=published))
+        return DagRun(dag_id, f"calm-{self._count}", light=True).play().item_results
 
 
 # --- Airflow, and what happens to it -------------------------------------------------------------------------------

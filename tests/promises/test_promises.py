@@ -57,9 +57,9 @@ def test_p1_p5_one_changed_answer_refuses_the_release(approved):
 def test_p1_a_gate_marked_successful_releases_nothing(approved):
     run = approved.run_id()
     item = {"project": PROJECT, "subject": f"version:{approved.version().digest}", "detail": {}, "error": None}
-    checked = approved.release_check(item, run)
+    checked = approved.step("dataset_release", "check", item, run)
     with pytest.raises(Refused, match="no gate 'release_rows' passed"):
-        approved.hand_over(item, checked, None, run)
+        approved.step("dataset_release", "hand_over", item, run, given=checked)
     assert not (approved.home / "store" / "releases").exists()
 
 
@@ -68,9 +68,9 @@ def test_p1_an_approval_marked_successful_releases_nothing(asked):
     run = asked.run_id()
     item = {"project": PROJECT, "subject": f"version:{asked.version().digest}", "detail": {}, "error": None}
     with pytest.raises(Refused, match="the ledger says of its approval: requested"):
-        asked.release_check(item, run)
+        asked.step("dataset_release", "check", item, run)
     with pytest.raises(Refused, match="the ledger says of its approval: requested"):
-        asked.hand_over(item, {"created": 0}, None, run)
+        asked.step("dataset_release", "hand_over", item, run, given={"staged": None, "created": 0})
     assert not (asked.home / "store" / "releases").exists()
 
 

@@ -112,10 +112,10 @@ def test_an_open_approval_that_is_withdrawn_ends_its_process(asked):
 
 def test_a_version_whose_gate_never_passes_is_withdrawn_and_not_tried_again(labelled):
     run = labelled.run_id()
-    [item] = labelled.approvals()
-    labelled.freeze(item, run)
+    [item] = labelled.items("labeling_approval")
+    labelled.step("labeling_approval", "freeze", item, run)
     assert withdraw(labelled, "olga", "the labels are those of another project") == []
-    assert labelled.approvals() == []
+    assert labelled.items("labeling_approval") == []
 
 
 @pytest.mark.proves("A withdrawal is the word of a named person with a say in the version")
@@ -139,7 +139,7 @@ def test_an_approval_withdrawn_before_the_release_stops_it(approved):
     assert approved.release_run() == []
     [item] = [{"project": PROJECT, "subject": f"version:{approved.version().digest}", "detail": {}, "error": None}]
     with pytest.raises(Refused, match="withdrawn"):
-        approved.release_check(item, approved.run_id())
+        approved.step("dataset_release", "check", item, approved.run_id())
     assert approved.events("release.done") == []
 
 

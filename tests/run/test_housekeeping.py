@@ -31,6 +31,7 @@ def made(tmp_path: Path, ledger: Ledger, run_id: str) -> Run:
         register=Register(RegisterFile(persons=())),
         ref=RunRef("guideline_sync", run_id),
         staging=store.at("staging", "guideline_sync", run_id, "collect", "0", "1"),
+        locate=Path,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
-from labelops.operators.labeling_approval import WaitForDecisionOperator
+from labelops.operators.wait import WaitForDecisionOperator
 from labelops.triggers.process import ProcessEndTrigger, TaskTrigger
 from tests.decisions.test_foreign_processes import Tenant, tenant  # noqa: F401 - the fixture is used by its name
 from tests.integration.airflow_house import PROJECT

@@ -118,10 +118,10 @@ def test_a_batch_is_closed_unfinished_by_a_named_person(house):
 
 def test_the_gate_of_a_version_marked_successful_puts_nothing_before_approvers(labelled):
     run = labelled.run_id()
-    [item] = labelled.approvals()
-    frozen = labelled.freeze(item, run)
+    [item] = labelled.items("labeling_approval")
+    frozen = labelled.step("labeling_approval", "freeze", item, run)
     with pytest.raises(Refused, match="no gate"):
-        labelled.request(item, frozen, None, run)
+        labelled.step("labeling_approval", "request", item, run, given=frozen)
     assert labelled.events("approval.requested") == []
 
 

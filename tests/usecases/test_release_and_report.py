@@ -13,11 +13,11 @@ import pytest
 from include.base.errors import Refused
 from include.base.signing import read_signer
 from include.datasets import freeze as freezing
+from include.decisions.state import approval_state
 from include.passport.dsse import read_envelope
 from include.passport.verify import verify
 from include.releases.passport import release_context
 from include.releases.write import write_release
-from include.usecases.labeling_approval import approval_state
 from tests.integration.airflow_house import PROJECT
 
 
@@ -160,10 +160,10 @@ def test_a_second_try_writes_the_same_passport(approved):
 
 
 def test_training_is_called_once_with_a_key(approved, monkeypatch):
-    from labelops.operators import dataset_release as operators
+    from labelops.systems import SYSTEMS
 
     calls = []
-    monkeypatch.setattr(operators, "_webhook", lambda conn_id: lambda payload, key: calls.append((payload, key)))
+    monkeypatch.setitem(SYSTEMS, "training", lambda *_: lambda payload, key: calls.append((payload, key)))
     approved.change_project(release={"orchestrator": "airflow"})
     approved.release_run()
     approved.release_run(version="1")

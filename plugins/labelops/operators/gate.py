@@ -62,7 +62,7 @@ class GateOperator(BaseOperator):
     ) -> None:
         kwargs.setdefault(
             "map_index_template",
-            "{% if task.project is mapping %}{{ task.project['project'] }} · {{ task.project['subject'] }}"
+            "{% if task.project is mapping %}{{ task.project['project'] }} · {{ task.project['name'] }}"
             "{% else %}{{ task.project }}{% endif %}",
         )
         super().__init__(**kwargs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,36 +33,72 @@ from include.base.errors import (
 )
 from include.governance.ledger import Ledger
 from include.projects.load import load_project
-from include.run.run import ItemResult, WorkItem
+from include.projects.model import Project
+from include.run.run import ItemResult, NothingToDo, Run, WorkItem
 from include.settings import ROOT
 from labelops import runtime
-from labelops.operators.labeling_approval import StartWaitOperator
-from labelops.operators.work import AnnounceOperator, ConcludeOperator, ItemFailed, ItemOperator, ListWorkOperator
+from labelops.operators.frame import AnnounceOperator, ConcludeOperator, ItemFailed
+from labelops.operators.step import ListOperator, StepOperator
+from labelops.operators.wait import StartWaitOperator
 from labelops.retry import LabelopsRetryPolicy
 
 CAP = 3
 RUN_AFTER = datetime(2026, 11, 2, 9, 7, tzinfo=UTC)
 
 
-class Lister(ListWorkOperator):
-    """Lists what the test says a project has."""
-
-    def __init__(self, *, told: dict[str, Any], **kwargs: Any) -> None:
-        super().__init__(task_id="list_work", default_subject="thing", **kwargs)
-        self.told = told
-
-    def pending(self, run: Any, project: Any, context: Any) -> Iterator[WorkItem]:
-        for one in self.told.get(project.name, []):
-            if isinstance(one, Exception):
-                raise one
-            yield WorkItem(project.name, one)
+TOLD: dict[str, Any] = {}
+"""What the test says a project has."""
 
 
-class Step(ItemOperator):
-    """Says which project and subject it was given."""
+def told(project: Project) -> Iterator[WorkItem]:
+    """List what the test says a project has."""
+    for one in TOLD.get(project.name, []):
+        if isinstance(one, Exception):
+            raise one
+        yield WorkItem(project.name, one, f"thing {one}")
 
-    def work(self, run: Any, project: Any, item: WorkItem, context: Any) -> Any:
-        return [project.title, item.subject, run.ref.text]
+
+def lister(**things: Any) -> ListOperator:
+    TOLD.clear()
+    TOLD.update(things)
+    return ListOperator(task_id="list_work", unit="thing", function=f"{__name__}:told", by_hand=("close",))
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a step hands on."""
+
+    words: str
+    number: int = 1
+
+
+def place(run: Run, project: Project, item: WorkItem) -> list[str]:
+    """Say which project and subject it was given."""
+    return [project.title, item.subject, run.ref.text]
+
+
+def hand_on(item: WorkItem) -> Given:
+    return Given(item.name)
+
+
+def take(given: Given) -> str:
+    return f"{given.words} {given.number}"
+
+
+def take_or_not(given: Given | None) -> str:
+    return "nothing" if given is None else given.words
+
+
+def nothing() -> None:
+    raise NothingToDo("It is all done.")
+
+
+def unknown(weather: str) -> None:
+    raise AssertionError(weather)
+
+
+def step(function: Any, **parts: Any) -> StepOperator:
+    return StepOperator(task_id="step", function=f"{__name__}:{function.__name__}", **parts)
 
 
 @dataclass
@@ -111,7 +147,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def context(ti: TaskInstance | None = None, *, at: datetime = RUN_AFTER, **conf: Any) -> dict[str, Any]:
     return {
         "ti": ti or TaskInstance(),
-        "dag": SimpleNamespace(params={"project": None}),
+        "dag": SimpleNamespace(params={"project": None, "close": None}),
         "dag_run": SimpleNamespace(conf=conf, run_after=at, triggering_user_name=None),
         "params": {"project": None, **conf},
         "outlet_events": {},
@@ -126,14 +162,16 @@ def subjects(items: list[dict[str, Any]]) -> list[str]:
 
 
 def test_items_are_listed_oldest_first_and_the_projects_take_turns(home: Path) -> None:
-    found = Lister(told={"product_names": ["p1"], "ticket_topics": ["t1", "t2"]}).execute(context())
+    found = lister(product_names=["p1"], ticket_topics=["t1", "t2"]).execute(context())
     assert subjects(found) == ["p1", "t1", "t2"]
-    assert found[0] == {"project": "product_names", "subject": "p1", "detail": {}, "error": None}
+    assert found[0] == {
+        "project": "product_names", "subject": "p1", "name": "thing p1", "detail": {}, "error": None,
+    }  # fmt: skip
 
 
 def test_a_run_takes_no_more_than_the_cap_and_counts_the_rest(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "labelops")
-    found = Lister(told={"product_names": [f"p{n}" for n in range(5)], "ticket_topics": ["t1"]}).execute(context())
+    found = lister(product_names=[f"p{n}" for n in range(5)], ticket_topics=["t1"]).execute(context())
     assert len(found) == len(set(subjects(found))) == CAP
     assert "found 6 work item(s); this run takes 3, 3 wait for the next" in caplog.text
 
@@ -141,22 +179,22 @@ def test_a_run_takes_no_more_than_the_cap_and_counts_the_rest(home: Path, caplog
 @pytest.mark.parametrize("minutes", [1, 15, 60, 24 * 60], ids=["minute", "quarter", "hour", "day"])
 def test_an_item_that_stays_open_keeps_no_other_from_its_turn(home: Path, minutes: int) -> None:
     """Nothing is ever decided here, and yet every item is looked at before long."""
-    lister = Lister(told={"product_names": [f"p{n}" for n in range(8)], "ticket_topics": [f"t{n}" for n in range(4)]})
+    listed = lister(product_names=[f"p{n}" for n in range(8)], ticket_topics=[f"t{n}" for n in range(4)])
     seen: set[str] = set()
     for number in range(40):
-        seen |= set(subjects(lister.execute(context(at=RUN_AFTER + timedelta(minutes=minutes * number)))))
+        seen |= set(subjects(listed.execute(context(at=RUN_AFTER + timedelta(minutes=minutes * number)))))
     assert len(seen) == 12
 
 
 def test_a_retry_of_the_listing_lists_the_same(home: Path) -> None:
-    lister = Lister(told={"product_names": [f"p{n}" for n in range(9)]})
-    assert lister.execute(context()) == lister.execute(context(TaskInstance(try_number=2)))
+    listed = lister(product_names=[f"p{n}" for n in range(9)])
+    assert listed.execute(context()) == listed.execute(context(TaskInstance(try_number=2)))
 
 
 def test_a_bad_file_and_a_bad_listing_are_items_that_fail_alone(home: Path) -> None:
     (home / "projects" / "broken.yaml").write_text("name: [", "utf-8")
-    lister = Lister(told={"product_names": ["p1", Unavailable("the database is away")], "ticket_topics": ["t1"]})
-    found = {one["project"]: one for one in lister.execute(context())}
+    listed = lister(product_names=["p1", Unavailable("the database is away")], ticket_topics=["t1"])
+    found = {one["project"]: one for one in listed.execute(context())}
     assert found["broken"]["subject"] == "thing:broken"
     assert "broken.yaml" in found["broken"]["error"]
     assert "Unavailable: the database is away" in found["product_names"]["error"]
@@ -164,41 +202,71 @@ def test_a_bad_file_and_a_bad_listing_are_items_that_fail_alone(home: Path) -> N
 
 
 def test_only_the_chosen_projects_are_listed(home: Path) -> None:
-    lister = Lister(told={"product_names": ["p1"], "ticket_topics": ["t1"]})
-    assert subjects(lister.execute(context(project=["ticket_topics"]))) == ["t1"]
+    listed = lister(product_names=["p1"], ticket_topics=["t1"])
+    assert subjects(listed.execute(context(project=["ticket_topics"]))) == ["t1"]
     with pytest.raises(InvalidInput, match="found nobody; allowed: product_names, ticket_topics"):
-        lister.execute(context(project=["nobody"]))
+        listed.execute(context(project=["nobody"]))
+
+
+def test_what_is_decided_by_hand_needs_exactly_one_project(home: Path) -> None:
+    with pytest.raises(InvalidInput, match="project: `close` need exactly one project; found 2"):
+        lister(product_names=["p1"]).execute(context(close=["abcdef"]))
 
 
 def test_a_misspelt_parameter_is_refused(home: Path) -> None:
-    with pytest.raises(InvalidInput, match="found projcet; allowed: project"):
-        Lister(told={}).execute(context(projcet=["ticket_topics"]))
+    with pytest.raises(InvalidInput, match="found projcet; allowed: close, project"):
+        lister().execute(context(projcet=["ticket_topics"]))
 
 
 # --- one item -------------------------------------------------------------------------------------------------------
 
 
 def item(**parts: Any) -> dict[str, Any]:
-    return WorkItem("ticket_topics", "guideline:ticket_topics", **parts).as_dict()
+    return WorkItem("ticket_topics", "guideline:ticket_topics", "guideline", **parts).as_dict()
 
 
 def test_a_step_works_on_its_project_and_knows_its_place(home: Path) -> None:
     ti = TaskInstance(task_id="group.step", map_index=4, try_number=2)
-    title, subject, run = Step(task_id="step", item=item()).execute(context(ti))
+    title, subject, run = step(place, item=item()).execute(context(ti))
     assert (title, subject) == (load_project(home / "projects", "ticket_topics").title, "guideline:ticket_topics")
     assert run == f"guideline_sync/{ti.run_id}/group.step/4/2"
 
 
 def test_a_bad_item_fails_with_its_reason(home: Path) -> None:
     with pytest.raises(InvalidInput, match="guideline:ticket_topics of ticket_topics: line 3 is wrong"):
-        Step(task_id="step", item=item(error="line 3 is wrong")).execute(context())
+        step(place, item=item(error="line 3 is wrong")).execute(context())
+
+
+def test_a_step_hands_on_a_value_and_takes_it(home: Path) -> None:
+    travels = step(hand_on, item=item()).execute(context())
+    assert travels == {"words": "guideline", "number": 1}
+    assert step(take, item=item(), given=travels).execute(context()) == "guideline 1"
+
+
+def test_a_step_without_what_it_needs_is_refused(home: Path) -> None:
+    """As after a task that somebody marked successful."""
+    with pytest.raises(Refused, match="guideline:ticket_topics of ticket_topics: the step before step left no result"):
+        step(take, item=item()).execute(context())
+    assert step(take_or_not, item=item()).execute(context()) == "nothing"
+
+
+def test_nothing_to_do_skips_the_item(home: Path) -> None:
+    with pytest.raises(AirflowSkipException, match=r"It is all done\."):
+        step(nothing, item=item()).execute(context())
+
+
+def test_what_a_function_may_ask_for_is_said(home: Path) -> None:
+    with pytest.raises(TypeError, match=r"asks for .weather.; it may ask for gate, given, item, par"):
+        step(unknown, item=item()).execute(context())
+    with pytest.raises(ValueError, match="on: found weather; allowed: confluence"):
+        step(unknown, item=item(), on=("weather",))
 
 
 # --- announcing -----------------------------------------------------------------------------------------------------
 
 
 def result(subject: str, **parts: Any) -> dict[str, Any]:
-    return ItemResult("ticket_topics", subject, "done", "It is done", **parts).as_dict()
+    return asdict(ItemResult("ticket_topics", subject, subject, "done", "It is done", **parts))
 
 
 def announce(ti: TaskInstance, outlets: list[Asset]) -> tuple[Any, dict[Any, Any]]:
@@ -257,8 +325,8 @@ def test_the_failed_items_are_named_with_the_step_that_failed(home: Path) -> Non
             announce="skipped",
         )  # fmt: skip
     assert str(failed.value).removeprefix("failed: ").split("; ") == [
-        "ticket_topics · guideline:ticket_topics (at gate)",
-        "product_names · guideline:product_names (at collect)",
+        "ticket_topics · guideline (at gate)",
+        "product_names · guideline (at collect)",
     ]
 
 
@@ -274,7 +342,7 @@ def test_a_listing_or_announcement_that_failed_is_named_too(home: Path) -> None:
 
 def waiting(**parts: Any) -> dict[str, Any]:
     detail = {"digest": "ab" * 32, "number": 4, "process_id": "process-1", **parts}
-    return ItemResult("ticket_topics", "version:x", "waiting", "It waits", detail=detail).as_dict()
+    return asdict(ItemResult("ticket_topics", "version:x", "version 4", "waiting", "It waits", detail=detail))
 
 
 def start(monkeypatch: pytest.MonkeyPatch, given: Any, use_case: str = "labeling_approval") -> Any:
@@ -378,7 +446,7 @@ def test_the_longest_pause_is_a_setting_that_is_stored() -> None:
 # --- the run -------------------------------------------------------------------------------------------------------
 
 
-def test_the_desk_knows_its_run_and_has_a_folder_of_its_own(home: Path) -> None:
+def test_a_run_knows_its_run_and_has_a_folder_of_its_own(home: Path) -> None:
     ti = TaskInstance(task_id="group.step", map_index=2, try_number=3)
     given = context(ti)
     given["dag_run"].triggering_user_name = "olga"

@@ -1,0 +1,30 @@
+"""The courses of a version's decisions, by the project's mapping of processes."""
+
+from __future__ import annotations
+
+from include.bpmn.mapping import load_mapping
+from include.datasets import freeze as freezing
+from include.decisions.course import Course
+from include.decisions.release_course import ReleaseCourse
+from include.governance.records import VersionRecord
+from include.projects.model import Project
+from include.run.run import Run
+from include.systems.opentext.values import OpenTextGateway
+
+__all__ = ["approval_course", "release_course"]
+
+
+def approval_course(run: Run, project: Project, version: VersionRecord, opentext: OpenTextGateway) -> Course:
+    """Return the course of a version's approval."""
+    mapping = load_mapping(project.process_mapping).labeling_approval
+    return Course(run, project, version, opentext, mapping, _annotators(run, project, version))
+
+
+def release_course(run: Run, project: Project, version: VersionRecord, opentext: OpenTextGateway) -> ReleaseCourse:
+    """Return the course of a version's release."""
+    mapping = load_mapping(project.process_mapping).dataset_release
+    return ReleaseCourse(run, project, version, opentext, mapping, _annotators(run, project, version))
+
+
+def _annotators(run: Run, project: Project, version: VersionRecord) -> set[str]:
+    return freezing.annotators(freezing.read_manifest(run.store, project.name, version.digest))
