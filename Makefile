@@ -5,12 +5,13 @@ BIN    := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export LABELOPS_HOME ?= $(CURDIR)/.labelops
 
-.PHONY: demo up down test validation lint bench readers faults clean lock install help
+.PHONY: demo up down test validation lint bench readers faults clean lock neighbours install help
 
 help:
 	@echo "make demo   run the five use cases end to end on embedded defaults, then stop"
 	@echo "make up     the same, but leave everything running; make down stops it"
 	@echo "make test   run all tests; make lint, make bench, make readers, make faults SEEDS=200, make clean, make lock"
+	@echo "make neighbours   resolve requirements.lock together with what platforms run beside it"
 	@echo "make validation   run the tests that prove a promise or a requirement, and write docs/validation.md"
 
 install: $(VENV)/.installed
@@ -61,6 +62,14 @@ lock:
 	@command -v uv >/dev/null || { echo "uv is needed to lock: pip install uv"; exit 1; }
 	uv pip compile -q --universal --python-version 3.11 requirements.txt -o requirements.lock
 	uv pip compile -q --universal --python-version 3.11 -c requirements.lock requirements-dev.txt -o requirements-dev.lock
+
+neighbours: install
+	@for version in 3.11 3.12 3.13; do \
+	  found=$$($(BIN)/uv pip compile -q --no-header --no-annotate --python-version $$version \
+	    -c requirements.lock requirements.txt requirements-neighbours.txt) \
+	    || { echo "Python $$version: requirements.lock and requirements-neighbours.txt do not fit together"; exit 1; }; \
+	  echo "Python $$version: requirements.lock and its neighbours fit together, $$(echo "$$found" | wc -l) packages"; \
+	done
 
 clean: 
 	@test ! -x $(BIN)/python || $(BIN)/python -m include.sandbox down --quiet || true

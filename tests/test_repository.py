@@ -370,6 +370,11 @@ def test_the_lock_pins_everything_exactly_and_consistently() -> None:
         assert {str(pin.specifier) for pin in develop[name]} <= {str(pin.specifier) for pin in runtime[name]}, name
 
 
+def test_each_neighbour_has_a_floor() -> None:
+    for requirement in _requirements("requirements-neighbours.txt"):
+        assert [clause.operator for clause in requirement.specifier] == [">="], requirement
+
+
 def _licence(name: str) -> str:
     found = metadata.metadata(name)
     classifiers = [value for value in found.get_all("Classifier") or [] if value.startswith("License ::")]
