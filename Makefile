@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export LABELOPS_HOME ?= $(CURDIR)/.labelops
 
-.PHONY: demo up down test validation lint bench readers faults clean lock neighbours install help
+.PHONY: docs demo up down test validation lint bench readers faults clean lock neighbours install help
 
 help:
 	@echo "make demo   run the five use cases end to end on embedded defaults, then stop"
@@ -38,6 +38,9 @@ test: install
 
 validation: install
 	@$(BIN)/python -m pytest -m proves --validation=docs/validation.md $(ARGS)
+
+docs: install
+	@$(BIN)/python tools/dag_tables.py
 
 lint: install
 	@$(BIN)/ruff check .

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from include.agreement import measurements as measured
+from include.agreement import measurements
 from include.base.canonical import canonical_json
 from include.base.errors import InvalidInput
 from include.base.store import Store
@@ -29,10 +29,10 @@ def test_a_version_is_measured_once_and_the_page_says_so(approved, monkeypatch):
     before = place.read_bytes()
     page = approved.events("report.published")[-1].body
     for name in ("rows", "losing", "diff"):
-        source = measured if name == "diff" else freezing
+        source = measurements if name == "diff" else freezing
         monkeypatch.setattr(source, name, lambda *_, **__: pytest.fail("a million rows were read again"))
     with approved.run().open() as run:
-        found = measured.quality_of(run.store, approved.project, approved.version().digest)
+        found = measurements.quality_of(run.store, approved.project, approved.version().digest)
     assert found is not None
     body = approved.confluence_hook().page(page["page"]).body
     for one in found.scores:
@@ -65,7 +65,7 @@ def test_rows_that_are_not_the_versions_are_not_measured(approved):
 def test_rows_that_are_lost_are_no_rows_that_were_removed(approved):
     (approved.home / "store" / "versions" / PROJECT / approved.version().digest / "losing.jsonl").unlink()
     with approved.run().open() as run, pytest.raises(InvalidInput, match=r"losing\.jsonl: is not there"):
-        measured.quality_of(run.store, approved.project, approved.version().digest)
+        measurements.quality_of(run.store, approved.project, approved.version().digest)
 
 
 def test_the_numbers_outlive_the_rows(approved):
@@ -77,9 +77,9 @@ def test_the_numbers_outlive_the_rows(approved):
     page = approved.events("report.published")[-1].body
     assert "(removed 20" in approved.confluence_hook().page(page["page"]).body
     with approved.run().open() as run:
-        assert measured.quality_of(run.store, approved.project, digest) is not None
+        assert measurements.quality_of(run.store, approved.project, digest) is not None
         kept(approved, "agreement")[0].unlink()
-        assert measured.quality_of(run.store, approved.project, digest) is None
+        assert measurements.quality_of(run.store, approved.project, digest) is None
 
 
 def test_versions_are_compared_once_and_the_result_comes_back_as_it_was(tmp_path, monkeypatch):
@@ -93,14 +93,14 @@ def test_versions_are_compared_once_and_the_result_comes_back_as_it_was(tmp_path
 
     old = frozen("anna", "billing", "other", "billing", "account", "delivery", "other")
     new = frozen("ben", "billing", "billing", "billing", "other", "other", "other")
-    first = measured.changes_since(store, project, old, new)
+    first = measurements.changes_since(store, project, old, new)
     assert first == diff(store, project, old, new, samples=0)
     assert first is not None
     assert (first.relabelled, first.evidence) == (3, 3)
-    monkeypatch.setattr(measured, "diff", lambda *_, **__: pytest.fail("compared again"))
-    again = measured.changes_since(store, project, old, new)
+    monkeypatch.setattr(measurements, "diff", lambda *_, **__: pytest.fail("compared again"))
+    again = measurements.changes_since(store, project, old, new)
     assert again == first
     assert list(again.transitions) == list(first.transitions)
     withdraw(store, project, old, person="dana", reason="the texts were not ours", at=make.START)
-    assert measured.changes_since(store, project, old, new) == first
-    assert measured.changes_since(store, project, new, old) is None
+    assert measurements.changes_since(store, project, old, new) == first
+    assert measurements.changes_since(store, project, new, old) is None

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import inspect
+import re
 from typing import Any
 
 import pytest
 from airflow.sdk import Asset
 
+from include.run.run import WorkItem
 from labelops.flow import Gate, Step, UseCase, Wait
-from labelops.operators.step import function_at, given_kinds
+from labelops.operators.step import StepOperator, function_at, given_kinds
 from labelops.systems import SYSTEMS
-from tests.airflow_home import DAGS
+from tests.airflow_home import DAGS, ROOT
 from tests.runner import use_cases
 
 pytestmark = pytest.mark.airflow
@@ -81,6 +84,34 @@ def test_a_dag_file_is_a_page_and_a_value(dag_id: str) -> None:
     page = tree.body[0]
     assert len(text.splitlines()) - (page.end_lineno or 0) <= LONGEST
     assert not [node for node in ast.walk(tree) if isinstance(node, (ast.For, ast.While, ast.If, ast.With))], "no logic"
+
+
+def test_the_documents_say_what_the_dag_files_say() -> None:
+    spec = importlib.util.spec_from_file_location("dag_tables", ROOT / "tools" / "dag_tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    assert tables.main(["--check"]) == 0, "run `make docs`"
+    for name in tables.DOCUMENTS:
+        assert tables.PART.search((ROOT / name).read_text("utf-8")), f"{name} has no part of the DAGs"
+
+
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "operators.md").read_text("utf-8"), re.M | re.S)
+
+
+@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+def test_the_examples_of_the_operators_guide_are_dags(number: int) -> None:
+    made: dict[str, Any] = {}
+    exec(compile(EXAMPLES[number], "operators.md", "exec"), made)
+    [task] = made["dag"].tasks
+    if isinstance(task, StepOperator):
+        assert set(task.on) <= set(inspect.signature(function_at(task.function)).parameters)
+        assert WorkItem(**task.item).project == "ticket_topics"
+
+
+def test_the_operators_guide_has_an_example_of_each_kind() -> None:
+    assert len(EXAMPLES) == 2
 
 
 # --- how a value becomes tasks ---------------------------------------------------------------------------------------

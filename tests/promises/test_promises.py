@@ -12,6 +12,8 @@ import sys
 import pytest
 
 from include.base.errors import Fenced, InvalidInput, LedgerBehind, Refused
+from include.run.effect import Effect
+from include.run.run import WorkItem
 from include.settings import ROOT
 from tests.integration.airflow_house import PROJECT
 
@@ -56,7 +58,7 @@ def test_p1_p5_one_changed_answer_refuses_the_release(approved):
 @pytest.mark.proves("P1")
 def test_p1_a_gate_marked_successful_releases_nothing(approved):
     run = approved.run_id()
-    item = {"project": PROJECT, "subject": f"version:{approved.version().digest}", "detail": {}, "error": None}
+    item = WorkItem(PROJECT, f"version:{approved.version().digest}", "version 1").as_dict()
     checked = approved.step("dataset_release", "check", item, run)
     with pytest.raises(Refused, match="no gate 'release_rows' passed"):
         approved.step("dataset_release", "hand_over", item, run, given=checked)
@@ -66,7 +68,7 @@ def test_p1_a_gate_marked_successful_releases_nothing(approved):
 @pytest.mark.proves("P1")
 def test_p1_an_approval_marked_successful_releases_nothing(asked):
     run = asked.run_id()
-    item = {"project": PROJECT, "subject": f"version:{asked.version().digest}", "detail": {}, "error": None}
+    item = WorkItem(PROJECT, f"version:{asked.version().digest}", "version 1").as_dict()
     with pytest.raises(Refused, match="the ledger says of its approval: requested"):
         asked.step("dataset_release", "check", item, run)
     with pytest.raises(Refused, match="the ledger says of its approval: requested"):
@@ -113,7 +115,7 @@ def killed(house, step, app, kind, method, path):
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"}
         child = subprocess.Popen([sys.executable, "-c", STEP, str(house.home), step], cwd=ROOT, env=environment)
         try:
-            assert fault.reached.wait(60)
+            assert fault.reached.wait(240)
         finally:
             os.kill(child.pid, signal.SIGKILL)
             child.wait()
@@ -159,14 +161,14 @@ def test_p3_an_orphan_is_fenced_once_its_retry_began(labelled):
         labelled.run("d", "t", "r", try_number=1).open() as orphan,
         labelled.run("d", "t", "r", try_number=2).open() as retry,
     ):
-        old = orphan.claim("u", PROJECT, "s", "0" * 64)
-        new = retry.claim("u", PROJECT, "s", "0" * 64)
+        old, new = (Effect(one, "u", PROJECT, "s", "0" * 64, 1) for one in (orphan, retry))
+        old.check()
         new.check()
         with pytest.raises(Fenced):
             old.check()
         with pytest.raises(Fenced):
-            orphan.finish(old, orphan.event("a", PROJECT, "s"), "k", "reference")
-        assert retry.finish(new, retry.event("a", PROJECT, "s"), "k", "reference")
+            old.finish("a", "k", "reference")
+        assert new.finish("a", "k", "reference")
     assert len(labelled.events("a")) == 1
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from include.base.errors import InvalidInput, Refused
 from include.governance.usage import record_use
-from include.releases import by_hand as orders
+from include.releases import by_hand
 from tests.integration.airflow_house import PROJECT
 
 
@@ -123,14 +123,14 @@ def test_who_has_no_say_in_a_version_withdraws_nothing(approved):
     digest = approved.version().digest
     for by, refusal in ((None, "named person"), ("anna", "anna has no say"), ("nobody", "belongs to no person")):
         with pytest.raises(Refused, match=refusal), approved.run("labeling_approval", by=by).open() as at:
-            orders.withdraw(at, approved.project, digest[:12], "because")
+            by_hand.withdraw(at, approved.project, digest[:12], "because")
     with approved.run("labeling_approval", by="dana").open() as at:
         with pytest.raises(InvalidInput, match="needs one, in words"):
-            orders.withdraw(at, approved.project, digest[:12], " ")
+            by_hand.withdraw(at, approved.project, digest[:12], " ")
         with pytest.raises(InvalidInput, match="names 0 versions"):
-            orders.withdraw(at, approved.project, "0" * 12, "because")
+            by_hand.withdraw(at, approved.project, "0" * 12, "because")
         with pytest.raises(InvalidInput, match="six characters"):
-            orders.withdraw(at, approved.project, digest[:3], "because")
+            by_hand.withdraw(at, approved.project, digest[:3], "because")
     assert approved.events("approval.withdrawn") == []
 
 
@@ -147,10 +147,10 @@ def test_a_second_withdrawal_is_refused_and_a_second_try_is_not(approved):
     digest, run = approved.version().digest, approved.run_id()
     for _ in range(2):
         with approved.run("labeling_approval", run_id=run, by="dana").open() as at:
-            orders.withdraw(at, approved.project, digest[:12], "because")
+            by_hand.withdraw(at, approved.project, digest[:12], "because")
     assert len(approved.events("approval.withdrawn")) == 1
     with pytest.raises(Refused, match="withdrawn already"), approved.run("labeling_approval", by="olga").open() as at:
-        orders.withdraw(at, approved.project, digest[:12], "because")
+        by_hand.withdraw(at, approved.project, digest[:12], "because")
 
 
 def test_a_release_that_was_asked_for_is_ended_too(approved):

@@ -9,6 +9,7 @@ import requests
 
 from include.base.errors import Fenced
 from include.queues.batches import assign
+from include.run.effect import Effect
 from include.sandbox import world
 from labelops.operators.gate import GateFailed
 from tests.integration.airflow_house import PROJECT
@@ -127,7 +128,9 @@ def test_batches_are_cut_by_the_newest_try_alone(house):
     claims = []
     for number in (1, 2):
         run = house.run("raw_data_ingestion", "load", "manual__r", try_number=number)
-        claims.append((run, run.claim("raw_data_ingestion", house.project.name, "source:x", "cd" * 32)))
+        effect = Effect(run, "raw_data_ingestion", house.project.name, "source:x", "cd" * 32, 1)
+        effect.begin()
+        claims.append((run, effect))
     before = len(house.events("batch.assigned"))
     (old, stale), (new, effect) = claims
     with pytest.raises(Fenced):

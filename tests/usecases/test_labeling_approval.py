@@ -127,12 +127,12 @@ def test_the_gate_of_a_version_marked_successful_puts_nothing_before_approvers(l
 
 def one(house, name, prefix, reason, *, by):
     """Let a person do something by a run parameter."""
-    from include.releases import by_hand as orders
+    from include.releases import by_hand
 
     with house.run("labeling_approval", run_id=house.run_id(), by=by).open() as at:
         if name == "close_batch":
-            return orders.close_batch(at, house.project, prefix, reason, house.prodigy())
-        return orders.resubmit(at, house.project, prefix, reason)
+            return by_hand.close_batch(at, house.project, prefix, reason, house.prodigy())
+        return by_hand.resubmit(at, house.project, prefix, reason)
 
 
 def test_who_annotated_may_not_approve_under_the_same_name_either(labelled):
