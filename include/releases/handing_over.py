@@ -141,7 +141,7 @@ def recall(
     if approval_state(run, digest).state != "withdrawn":
         raise Refused(f"the approval of {version.name} of {project.name} was not withdrawn")
     if subject not in recallable(run, project):
-        return ItemResult(project.name, subject, item.name, "recalled", f"Version {version.number} was recalled before")
+        return item.result("recalled", f"Version {version.number} was recalled before")
     withdrawn, released, asked = run.last(subject, "approval.withdrawn"), stands_released(run, digest), course.requested
     if withdrawn is None:
         raise AssertionError("what is withdrawn was withdrawn by somebody")
@@ -176,17 +176,8 @@ def recall(
     what = "is recalled" if released else "was about to be released, and is not"
     sentence = f"Version {version.number} ({short(digest)}) {what}: {withdrawn.reason}"
     run.log.warning(f"{sentence}.{f' Its files stay in {where}, marked.' if where else ''}")
-    return ItemResult(
-        project=project.name,
-        subject=subject,
-        name=version.name,
-        state="recalled",
-        sentence=sentence,
-        updated=updated,
-        changed=new,
-        where=where,
-        detail={"digest": digest, "number": version.number},
-    )
+    detail = {"digest": digest, "number": version.number}
+    return item.result("recalled", sentence, updated=updated, changed=new, where=where, detail=detail)
 
 
 def _take_back(course: ReleaseCourse, withdrawn: Event, released: Event, prodigy: ProdigyGateway) -> int:

@@ -60,26 +60,6 @@ class RunRef:
         return f"{self.task}/{self.try_number}"
 
 
-@dataclass(frozen=True)
-class WorkItem:
-    """One thing to do: a project, a subject, and what the lister knows about it.
-
-    :param subject: ``kind:name``, as on the ledger.
-    :param name: what people read, as *version 3* or *batch of 21 Nov, 15 tasks*.
-    :param error: makes the item fail alone, with this reason.
-    """
-
-    project: str
-    subject: str
-    name: str
-    detail: Mapping[str, Any] = field(default_factory=dict)
-    error: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the item as it travels between tasks."""
-        return {**asdict(self), "detail": dict(self.detail)}
-
-
 @dataclass
 class ItemResult:
     """What became of one item: counts of outside effects, and one sentence for people.
@@ -100,6 +80,34 @@ class ItemResult:
     changed: bool = False
     where: str = ""
     detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WorkItem:
+    """One thing to do: a project, a subject, and what the lister knows about it.
+
+    :param subject: ``kind:name``, as on the ledger.
+    :param name: what people read, as *version 3* or *batch of 21 Nov, 15 tasks*.
+    :param error: makes the item fail alone, with this reason.
+    """
+
+    project: str
+    subject: str
+    name: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the item as it travels between tasks."""
+        return {**asdict(self), "detail": dict(self.detail)}
+
+    def result(self, state: str, sentence: str, **parts: Any) -> ItemResult:
+        """Return what became of the item.
+
+        :param parts: the other fields of :class:`ItemResult`; ``subject`` and ``name`` where they changed on the way.
+        """
+        named = {"project": self.project, "subject": self.subject, "name": self.name}
+        return ItemResult(**{**named, "state": state, "sentence": sentence, **parts})
 
 
 @dataclass

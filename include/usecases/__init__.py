@@ -1,5 +1,5 @@
-"""What each DAG does, step by step, in terms of the packages beside this one.
+"""One module per use case: its functions, named like the steps of its DAG.
 
-A step takes a :class:`include.run.run.Run` and the gateways it needs, does its outside effects under a claim,
-puts them on the ledger, and returns something small. Every step can be killed at any point and run again.
+A function says in its signature what it needs, does its outside effects under a claim, puts them on the ledger, and
+returns something small. Every step can be killed at any point and run again.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from include.base.canonical import digest_of
@@ -12,7 +12,9 @@ from include.datasets import freeze as freezing
 from include.datasets.conditions import policy_problems
 from include.datasets.drift import note_drift, source_drift
 from include.datasets.staging import stage_version
+from include.decisions.approval import ReleaseDecision
 from include.decisions.process import kept_decisions
+from include.decisions.release_course import ReleaseCourse
 from include.decisions.state import ApprovalState, approval_state, approval_states
 from include.governance.records import Decision, VersionRecord
 from include.projects.model import Project
@@ -149,18 +151,32 @@ def hand_over(
         return result_of(course, "released", sentence, given.created, where=before.body["path"])
     decided = course.decision()
     if decided is not None:
-        run.findings(project.name, checked.subject, (("release", one) for one in decided.findings))
-        run.log.info(decided.sentence)
-        if decided.state == "waiting":
-            return result_of(course, "waiting", decided.sentence, given.created)
-        for decision in kept_decisions(run, decided.decisions):
-            run.ledger.record_decision(decision)
-        if decided.state != "released":
-            refusal = Checked(version, checked.where, (decided.sentence,), digest_of(decided.sentence), checked.edition)
-            if item.detail.get("chosen") or not _refused_before(run, refusal):
-                _refuse(run, project, refusal)
-            return result_of(course, decided.state, decided.sentence, given.created)
+        waits = _act_on(course, checked, decided, given.created, chosen=bool(item.detail.get("chosen")))
+        if waits is not None:
+            return waits
     return write(course, checked.where, checked.edition, prodigy, training, lineage, given.created)
+
+
+def _act_on(
+    course: ReleaseCourse, checked: Checked, decided: ReleaseDecision, created: int, *, chosen: bool
+) -> ItemResult | None:
+    """Put what people decided on the ledger; return the result where they did not release, None where they did.
+
+    :raises Refused: when they refused, which is said once.
+    """
+    run, project, sentence = course.run, course.project, decided.sentence
+    run.findings(project.name, checked.subject, (("release", one) for one in decided.findings))
+    run.log.info(sentence)
+    if decided.state == "waiting":
+        return result_of(course, "waiting", sentence, created)
+    for decision in kept_decisions(run, decided.decisions):
+        run.ledger.record_decision(decision)
+    if decided.state == "released":
+        return None
+    refusal = replace(checked, problems=(sentence,), evidence=digest_of(sentence))
+    if chosen or not _refused_before(run, refusal):
+        _refuse(run, project, refusal)
+    return result_of(course, decided.state, sentence, created)
 
 
 def waited(run: Run, project: Project, digest: str, opentext: OpenTextGateway) -> ItemResult | None:

@@ -114,17 +114,9 @@ def publish(run: Run, project: Project, item: WorkItem, given: Staged, gate: Map
             effect.leave()
     sentence = f"Release {published.number} ({short(published.digest)}) of {len(collected.pages)} page(s) is current"
     run.log.info(f"{project.name}: {sentence}, {len(published.changed_pages)} page(s) of it changed.")
-    return ItemResult(
-        project=project.name,
-        subject=subject,
-        name=f"guideline release {published.number}",
-        state="published",
-        sentence=sentence,
-        created=int(new),
-        changed=new,
-        where=str(published.path),
-        detail={"number": published.number, "digest": published.digest},
-    )
+    detail = {"number": published.number, "digest": published.digest}
+    where = str(published.path)
+    return item.result("published", sentence, created=int(new), changed=new, where=where, detail=detail)
 
 
 def _scope(project: Project) -> str:

@@ -105,12 +105,14 @@ def publish(
     report = json.loads(run.locate(given.page).read_bytes())
     charts = [(one["name"], one["media_type"], base64.b64decode(one["content"])) for one in report["charts"]]
     digest = sha256_hex(canonical_json([given.digest, [sha256_hex(content) for _, _, content in charts]]))
-    state = run.ledger.sync_state(f"{USE_CASE}:{project.name}") or {}
+    scope = f"{USE_CASE}:{project.name}"
+    state = run.ledger.sync_state(scope) or {}
     page = _find(project, report["title"], state, confluence)
     created = updated = 0
     if page is None or not storage.equal(page.body or "", report["body"]) or state.get("digest") != digest:
         with run.effect(USE_CASE, project.name, item.subject, digest) as effect:
             page, created, updated = _write(effect, project, report, charts, page, confluence)
+            written_as = {"page": page.id, "version": page.version.number}
             effect.finish(
                 "report.published",
                 # Somebody may restore an older text in Confluence: writing ours again is a new version of the page.
@@ -119,22 +121,17 @@ def publish(
                 created=created,
                 updated=updated,
                 detail=f"page version {page.version.number}",
-                states={
-                    f"{USE_CASE}:{project.name}": {"digest": digest, "page": page.id, "version": page.version.number}
-                },
+                states={scope: {"digest": digest, **written_as}},
                 before=state.get("digest"),
                 after=digest,
-                body={"page": page.id, "version": page.version.number},
+                body=written_as,
             )
     url, written = confluence.page_url(page), bool(created or updated)
     sentence = f"The page is at version {page.version.number}" if written else "The page says so already, unchanged"
     run.log.info(f"{item.subject}: {sentence} ({url}).")
-    return ItemResult(
-        project=project.name,
-        subject=item.subject,
-        name=item.name,
-        state="published" if written else "unchanged",
-        sentence=sentence,
+    return item.result(
+        "published" if written else "unchanged",
+        sentence,
         created=created,
         updated=updated,
         changed=written,

@@ -162,12 +162,9 @@ def _result(run: Run, project: Project, item: WorkItem, body: Mapping[str, int])
         f"{batches} new batch(es)"
     )
     run.log.info(f"{sentence}.")
-    return ItemResult(
-        project=project.name,
-        subject=item.subject,
-        name=item.name,
-        state="loaded",
-        sentence=sentence,
+    return item.result(
+        "loaded",
+        sentence,
         created=body["created"],
         changed=bool(inserted),
         where=f"dataset {project.inbox}",
