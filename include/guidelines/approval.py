@@ -19,9 +19,9 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from include.base.errors import InvalidInput, NotFound
-from include.guidelines import storage
 from include.guidelines.html import Finding
 from include.projects.model import ApprovalMark
+from include.systems.confluence import storage
 from include.systems.confluence.values import ContentState, Page, PageVersion
 
 __all__ = [

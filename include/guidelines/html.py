@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from include.guidelines.storage import AC, RI, escape, parameters, parse, qualified, text_of
+from include.systems.confluence.storage import AC, RI, escape, parameters, parse, qualified, text_of
 
 __all__ = [
     "CLASSES",
@@ -216,7 +216,7 @@ def render(
 
     :param page_id: named in findings, and part of every ``id`` so that fragments can share a document.
     :param heading_offset: how many levels headings go down (``h1`` becomes ``h3`` for 2; ``h6`` is the last).
-    :raises InvalidInput: when the body cannot be parsed (:func:`include.guidelines.storage.parse`).
+    :raises InvalidInput: when the body cannot be parsed (:func:`include.systems.confluence.storage.parse`).
     """
     import nh3
 

@@ -16,9 +16,9 @@ from include.base.canonical import SHORT, canonical_json, digest_of, sha256_hex
 from include.base.errors import InvalidInput, Refused
 from include.base.store import Store, StorePath, atomic_write, local_path, read_json
 from include.guidelines.html import STYLE
-from include.guidelines.storage import escape
 from include.guidelines.sync import Collected, CollectedPage
 from include.projects.model import Project
+from include.systems.confluence.storage import escape
 
 __all__ = ["TEMPLATE", "Current", "Publication", "current", "publish", "release_digest", "verify"]
 

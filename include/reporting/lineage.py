@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from include.base.canonical import SHORT
-from include.guidelines.storage import escape
 from include.projects.model import Exposure
 from include.reporting import charts as draw
 from include.reporting import quality as sections
@@ -24,6 +23,7 @@ from include.reporting.facts import (
 )
 from include.reporting.markup import Raw, code, count, lozenge, macro, picture, table, time, top
 from include.reporting.people import People
+from include.systems.confluence.storage import escape
 
 __all__ = [
     "CHART_NAMES",

@@ -9,7 +9,7 @@ from typing import Any
 
 from include.base.canonical import SHORT
 from include.base.errors import InvalidInput
-from include.guidelines.storage import escape
+from include.systems.confluence.storage import escape
 
 __all__ = ["MOST_LINES", "Raw", "code", "count", "lozenge", "macro", "picture", "table", "time", "top"]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from include.agreement import accounting
 from include.agreement.accounting import Accounting, seconds
 from include.agreement.summary import Part, Quality, Score
-from include.guidelines.storage import escape
 from include.reporting.facts import VersionFacts
 from include.reporting.markup import Raw, code, count, table
+from include.systems.confluence.storage import escape
 
 __all__ = ["NAMES", "agreement", "annotation", "changes", "told"]
 

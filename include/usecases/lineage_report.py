@@ -13,13 +13,13 @@ from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import LabelopsError, NotFound, Refused, Unsupported
 from include.datasets.drift import note_drift, source_drift
 from include.governance.checkpoint import last_note
-from include.guidelines import storage
 from include.projects.model import Project
 from include.reporting import lineage
 from include.reporting.gather import facts
 from include.run.effect import Effect
 from include.run.gates import require_gate
 from include.run.run import ItemResult, Run, WorkItem, short
+from include.systems.confluence import storage
 from include.systems.confluence.values import ConfluenceGateway, Page
 from include.systems.opentext.values import OpenTextGateway
 from include.systems.prodigy.values import ProdigyGateway

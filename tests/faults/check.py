@@ -24,12 +24,12 @@ from include.base.store import Store
 from include.datasets import freeze as freezing
 from include.governance import checkpoint
 from include.guidelines import release as guidelines
-from include.guidelines import storage
 from include.ingestion.pipeline import ingest
 from include.ingestion.scan import scan
 from include.passport.verify import verify
 from include.releases import write as releasing
 from include.sandbox import world as sample
+from include.systems.confluence import storage
 from tests.integration.airflow_house import CLIENT, PROJECT
 
 __all__ = ["a_wait", "a_withdrawal", "everything", "problems"]

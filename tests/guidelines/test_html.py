@@ -11,7 +11,7 @@ from lxml import html as reader
 
 from include.base.errors import InvalidInput
 from include.guidelines.html import Rendered, render
-from include.guidelines.storage import escape
+from include.systems.confluence.storage import escape
 
 
 def show(body: str, **given_: Any) -> Rendered:

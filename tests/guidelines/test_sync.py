@@ -14,7 +14,7 @@ from include.guidelines.sync import Collected, collect, rows
 from include.systems.confluence.values import ContentState, PageVersion
 from tests.guidelines.conftest import STATE, Sync, make_project
 from tests.guidelines.fake_confluence import PNG, START, FakeConfluence
-from tests.guidelines.test_storage import details
+from tests.systems.confluence.test_storage import details
 
 LABEL = {"by": "label", "value": "approved"}
 NUMBERED = {"by": "label", "value": "approved-v{version}"}

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.base.errors import InvalidInput
-from include.guidelines import storage
 from include.projects.model import Exposure
 from include.reporting import charts
 from include.reporting.lineage import (
@@ -24,6 +23,7 @@ from include.reporting.lineage import (
     build,
     summary_text,
 )
+from include.systems.confluence import storage
 
 DAY = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 

@@ -10,11 +10,11 @@ from include.agreement.measure import Scheme, measure
 from include.agreement.summary import Score
 from include.base.canonical import digest_of
 from include.datasets.diff import LabelShift, ManifestChange, VersionDiff
-from include.guidelines import storage
 from include.projects.model import Exposure, Interface
 from include.reporting import markup, quality
 from include.reporting.facts import LineageFacts, VersionFacts
 from include.reporting.lineage import build, summary_text
+from include.systems.confluence import storage
 from tests.agreement.make import choice, given
 from tests.reporting.test_lineage import DAY, FACTS, sha, text
 

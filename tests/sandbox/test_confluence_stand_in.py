@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import requests
 
-from include.guidelines import storage
 from include.sandbox.confluence import ConfluenceStandIn, SandboxUser
 from include.sandbox.http import Server
+from include.systems.confluence import storage
 
 ANNA = SandboxUser("acc-anna", "Anna Approver", "anna@labelops.example", "anna-token-1234")
 BEN = SandboxUser("acc-ben", "Ben <Builder>", "ben@labelops.example", "ben-token-5678")

@@ -1,6 +1,7 @@
 """Storage format as the local Confluence treats it: refused when malformed, otherwise rewritten as the service does.
 
-Deliberately apart from ``include.guidelines.storage``: what is tested against this must not share its parser's habits.
+Deliberately apart from ``include.systems.confluence.storage``: what is tested against this must not share its parser's
+habits.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any
 import requests
 
 from include.base.errors import Conflict, InvalidInput, InvalidReply, NotFound, Unavailable
-from include.guidelines import storage
+from include.systems.confluence import storage
 from include.systems.confluence.values import (
     Attachment,
     Comment,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from include.base.errors import Conflict, InvalidInput, InvalidReply, NotFound, Unavailable
-from include.guidelines import storage
+from include.systems.confluence import storage
 from include.systems.confluence.values import Node, Page, PageVersion, Space
 from include.systems.listing import Changes, Listing
 from labelops.hooks.confluence.door import CLOCK_SKEW, Door, digest_of, in_batches

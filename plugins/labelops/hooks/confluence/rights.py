@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from include.base.errors import Conflict, InvalidInput
-from include.guidelines import storage
+from include.systems.confluence import storage
 from include.systems.confluence.values import Page, Restriction, Restrictions
 from labelops.hooks.confluence.pages import Pages
 from labelops.hooks.confluence.replies import SYSTEM

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.base.errors import InvalidInput
-from include.guidelines import storage
+from include.systems.confluence import storage
 
 MACRO = (
     '<ac:structured-macro ac:name="code"{}><ac:parameter ac:name="{}">1</ac:parameter>'
