@@ -27,6 +27,7 @@ from include.sandbox import world
 from include.sandbox.opentext.person import Person
 from include.sandbox.prodigy_schema import import_jsonl
 from include.settings import ROOT
+from include.systems.confluence.client import ConfluenceClient
 from labelops import runtime
 from labelops.flow import LIST, Gate
 from labelops.hooks.confluence import ConfluenceHook
@@ -95,9 +96,9 @@ class House(Systems):
         """Return a run as a task would have it."""
         return runtime.run_of(self.context(dag_id, task_id, run_id, **more))
 
-    def confluence_hook(self) -> ConfluenceHook:
-        """Return a hook to the local Confluence."""
-        return ConfluenceHook()
+    def confluence_client(self) -> ConfluenceClient:
+        """Return a client of the local Confluence."""
+        return ConfluenceHook().get_conn()
 
     def prodigy(self) -> ProdigyHook:
         """Return a hook to Prodigy's database."""

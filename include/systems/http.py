@@ -34,7 +34,16 @@ from include.base.errors import InvalidInput, InvalidReply, RateLimited, Unavail
 if TYPE_CHECKING:
     from include.systems.pace import Pace
 
-__all__ = ["HttpCaller", "RetryPolicy", "base_url", "choice", "read_json", "retry_after_seconds", "segment"]
+__all__ = [
+    "Connection",
+    "HttpCaller",
+    "RetryPolicy",
+    "base_url",
+    "choice",
+    "read_json",
+    "retry_after_seconds",
+    "segment",
+]
 
 log = logging.getLogger(__name__)
 
@@ -293,13 +302,21 @@ def choice(extra: Mapping[str, Any], name: str, allowed: tuple[str, ...], system
     return str(value)
 
 
-class _Address(Protocol):
+class Connection(Protocol):
+    """What a client's settings are read from; Airflow's own connection is one."""
+
     host: str | None
     schema: str | None
     port: int | None
+    login: str | None
+    password: str | None
+
+    @property
+    def extra_dejson(self) -> dict[str, Any]:
+        """The extra as an object."""
 
 
-def base_url(connection: _Address, system: str) -> str:
+def base_url(connection: Connection, system: str) -> str:
     """Return a connection's address with a scheme and without a trailing slash.
 
     A connection written as a URI loses ``https://``, so a bare host is taken as HTTPS unless ``schema`` says ``http``.

@@ -14,7 +14,7 @@ __all__ = ["POOLS", "SYSTEMS", "connect"]
 def _confluence(project: Project, conn_id: str) -> Any:
     from labelops.hooks.confluence import ConfluenceHook
 
-    return ConfluenceHook(conn_id)
+    return ConfluenceHook(conn_id).get_conn()
 
 
 def _opentext(project: Project, conn_id: str) -> Any:

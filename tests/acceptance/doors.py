@@ -27,10 +27,10 @@ from include.sandbox.jira import JiraStandIn, JiraUser
 from include.sandbox.opentext import OpenTextStandIn
 from include.sandbox.opentext.person import Person
 from include.sandbox.prodigy_schema import create_schema, import_jsonl
+from include.systems.confluence.capabilities import scopes_of
 from include.systems.http import RetryPolicy
 from include.systems.listing import Listing
 from labelops.hooks.confluence import ConfluenceHook
-from labelops.hooks.confluence.capabilities import scopes_of
 from labelops.hooks.jira import JiraIssueHook
 from labelops.hooks.opentext import OpenTextWorkflowHook
 from labelops.hooks.prodigy import ProdigyHook, incremental
@@ -66,6 +66,10 @@ class Door(ABC):
     @abstractmethod
     def hook(self, *, wrong: str = "") -> Any:
         """Return a hook; ``wrong`` is what of its connection is: ``host``, ``secret`` or ``scope`` (too few rights)."""
+
+    def requirements(self) -> tuple[str, ...]:
+        """Return what the account needs."""
+        return tuple(self.hook().requirements())
 
     @abstractmethod
     def fill(self, number: int) -> None:
@@ -159,6 +163,9 @@ class ConfluenceDoor(Door):
         )
         return ConfluenceHook(conn_id, policy=NO_PATIENCE)
 
+    def requirements(self) -> tuple[str, ...]:
+        return self.hook().get_conn().requirements()
+
     @property
     def login(self) -> str:
         """What the account signs in with."""
@@ -187,10 +194,10 @@ class ConfluenceDoor(Door):
         self.fill(1)
 
     def all(self, hook: ConfluenceHook, resume: str | None = None) -> Listing[Any]:
-        return hook.pages_in_space(self.space, resume=resume)
+        return hook.get_conn().pages_in_space(self.space, resume=resume)
 
     def changes(self, hook: ConfluenceHook, resume: str | None = None) -> Listing[Any]:
-        return hook.changed_pages(self.space, resume=resume)
+        return hook.get_conn().changed_pages(self.space, resume=resume)
 
     def name(self, item: Any) -> str:
         return item.title
@@ -199,9 +206,9 @@ class ConfluenceDoor(Door):
         return {self.home, *(f"Page {number}" for number in range(1, self.made + 1))}
 
     def beyond_rights(self, hook: ConfluenceHook) -> Any:
-        page = hook.find_page(self.space, "Page 1")
+        page = hook.get_conn().find_page(self.space, "Page 1")
         assert page is not None
-        return hook.update_page(page, body="<p>May I?</p>")
+        return hook.get_conn().update_page(page, body="<p>May I?</p>")
 
     def close(self) -> None:
         self.server.stop()

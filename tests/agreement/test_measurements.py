@@ -34,7 +34,7 @@ def test_a_version_is_measured_once_and_the_page_says_so(approved, monkeypatch):
     with approved.run().open() as run:
         found = measurements.quality_of(run.store, approved.project, approved.version().digest)
     assert found is not None
-    body = approved.confluence_hook().page(page["page"]).body
+    body = approved.confluence_client().page(page["page"]).body
     for one in found.scores:
         assert f"<td>{one.value}</td>" in body
     assert "Annotation accounting" in body
@@ -75,7 +75,7 @@ def test_the_numbers_outlive_the_rows(approved):
         withdraw(run.store, PROJECT, digest, person="dana", reason="the texts were not ours", at=run.now())
     approved.report()
     page = approved.events("report.published")[-1].body
-    assert "(removed 20" in approved.confluence_hook().page(page["page"]).body
+    assert "(removed 20" in approved.confluence_client().page(page["page"]).body
     with approved.run().open() as run:
         assert measurements.quality_of(run.store, approved.project, digest) is not None
         kept(approved, "agreement")[0].unlink()

@@ -141,10 +141,10 @@ def quiet_sync(folder: str, pages: str) -> dict[str, Any]:
     sync = _seen(place / "store", int(pages))
     found: dict[str, Any] = {"count": int(pages), "pages": int(pages)}
     with serving(place / "confluence", asks=0) as url:
-        collect(sync.project, ConfluenceHook(), sync.store, sync.seen)  # both ways find the server warm
-        hook = ConfluenceHook()
+        collect(sync.project, ConfluenceHook().get_conn(), sync.store, sync.seen)  # both ways find the server warm
+        client = ConfluenceHook().get_conn()
         with timed(found):
-            collected = collect(sync.project, hook, sync.store, sync.seen)
+            collected = collect(sync.project, client, sync.store, sync.seen)
         assert not collected.read
         assert len(collected.pages) == int(pages)
         with timed(found, "plain_seconds"), requests.Session() as session:
@@ -156,7 +156,7 @@ def quiet_sync(folder: str, pages: str) -> dict[str, Any]:
                 following = document["_links"].get("next")
                 address = f"{url}{following}" if following else ""
         assert read == int(pages)
-    return {**found, "requests": hook.requests_made, "plain_requests": asked}
+    return {**found, "requests": client.requests_made, "plain_requests": asked}
 
 
 @job
@@ -177,9 +177,9 @@ def changed_sync(
     found: dict[str, Any] = {"count": int(changed)}
     pace = float(asks) if asks else None
     with serving(place / "confluence", int(per_second), float(delay), pace):
-        hook = ConfluenceHook()
+        client = ConfluenceHook().get_conn()
         with timed(found):
-            collected = collect(sync.project, hook, sync.store, sync.seen, readers=int(readers))
+            collected = collect(sync.project, client, sync.store, sync.seen, readers=int(readers))
     assert len(collected.read) == int(changed)
     assert all(page.version == 4 for page in collected.pages if int(page.page_id) <= int(changed))
-    return {**found, "requests": hook.requests_made, "refused": hook._caller.refused}
+    return {**found, "requests": client.requests_made, "refused": client._caller.refused}

@@ -1,4 +1,4 @@
-"""Holds the tests of Confluence's hook and stand-in to the published contracts, where these are there."""
+"""Holds the tests of Confluence's client and stand-in to the published contracts, where these are there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.contracts.recorder import Recorder
 
 SPECS = ROOT.parent / "shared" / "specs"
-WATCHED = ("hooks", "sandbox", "contracts", "usecases", "acceptance")
+WATCHED = ("confluence", "hooks", "sandbox", "contracts", "usecases", "acceptance")
 TOTAL: dict[str, Counter[Any]] = {"requests": Counter(), "replies": Counter()}
 
 
@@ -25,7 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def held_to_contract(request: pytest.FixtureRequest) -> Iterator[Recorder | None]:
-    """Fail a test in which hook or stand-in goes against a contract."""
+    """Fail a test in which client or stand-in goes against a contract."""
     if request.path.parent.name not in WATCHED or not SPECS.is_dir():
         yield None
         return
@@ -44,6 +44,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     sent, answered = TOTAL["requests"], TOTAL["replies"]
     if sent or answered:
         terminalreporter.write_line(
-            f"Confluence contracts: {sum(sent.values())} requests of the hook ({len(sent)} operations) and "
+            f"Confluence contracts: {sum(sent.values())} requests of the client ({len(sent)} operations) and "
             f"{sum(answered.values())} replies of the stand-in ({len({key[:2] for key in answered})} operations)"
         )

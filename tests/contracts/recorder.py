@@ -1,4 +1,4 @@
-"""Holds every exchange of the Confluence hook and the local Confluence to the published contracts while a test runs.
+"""Holds every exchange of the Confluence client and the local Confluence to the published contracts while a test runs.
 
 Requests are taken on the client's side, so that a request whose reply a fault took away counts too; replies are taken
 where the stand-in gives them, before a fault spoils them, whoever asked.

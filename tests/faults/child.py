@@ -112,7 +112,7 @@ def _instrument(points: Points, rows: int) -> None:
 
     from include.governance import ledger
     from include.systems import http, pace
-    from labelops.hooks.confluence import cloud
+    from include.systems.confluence import cloud
     from labelops.hooks.prodigy import ProdigyHook
 
     send, commit = HTTPAdapter.send, DefaultDialect.do_commit

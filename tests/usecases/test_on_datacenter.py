@@ -113,7 +113,7 @@ def test_from_a_labelled_guideline_to_a_report_and_nothing_the_second_time(house
     house.approve()
     house.release()
     house.report()
-    hook = house.confluence_hook()
+    hook = house.confluence_client()
     [published] = house.events("report.published")
     page = hook.page(published.body["page"])
     above = hook.ancestors(page.id)
@@ -133,13 +133,13 @@ def test_from_a_labelled_guideline_to_a_report_and_nothing_the_second_time(house
 def test_a_label_that_names_its_version(house: DataCenterHouse) -> None:
     house.approve_by(by="label", value="approved-v{version}")
     for title in PAGES:
-        page = house.confluence_hook().page(house.id_of(title))
+        page = house.confluence_client().page(house.id_of(title))
         house.label(title, f"approved-v{page.version.number}")
     assert house.sync_guidelines()["detail"]["number"] == 1
     page_id = house.edit("olga", PAGES[1], lambda body: body + "<p>Vouchers are billing.</p>")
     assert house.sync_guidelines() is None
     assert "Vouchers" not in house.published()
-    house.label(PAGES[1], f"approved-v{house.confluence_hook().page(page_id).version.number}")
+    house.label(PAGES[1], f"approved-v{house.confluence_client().page(page_id).version.number}")
     assert house.sync_guidelines()["detail"]["number"] == 2
     assert "Vouchers are billing" in house.published()
 

@@ -174,7 +174,7 @@ def test_training_is_called_once_with_a_key(approved, monkeypatch):
 
 def report_page(house):
     """Return our page as the ledger names it."""
-    return house.confluence_hook().page(house.events("report.published")[-1].body["page"])
+    return house.confluence_client().page(house.events("report.published")[-1].body["page"])
 
 
 def test_a_report_that_a_person_edited_is_never_overwritten(asked):
@@ -211,7 +211,7 @@ def test_the_page_carries_a_signed_checkpoint_that_shows_a_shortened_ledger(appr
 
     approved.report()
     page = report_page(approved)
-    hook = approved.confluence_hook()
+    hook = approved.confluence_client()
     found = hook.property(page.id, "labelops_checkpoint")
     told = found.value["note"]
     note = read_note(told, "the report page")
@@ -247,7 +247,7 @@ def test_without_a_key_the_page_carries_no_checkpoint(approved, monkeypatch, cap
 
     monkeypatch.setattr(lineage_report, "last_note", lambda store: None)
     approved.report()
-    assert approved.confluence_hook().property(report_page(approved).id, "labelops_checkpoint") is None
+    assert approved.confluence_client().property(report_page(approved).id, "labelops_checkpoint") is None
     assert "No checkpoint of the ledger is signed" in caplog.text
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 from include.systems.listing import Changes, Listing
 
 __all__ = [
+    "RESTRICTABLE",
     "Attachment",
     "Comment",
     "ConfluenceGateway",
@@ -177,6 +178,10 @@ class Node:
     parent_id: str | None
     kind: str
     depth: int
+
+
+RESTRICTABLE: tuple[Literal["read", "update"], ...] = ("read", "update")
+"""What restrictions allow to some alone."""
 
 
 @dataclass(frozen=True)

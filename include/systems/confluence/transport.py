@@ -1,4 +1,4 @@
-"""The HTTP side of the Confluence door: address and credential, one client a thread, refusals, pages of lists.
+"""The HTTP side of Confluence's client: address and credential, one session a thread, refusals, pages of lists.
 
 Built on the plain verbs of ``atlassian-python-api`` with paths of our own, because its high-level classes address
 endpoints that Cloud does not have.
@@ -8,34 +8,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import requests
 
-from include.base.errors import (
-    AuthError,
-    Conflict,
-    InvalidInput,
-    InvalidReply,
-    NotFound,
-    Unavailable,
-    Unsupported,
-)
-from include.systems.http import HttpCaller, base_url, choice, read_json, segment
+from include.base.errors import AuthError, Conflict, InvalidInput, InvalidReply, NotFound, Unavailable, Unsupported
+from include.systems.confluence.replies import SYSTEM, links_of, mapping, need
+from include.systems.confluence.settings import Settings
+from include.systems.confluence.walks import Rows
+from include.systems.http import HttpCaller, RetryPolicy, read_json, segment
 from include.systems.pace import pace_of
 from include.systems.quiet import quiet_libraries
-from labelops.hooks.confluence.replies import SYSTEM, mapping, need
 
 if TYPE_CHECKING:
     from atlassian.rest_client import AtlassianRestAPI
 
-__all__ = ["AUTH", "FLAVOURS", "GATEWAY", "Client", "Settings"]
+__all__ = ["Transport", "anonymous", "refuse", "rows_of"]
 
-GATEWAY = "https://api.atlassian.com/ex/confluence"
-FLAVOURS = ("cloud", "datacenter")
-AUTH = ("basic", "bearer", "scoped", "oauth2")
 CONNECT_SECONDS = 10.0
 REQUESTS_PER_SECOND = {"cloud": 90.0, "datacenter": None}
 """Cloud: a tenth below the burst limit of 100 reads a second that is reported, per tenant, endpoint and method. Data
@@ -46,104 +36,27 @@ DUPLICATE_TITLE = "already exists"
 DUPLICATE_NAME = "same file name as an existing attachment"
 
 
-class _Connection(Protocol):
-    host: str | None
-    schema: str | None
-    port: int | None
-    login: str | None
-    password: str | None
+class Transport:
+    """Sends the requests of one client.
 
-    @property
-    def extra_dejson(self) -> dict[str, Any]: ...
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a connection says, checked.
-
-    :param site: the address people use, without ``path`` and trailing slash.
-    :param path: where Confluence is below the site (``/wiki`` for Cloud, nothing for Data Center).
-    :param auth: ``basic`` (login and token or password), ``bearer`` (a personal or access token), both at the site
-        or, with ``cloud_id``, at the gateway; ``scoped`` (login and a scoped API token) and ``oauth2`` (an OAuth 2
-        access token), both always at the gateway.
-    :param gateway: address of Atlassian's gateway, before the cloud id.
-    :param cloud_id: the site's id at the gateway; empty when it is to be asked for, or no gateway is used.
+    :param policy: how often and how patiently a request is tried.
+    :raises InvalidInput: ``requests_per_second`` in the connection is no such number.
     """
 
-    site: str
-    path: str
-    flavour: str
-    auth: str
-    login: str = field(repr=False)
-    secret: str = field(repr=False)
-    gateway: str = GATEWAY
-    cloud_id: str = ""
-    verify: Any = True
-    timeout: float = 60.0
-    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-    @classmethod
-    def read(cls, connection: _Connection) -> Settings:
-        """Return the settings of a connection.
-
-        :raises InvalidInput: a field has a value that is not allowed, or is missing.
-        """
-        extra = connection.extra_dejson
-        flavour, auth = choice(extra, "flavour", FLAVOURS, SYSTEM), choice(extra, "auth", AUTH, SYSTEM)
-        if flavour == "datacenter" and auth not in ("basic", "bearer"):
-            raise InvalidInput(f"confluence: connection extra `auth`: {auth!r} is Cloud's; allowed are basic, bearer")
-        default = "/wiki" if flavour == "cloud" else ""
-        found = extra.get("path")
-        path = "/" + str(default if found is None else found).strip("/")
-        path = "" if path == "/" else path
-        if not connection.password:
-            raise InvalidInput("confluence: the connection's password is empty; it holds the token")
-        if auth in ("basic", "scoped") and not connection.login:
-            raise InvalidInput("confluence: the connection's login is empty; it holds the account's e-mail or name")
-        gateway = str(extra.get("gateway") or GATEWAY).rstrip("/")
-        if urlsplit(gateway).scheme not in ("http", "https") or not urlsplit(gateway).hostname:
-            raise InvalidInput("confluence: connection extra `gateway` must be an address like https://host/path")
-        return cls(
-            site=base_url(connection, SYSTEM).removesuffix(path),
-            path=path,
-            flavour=flavour,
-            auth=auth,
-            login=connection.login or "",
-            secret=connection.password,
-            gateway=gateway,
-            cloud_id=str(extra.get("cloud_id") or "").strip(),
-            verify=_verify(extra.get("verify", True)),
-            timeout=_seconds(extra.get("timeout", 60)),
-            extra=extra,
-        )
-
-    @property
-    def through_gateway(self) -> bool:
-        """Tell whether calls go to the gateway instead of the site."""
-        return bool(self.cloud_id) or self.auth in ("scoped", "oauth2")
-
-
-class Client:
-    """Sends the requests of one hook.
-
-    :param caller: tries again and counts.
-    """
-
-    def __init__(self, settings: Settings, caller: HttpCaller) -> None:
+    def __init__(self, settings: Settings, policy: RetryPolicy | None = None) -> None:
+        pace = pace_of(SYSTEM, settings.site, settings.extra, REQUESTS_PER_SECOND[settings.flavour])
         self.settings = settings
-        self._caller = caller
+        self.caller = HttpCaller(SYSTEM, policy, pace)
         self._threads = threading.local()
         self._lock = threading.Lock()
         self._cloud_id = settings.cloud_id
-        default = REQUESTS_PER_SECOND[settings.flavour]
-        caller.pace = pace_of(SYSTEM, settings.site, settings.extra, default)
 
     def session(self) -> AtlassianRestAPI:
-        """Return this thread's client, made on first use: a session is not thread-safe."""
-        client = getattr(self._threads, "client", None)
-        if client is None:
-            client = self._threads.client = self._connect()
-        return client
+        """Return this thread's session, made on first use: one is not thread-safe."""
+        found = getattr(self._threads, "session", None)
+        if found is None:
+            found = self._threads.session = self._connect()
+        return found
 
     def _connect(self) -> AtlassianRestAPI:
         from atlassian.rest_client import AtlassianRestAPI
@@ -170,7 +83,7 @@ class Client:
         with self._lock:
             if not self._cloud_id:
                 path = "/_edge/tenant_info"
-                response = self._caller.call("GET", self._without_credential(self.settings.site + path), path=path)
+                response = self.caller.call("GET", self._without_credential(self.settings.site + path), path=path)
                 if response.status_code != 200:
                     raise InvalidInput(
                         f"confluence: {path}: {response.status_code}: the site does not tell its cloud id; "
@@ -205,7 +118,7 @@ class Client:
                 method, path, advanced_mode=True, allow_redirects=False, headers=dict(headers or {}) or None, **parts
             )
 
-        response = self._caller.call(method, send, path=path, idempotent=idempotent)
+        response = self.caller.call(method, send, path=path, idempotent=idempotent)
         if not 200 <= response.status_code < 300:
             refuse(response, path, scope)
         return response
@@ -218,38 +131,31 @@ class Client:
 
     def cursor_rows(
         self, path: str, query: Mapping[str, Any], place: str | None, *, scope: str = ""
-    ) -> tuple[list[dict[str, Any]], str | None]:
+    ) -> Rows[dict[str, Any]]:
         """Return the rows of one page of a list, and where the next page begins: the query of ``next``, as sent.
 
         ``next`` is ``_links.next`` of the body or of the ``Link`` header. Only its query is used: through the gateway
         its path lacks the prefix. A page without rows is the last, for Confluence can name a next page after the end.
-        Each row gets ``_base``, the list's base address for links.
         """
         # What `next` names is sent as it came, and what it leaves out (`excerpt`, for one) is sent again.
         parameters = {**query, **(parse_qs(place, keep_blank_values=True) if place else {})}
         response = self.call("GET", path, params=parameters, scope=scope)
-        document = mapping(read_json(response, SYSTEM), path)
-        rows = need(document, "results", list, path)
-        links = document.get("_links") or {}
-        found = [{**mapping(row, path), "_base": links.get("base", "")} for row in rows]
-        following = links.get("next") or response.links.get("next", {}).get("url")
-        return found, urlsplit(following).query if following and rows else None
+        rows, document = rows_of(response, path)
+        following = links_of(document, path).get("next") or response.links.get("next", {}).get("url")
+        return rows, urlsplit(following).query if following and rows else None
 
     def offset_rows(
         self, path: str, query: Mapping[str, Any], place: str | None, *, scope: str = ""
-    ) -> tuple[list[dict[str, Any]], str | None]:
+    ) -> Rows[dict[str, Any]]:
         """Return the rows of one page of a list that counts with ``start``, and the next ``start``.
 
         The next start is this one plus the rows that came, for a server may send fewer than asked for; only a page
         without rows, or one that names no next while fewer rows came than its own ``limit``, is the last.
         """
         start = int(place) if place and place.isdigit() else 0
-        response = self.call("GET", path, params={**query, "start": start}, scope=scope)
-        document = mapping(read_json(response, SYSTEM), path)
-        links = document.get("_links") or {}
-        rows = [{**mapping(row, path), "_base": links.get("base", "")} for row in need(document, "results", list, path)]
+        rows, document = rows_of(self.call("GET", path, params={**query, "start": start}, scope=scope), path)
         limit = document.get("limit")
-        more = links.get("next") or (isinstance(limit, int) and len(rows) >= limit)
+        more = links_of(document, path).get("next") or (isinstance(limit, int) and len(rows) >= limit)
         return rows, str(start + len(rows)) if rows and more else None
 
     # --- streams ---------------------------------------------------------------------------------------------------
@@ -266,7 +172,7 @@ class Client:
         for _ in range(REDIRECTS):
             at_home = _origin(url) == _origin(home)
             send = self._streaming(client, url) if at_home else self._without_credential(url, stream=True)
-            response = self._caller.call("GET", send, path=urlsplit(url).path)
+            response = self.caller.call("GET", send, path=urlsplit(url).path)
             if response.status_code not in (301, 302, 303, 307, 308):
                 if response.status_code != 200:
                     refuse(response, path, scope)
@@ -299,23 +205,22 @@ class Client:
         return send
 
 
-# --- connection fields ---------------------------------------------------------------------------------------------
+# --- replies -------------------------------------------------------------------------------------------------------
 
 
-def _verify(value: Any) -> Any:
-    if isinstance(value, str) and value.lower() in ("true", "false", ""):
-        return value.lower() != "false"
-    return True if value is None else value
+def rows_of(response: requests.Response, path: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the rows of one page of a list, each with the list's address for links as ``_base``, and the whole reply.
+
+    :raises InvalidReply: the reply is no such page.
+    """
+    document = mapping(read_json(response, SYSTEM), path)
+    base = links_of(document, path).get("base", "")
+    return [{**mapping(row, path), "_base": base} for row in need(document, "results", list, path)], document
 
 
-def _seconds(value: Any) -> float:
-    try:
-        seconds = float(60 if value is None else value)
-    except (TypeError, ValueError):
-        seconds = 0.0
-    if seconds <= 0:
-        raise InvalidInput("confluence: connection extra `timeout` must be a number of seconds above 0")
-    return seconds
+def anonymous() -> AuthError:
+    """Return the error for a site that answers as it answers visitors."""
+    return AuthError("confluence: the site takes this credential for an anonymous visitor", system=SYSTEM)
 
 
 # --- refusals ------------------------------------------------------------------------------------------------------

@@ -19,20 +19,38 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from html import unescape
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import requests
 
-from include.base.errors import AuthError, InvalidInput, InvalidReply, NotFound, Unsupported
+from include.base.errors import InvalidInput, NotFound
+from include.systems.confluence.replies import (
+    SYSTEM,
+    Restricted,
+    add_restricted,
+    as_storage,
+    body_of,
+    comment_of,
+    digest_in,
+    hit_of,
+    identifier,
+    link_of,
+    links_of,
+    mapping,
+    moment,
+    need,
+    property_of,
+    restrictions_of,
+    text,
+)
+from include.systems.confluence.transport import Transport, anonymous, rows_of
 from include.systems.confluence.values import (
+    RESTRICTABLE,
     Attachment,
     Comment,
-    ContentState,
     InlineComment,
-    InlineTask,
     Node,
     Page,
     PageVersion,
@@ -43,21 +61,8 @@ from include.systems.confluence.values import (
     User,
     cql_text,
 )
+from include.systems.confluence.walks import Rows, every_row, oldest_first
 from include.systems.http import read_json, segment
-from labelops.hooks.confluence import capabilities
-from labelops.hooks.confluence.changes import every_page, oldest_first
-from labelops.hooks.confluence.client import Client
-from labelops.hooks.confluence.replies import (
-    SYSTEM,
-    digest_in,
-    identifier,
-    mapping,
-    moment,
-    need,
-    optional_moment,
-    text,
-)
-from labelops.hooks.confluence.site import Rows
 
 __all__ = ["CHANGES", "DataCenter"]
 
@@ -69,11 +74,10 @@ BODY_ROWS = 50
 ROWS = 200
 """Results that a search with other expansions sends at most; asked for elsewhere."""
 NO_CHECK = {"X-Atlassian-Token": "nocheck", "Accept": "application/json"}
-READ_UPDATE = ("read", "update")
 
 
 class DataCenter:
-    """Implements ``labelops.hooks.confluence.site.Site``.
+    """The requests to Data Center; one method is one request, or the few that one question takes.
 
     Connection extra, beside what all flavours have:
 
@@ -89,9 +93,9 @@ class DataCenter:
     newest_first = False
     overlap = timedelta(days=1)
 
-    def __init__(self, client: Client) -> None:
-        extra = client.settings.extra
-        self._client = client
+    def __init__(self, transport: Transport) -> None:
+        extra = transport.settings.extra
+        self._transport = transport
         self._names: dict[str, str] = {}
         self._changes = str(extra.get("changes") or CHANGES[0])
         if self._changes not in CHANGES:
@@ -109,20 +113,20 @@ class DataCenter:
     # --- requests --------------------------------------------------------------------------------------------------
 
     def _api(self, path: str) -> str:
-        return f"{self._client.settings.path}/rest/api{path}"
+        return f"{self._transport.settings.path}/rest/api{path}"
 
     def _content(self, page_id: str, rest: str = "") -> str:
         return self._api(f"/content/{segment(page_id)}{rest}")
 
     def _call(self, method: str, path: str, **parts: Any) -> requests.Response:
         try:
-            response = self._client.call(method, path, **parts)
+            response = self._transport.call(method, path, **parts)
         except NotFound:
             # A visitor gets 404 for everything: only somebody whom the site knows has asked for what is not there.
             self.whoami()
             raise
         if response.headers.get("X-AUSERNAME", "").lower() == "anonymous":
-            raise _anonymous()
+            raise anonymous()
         return response
 
     def _json(self, method: str, path: str, **parts: Any) -> dict[str, Any]:
@@ -131,9 +135,7 @@ class DataCenter:
     def _listed(self, path: str, query: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any], bool]:
         """Return the rows of one page, the whole document, and whether the reply itself says who we are."""
         response = self._call("GET", path, params=dict(query))
-        document = mapping(read_json(response, SYSTEM), path)
-        base = mapping(document.get("_links") or {}, path).get("base", "")
-        rows = [{**mapping(row, path), "_base": base} for row in need(document, "results", list, path)]
+        rows, document = rows_of(response, path)
         return rows, document, "X-AUSERNAME" in response.headers
 
     def _rows(
@@ -161,7 +163,7 @@ class DataCenter:
                 at, looked_back = max(0, start - len(before)), True
                 continue
             new = [row for row, found in zip(rows, names, strict=True) if found not in before]
-            following = mapping(document.get("_links") or {}, path).get("next")
+            following = links_of(document, path).get("next")
             at += len(rows)
             if not following or not rows or names == behind:
                 if not known:
@@ -172,28 +174,18 @@ class DataCenter:
                 return new, json.dumps([at, given[-limit:]], separators=(",", ":"))
             behind = names
 
-    def _all(
-        self,
-        path: str,
-        query: Mapping[str, Any],
-        name: Callable[[dict[str, Any]], str] = lambda row: str(row.get("id")),
-        limit: int = ROWS,
-    ) -> Iterator[dict[str, Any]]:
-        place: str | None = None
-        while True:
-            rows, place = self._rows(path, query, place, name, limit)
-            yield from rows
-            if place is None:
-                return
+    def _all(self, path: str, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a list with bodies."""
+        return every_row(lambda place: self._rows(path, query, place, limit=BODY_ROWS), path)
 
     # --- accounts --------------------------------------------------------------------------------------------------
 
     def whoami(self) -> User:
         """Return the account of the credential; a visitor is answered 200 too."""
         where = self._api("/user/current")
-        row = mapping(self._client.json("GET", where), where)
+        row = mapping(self._transport.json("GET", where), where)
         if row.get("type") == "anonymous" or not row.get("userKey"):
-            raise _anonymous()
+            raise anonymous()
         return _user(row, where)
 
     def users(self, account_ids: Sequence[str]) -> list[User]:
@@ -245,7 +237,7 @@ class DataCenter:
         rows, document, known = self._listed(where, query | ({"cursor": place} if place else {}))
         if not rows and place is None and self.space(space_id) is None:
             raise NotFound(f"confluence: no space {space_id!r}, or the account may not see it", system=SYSTEM)
-        following = text(mapping(document.get("_links") or {}, where), "next")
+        following = text(links_of(document, where), "next")
         cursor = text(document, "nextCursor") or parse_qs(urlsplit(following).query).get("cursor", [""])[0]
         last = not rows or not following or not cursor
         if last and not known:
@@ -258,33 +250,28 @@ class DataCenter:
         What changed is worked out first, without bodies, and put in order by the times the pages themselves tell, for
         the index may order them by older ones. A page that is written again meanwhile comes at the end.
         """
-        by_search = since is not None and self._changes == "search"
-        found = self._changed_by_search(space_id, since) if by_search and since else every_page(self, space_id)
-        yield from oldest_first(self, found, since)
+        if since is not None and self._changes == "search":
+            found = self._changed_by_search(space_id, since)
+        else:
+            found = every_row(lambda place: self.pages_in_space(space_id, place), f"pages of space {space_id}")
+        yield from oldest_first(found, since, self.pages, self.pages_at_once)
 
     def _changed_by_search(self, space_id: str, since: datetime) -> Iterator[Page]:
-        where = self._api("/content/search")
+        path = "/content/search"
         minute = since.astimezone(self._zone).strftime("%Y-%m-%d %H:%M")
         cql = (
             f"space = {cql_text(space_id)} and type = page and lastmodified >= {cql_text(minute)}"
             " order by lastmodified asc"
         )
-        for row in self._found(cql, PAGE_EXPAND):
-            yield self._page(row, where)
-
-    def _found(self, cql: str, expand: str) -> Iterator[dict[str, Any]]:
-        place: str | None = None
-        while True:
-            rows, place = self._search("/content/search", {"cql": cql, "expand": expand}, place)
-            yield from rows
-            if place is None:
-                return
+        query = {"cql": cql, "expand": PAGE_EXPAND}
+        for row in every_row(lambda place: self._search(path, query, place), path):
+            yield self._page(row, self._api(path))
 
     def pages(self, ids: Sequence[str]) -> list[Page]:
         """Return the current pages of these ids; those that the list leaves out are asked for singly."""
         where, wanted = self._api("/content"), set(ids)
         query = {"ids": list(ids), "status": "current", "expand": BODY_EXPAND}
-        rows = self._all(where, query, limit=BODY_ROWS) if ids else iter(())
+        rows = self._all(where, query) if ids else iter(())
         found = {
             identifier(row, "id", where): row
             for row in rows
@@ -318,7 +305,7 @@ class DataCenter:
         """Return the current pages of a title."""
         where = self._api("/content")
         query = {"spaceKey": space_id, "title": title, "type": "page", "status": "current", "expand": BODY_EXPAND}
-        return [self._page(row, where, with_body=True) for row in self._all(where, query, limit=BODY_ROWS)]
+        return [self._page(row, where, with_body=True) for row in self._all(where, query)]
 
     def versions(self, page_id: str, place: str | None) -> Rows[PageVersion]:
         """List a page's versions one by one, downwards from the current one, for no list is published."""
@@ -373,14 +360,14 @@ class DataCenter:
         """Create a page, below the space's root where no parent is named.
 
         There are no private pages: what is created is visible to all who see the space until it is restricted, so for
-        ``private`` the hook sends a body that says nothing.
+        ``private`` the client sends a body that says nothing.
         """
         where = self._api("/content")
         sent: dict[str, Any] = {
             "type": "page",
             "title": title,
             "space": {"key": space_id},
-            "body": {"storage": {"value": body, "representation": "storage"}},
+            "body": {"storage": as_storage(body)},
         }
         if parent_id is not None:
             sent["ancestors"] = [{"id": parent_id}]
@@ -393,7 +380,7 @@ class DataCenter:
             "id": page_id,
             "type": "page",
             "title": title,
-            "body": {"storage": {"value": body, "representation": "storage"}},
+            "body": {"storage": as_storage(body)},
             "version": {"number": number, "message": message},
         }
         return self._written(self._json("PUT", where, json=sent), where, body)
@@ -415,17 +402,8 @@ class DataCenter:
             "version": {"number": page.version.number + 1},
         }
         if page.body is not None:
-            sent["body"] = {"storage": {"value": page.body, "representation": "storage"}}
+            sent["body"] = {"storage": as_storage(page.body)}
         self._call("PUT", where, json=sent)
-
-    def archive_page(self, page_id: str) -> None:
-        """Raise Unsupported."""
-        raise _unsupported("archive_page")
-
-    def page_address(self, page_id: str) -> str:
-        """Return the address that any page has by its id."""
-        settings = self._client.settings
-        return f"{settings.site}{settings.path}/pages/viewpage.action?pageId={page_id}"
 
     # --- labels, attachments, properties ---------------------------------------------------------------------------
 
@@ -444,10 +422,6 @@ class DataCenter:
         """Take a label off; the name goes into the query, where it may hold any sign."""
         self._call("DELETE", self._content(page_id, "/label"), params={"name": label}, idempotent=True)
 
-    def content_state(self, page_id: str) -> ContentState | None:
-        """Raise Unsupported."""
-        raise _unsupported("content_state")
-
     def attachments(self, page_id: str, name: str | None, place: str | None) -> Rows[Attachment]:
         """List the current attachments."""
         where = self._content(page_id, "/child/attachment")
@@ -458,7 +432,7 @@ class DataCenter:
     def download_path(self, attachment: Attachment) -> str:
         """Return the listed link, which is relative to the context path."""
         path = attachment.download or f"/download/attachments/{attachment.page_id}/{segment(attachment.title)}"
-        return f"{self._client.settings.path}{path}"
+        return f"{self._transport.settings.path}{path}"
 
     def send_file(self, page_id: str, attachment_id: str | None, parts: dict[str, Any]) -> None:
         """Upload a file; PUT, which replaces or creates on Cloud, is not there."""
@@ -472,13 +446,13 @@ class DataCenter:
         where = self._content(page_id, "/property")
         if key is None:
             rows, following = self._rows(where, {"expand": "version"}, place, lambda row: text(row, "key"))
-            return [_property(row, where) for row in rows], following
+            return [property_of(row, where) for row in rows], following
         try:
             row = self._json("GET", f"{where}/{segment(key)}", params={"expand": "version"})
         except NotFound:
             self._json("GET", self._content(page_id), params={"status": "any", "expand": ""})
             return [], None
-        return [_property(row, where)], None
+        return [property_of(row, where)], None
 
     def create_property(self, page_id: str, key: str, value: Any) -> Property:
         """Write version 1, which creates, and conflicts where the key is taken."""
@@ -491,7 +465,7 @@ class DataCenter:
 
     def _put_property(self, page_id: str, key: str, sent: Mapping[str, Any]) -> Property:
         where = self._content(page_id, f"/property/{segment(key)}")
-        return _property(self._json("PUT", where, params={"expand": "version"}, json=dict(sent)), where)
+        return property_of(self._json("PUT", where, params={"expand": "version"}, json=dict(sent)), where)
 
     # --- comments and tasks ----------------------------------------------------------------------------------------
 
@@ -500,7 +474,7 @@ class DataCenter:
         where = self._content(page_id, "/child/comment")
         query = {"location": "footer", "expand": "body.storage,version"}
         rows, following = self._rows(where, query, place, limit=BODY_ROWS)
-        return [_comment(row, page_id, where) for row in rows], following
+        return [comment_of(row, page_id, _version_in(row, where), where) for row in rows], following
 
     def add_footer_comment(self, page_id: str, body: str) -> Comment:
         """Write a footer comment, which is content in the page's container."""
@@ -508,10 +482,10 @@ class DataCenter:
         sent = {
             "type": "comment",
             "container": {"id": page_id, "type": "page"},
-            "body": {"storage": {"value": body, "representation": "storage"}},
+            "body": {"storage": as_storage(body)},
         }
         row = self._json("POST", where, params={"expand": "body.storage,version"}, json=sent)
-        return _comment(row, page_id, where, sent_body=body)
+        return comment_of(row, page_id, _version_in(row, where), where, body)
 
     def inline_comments(self, page_id: str, resolution: str | None, place: str | None) -> Rows[InlineComment]:
         """List the inline comments; resolved ones are at a location of their own."""
@@ -522,54 +496,33 @@ class DataCenter:
         found = [_inline_comment(row, page_id, where) for row in rows]
         return [item for item in found if resolution in (None, item.resolution)], following
 
-    def inline_tasks(self, page_ids: Sequence[str], status: str | None, place: str | None) -> Rows[InlineTask]:
-        """Raise Unsupported."""
-        raise _unsupported("inline_tasks")
-
-    def complete_task(self, task_id: str) -> InlineTask:
-        """Raise Unsupported."""
-        raise _unsupported("complete_task")
-
     # --- restrictions ----------------------------------------------------------------------------------------------
 
     def restrictions(self, page_id: str) -> tuple[Restriction, ...]:
         """Return the page's own restrictions, users and groups of each operation counted to their end."""
-        own = []
-        for operation in READ_UPDATE:
+        found: Restricted = {operation: (set(), set()) for operation in RESTRICTABLE}
+        for operation, held in found.items():
             where = self._content(page_id, f"/restriction/byOperation/{operation}")
-            found: dict[str, set[str]] = {"user": set(), "group": set()}
             start = 0
             while True:
                 query = {"expand": "restrictions.user,restrictions.group", "start": start, "limit": 100}
                 inside = need(self._json("GET", where, params=query), "restrictions", dict, where)
-                held, most = sum(map(len, found.values())), 0
-                for kind, name in (("user", "userKey"), ("group", "name")):
-                    part = need(inside, kind, dict, where)
-                    rows = need(part, "results", list, where)
-                    found[kind] |= {need(mapping(row, where), name, str, where) for row in rows}
-                    if len(rows) >= part.get("limit", 100):
-                        most = max(most, len(rows))
-                # The site may allow fewer than asked for; a round that brings nothing new, or is not full, is the last.
-                if not most or sum(map(len, found.values())) == held:
+                before = restrictions_of(found)
+                most = add_restricted(inside, "userKey", held, where, unsaid=100)
+                # A round that brings nothing new, or is not full, is the last.
+                if not most or restrictions_of(found) == before:
                     break
                 start += most
-            if any(found.values()):
-                users, groups = tuple(sorted(found["user"])), tuple(sorted(found["group"]))
-                own.append(Restriction("read" if operation == "read" else "update", users, groups))
-        return tuple(own)
+        return restrictions_of(found)
 
     def set_restrictions(self, page_id: str, restrictions: Sequence[Restriction]) -> None:
         """Replace users and groups of both operations in one request: empty lists open an operation again."""
         given = {item.operation: item for item in restrictions}
         sent = []
-        for operation in READ_UPDATE:
-            item = given.get("read" if operation == "read" else "update")
-            users = (
-                []
-                if item is None
-                else [{"type": "known", "username": self._username(key), "userKey": key} for key in item.users]
-            )
-            groups = [] if item is None else [{"type": "group", "name": name} for name in item.groups]
+        for operation in RESTRICTABLE:
+            item = given.get(operation, Restriction(operation))
+            users = [{"type": "known", "username": self._username(key), "userKey": key} for key in item.users]
+            groups = [{"type": "group", "name": name} for name in item.groups]
             sent.append({"operation": operation, "restrictions": {"user": users, "group": groups}})
         self._call("PUT", self._content(page_id, "/restriction"), json=sent, idempotent=True)
 
@@ -592,7 +545,7 @@ class DataCenter:
         """List hits."""
         query = {"cql": cql, "expand": "content.space", "excerpt": "none"}
         rows, following = self._search("/search", query, place, lambda row: f"{row.get('entityType')} {row.get('url')}")
-        return [_hit(row, self._api("/search")) for row in rows], following
+        return [hit_of(row, self._api("/search")) for row in rows], following
 
     def search_pages(self, cql: str, place: str | None) -> Rows[str]:
         """List the ids of content."""
@@ -603,24 +556,19 @@ class DataCenter:
 
     def _page(self, row: Any, where: str, *, with_body: bool = False, sent_body: str | None = None) -> Page:
         row = mapping(row, where)
-        links = mapping(row.get("_links") or {}, where)
-        settings = self._client.settings
-        base = links.get("base") or row.get("_base") or f"{settings.site}{settings.path}"
+        settings = self._transport.settings
         above = need(row, "ancestors", list, where)
         author = mapping(mapping(row.get("history") or {}, where).get("createdBy") or {}, where)
-        body = None
-        if with_body:
-            body = sent_body if sent_body is not None and not row.get("body") else _storage_of(row, where)
         return Page(
             id=identifier(row, "id", where),
             title=need(row, "title", str, where),
             space_id=need(need(row, "space", dict, where), "key", str, where),
             status=need(row, "status", str, where),
-            version=_version(need(row, "version", dict, where), where),
+            version=_version_in(row, where),
             parent_id=identifier(mapping(above[-1], where), "id", where) if above else None,
             author_id=text(author, "userKey"),
-            body=body,
-            url=base + links["webui"] if links.get("webui") else "",
+            body=body_of(row, where, sent_body) if with_body else None,
+            url=link_of(row, f"{settings.site}{settings.path}", where),
         )
 
 
@@ -654,19 +602,6 @@ def _whole(place: str) -> int:
     return int(place)
 
 
-# --- errors --------------------------------------------------------------------------------------------------------
-
-
-def _anonymous() -> AuthError:
-    return AuthError("confluence: the site takes this credential for an anonymous visitor", system=SYSTEM)
-
-
-def _unsupported(operation: str) -> Unsupported:
-    return Unsupported(
-        f"confluence: {operation}: {capabilities.operation(operation).why_not('datacenter')}", system=SYSTEM
-    )
-
-
 # --- reading replies -----------------------------------------------------------------------------------------------
 
 
@@ -690,6 +625,10 @@ def _version(row: Mapping[str, Any], where: str) -> PageVersion:
     )
 
 
+def _version_in(row: Mapping[str, Any], where: str) -> PageVersion:
+    return _version(need(row, "version", dict, where), where)
+
+
 def _attachment(row: Mapping[str, Any], page_id: str, where: str) -> Attachment:
     extensions, metadata = (mapping(row.get(name) or {}, where) for name in ("extensions", "metadata"))
     comment = text(metadata, "comment") or text(extensions, "comment")
@@ -700,65 +639,19 @@ def _attachment(row: Mapping[str, Any], page_id: str, where: str) -> Attachment:
         media_type=text(metadata, "mediaType") or text(extensions, "mediaType") or "application/octet-stream",
         size=need(extensions, "fileSize", int, where),
         version=need(need(row, "version", dict, where), "number", int, where),
-        download=text(mapping(row.get("_links") or {}, where), "download"),
+        download=text(links_of(row, where), "download"),
         comment=comment,
         sha256=digest_in(comment),
     )
 
 
-def _property(row: Mapping[str, Any], where: str) -> Property:
-    if "value" not in row:
-        raise InvalidReply(f"confluence: {where}: field `value` is missing", system=SYSTEM)
-    number = need(need(row, "version", dict, where), "number", int, where)
-    return Property(identifier(row, "id", where), need(row, "key", str, where), row["value"], number)
-
-
-def _comment(row: Mapping[str, Any], page_id: str, where: str, sent_body: str | None = None) -> Comment:
-    version = _version(need(row, "version", dict, where), where)
-    return Comment(
-        id=identifier(row, "id", where),
-        page_id=page_id,
-        author_id=version.author_id,
-        created=version.created,
-        body=sent_body if sent_body is not None and not row.get("body") else _storage_of(row, where),
-        version=version.number,
-    )
-
-
 def _inline_comment(row: Mapping[str, Any], page_id: str, where: str) -> InlineComment:
-    version = _version(need(row, "version", dict, where), where)
     extensions = need(row, "extensions", dict, where)
     selected = mapping(extensions.get("inlineProperties") or {}, where)
     resolution = mapping(extensions.get("resolution") or {}, where)
     return InlineComment(
-        id=identifier(row, "id", where),
-        page_id=page_id,
-        author_id=version.author_id,
-        created=version.created,
-        body=_storage_of(row, where),
-        version=version.number,
+        **vars(comment_of(row, page_id, _version_in(row, where), where)),
         resolution=text(resolution, "status") or "open",
         marker_ref=text(selected, "markerRef"),
         selection=text(selected, "originalSelection"),
     )
-
-
-def _hit(row: Mapping[str, Any], where: str) -> SearchHit:
-    """Read a hit: a hit's own title is escaped and marked up, so the content's is taken."""
-    kind = text(row, "entityType")
-    inside = mapping(row.get(kind) or row.get("content") or row.get("space") or row.get("user") or {}, where)
-    space = mapping(inside.get("space") or (inside if kind == "space" else {}), where)
-    url = text(row, "url")
-    return SearchHit(
-        id=str(inside.get("id") or inside.get("userKey") or url),
-        kind=text(inside, "type") if kind == "content" else kind,
-        title=text(inside, "title") or text(inside, "name") or unescape(text(row, "title")),
-        space_key=text(space, "key"),
-        url=f"{row.get('_base') or ''}{url}",
-        modified=optional_moment(row.get("lastModified"), "lastModified", where),
-    )
-
-
-def _storage_of(row: Mapping[str, Any], where: str) -> str:
-    body = need(row, "body", dict, where)
-    return need(need(body, "storage", dict, where), "value", str, where)

@@ -11,9 +11,9 @@ __all__ = ["OPERATIONS", "Operation", "operation", "scopes_of"]
 
 @dataclass(frozen=True)
 class Operation:
-    """One thing the hook does.
+    """One thing the client does.
 
-    :param methods: methods of ``ConfluenceHook`` that do it; the first names the operation.
+    :param methods: methods of ``ConfluenceClient`` that do it; the first names the operation.
     :param does: what it does, for people.
     :param right: what the account must be allowed to do.
     :param scopes: what a scoped token or an OAuth app needs on Cloud, besides the right.
@@ -64,7 +64,7 @@ SEARCH = "search:confluence"
 _VIEW, _EDIT = "view the page", "edit the page"
 
 OPERATIONS: tuple[Operation, ...] = (
-    Operation(("current_user", "test_connection"), "who the credential belongs to", "use Confluence", (READ_USER,)),
+    Operation(("current_user", "check"), "who the credential belongs to", "use Confluence", (READ_USER,)),
     Operation(("users", "user"), "accounts by id, singly and in bulk", "see profiles", (READ_USERS,)),
     Operation(("group_members",), "members of a group", "see profiles", (READ_GROUPS,)),
     Operation(("spaces", "space"), "spaces, all or by key", "view the space", (READ_SPACE,)),
@@ -146,7 +146,7 @@ _BY_METHOD = {method: item for item in OPERATIONS for method in item.methods}
 
 
 def operation(name: str) -> Operation:
-    """Return the operation of a method of the hook.
+    """Return the operation of a method of the client.
 
     :raises InvalidInput: there is none of that name.
     """

@@ -11,11 +11,32 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from html import unescape
 from typing import Any
 
-from include.base.errors import AuthError, InvalidInput, InvalidReply, NotFound
+from include.base.errors import InvalidInput, NotFound
+from include.systems.confluence import capabilities as scope
+from include.systems.confluence.replies import (
+    SYSTEM,
+    Restricted,
+    add_restricted,
+    as_storage,
+    body_of,
+    comment_of,
+    digest_in,
+    hit_of,
+    identifier,
+    link_of,
+    mapping,
+    moment,
+    need,
+    optional_moment,
+    property_of,
+    restrictions_of,
+    text,
+)
+from include.systems.confluence.transport import Transport, anonymous
 from include.systems.confluence.values import (
+    RESTRICTABLE,
     Attachment,
     Comment,
     ContentState,
@@ -30,21 +51,8 @@ from include.systems.confluence.values import (
     Space,
     User,
 )
+from include.systems.confluence.walks import Rows, batches, every_row, oldest_first
 from include.systems.http import segment
-from labelops.hooks.confluence import capabilities as scope
-from labelops.hooks.confluence.changes import every_page, oldest_first
-from labelops.hooks.confluence.client import Client
-from labelops.hooks.confluence.replies import (
-    SYSTEM,
-    digest_in,
-    identifier,
-    mapping,
-    moment,
-    need,
-    optional_moment,
-    text,
-)
-from labelops.hooks.confluence.site import Rows
 
 __all__ = ["Cloud"]
 
@@ -64,7 +72,7 @@ NO_CHECK = {"X-Atlassian-Token": "no-check", "Accept": "application/json"}
 
 
 class Cloud:
-    """Implements ``labelops.hooks.confluence.site.Site``.
+    """The requests to Cloud; one method is one request, or the few that one question takes.
 
     Of the connection's extra it reads ``changes``, where :meth:`changed_pages` looks: in the space's list by time,
     newest first (default), or, as ``listing``, in the whole list of the space, where that order cannot be relied on.
@@ -75,56 +83,47 @@ class Cloud:
     users_at_once = 250
     overlap = timedelta(minutes=10)
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
         self._groups: dict[str, str] = {}
-        self.newest_first = client.settings.extra.get("changes") != "listing"
+        self.newest_first = transport.settings.extra.get("changes") != "listing"
 
     def _v2(self, path: str) -> str:
-        return f"{self._client.settings.path}/api/v2{path}"
+        return f"{self._transport.settings.path}/api/v2{path}"
 
     def _v1(self, path: str) -> str:
-        return f"{self._client.settings.path}/rest/api{path}"
+        return f"{self._transport.settings.path}/rest/api{path}"
 
     def _rows(
         self, path: str, query: Mapping[str, Any], place: str | None, needs: str, limit: int = PAGE_ROWS
     ) -> Rows[dict[str, Any]]:
-        return self._client.cursor_rows(path, {**query, "limit": limit}, place, scope=needs)
+        return self._transport.cursor_rows(path, {**query, "limit": limit}, place, scope=needs)
 
     def _all(self, path: str, query: Mapping[str, Any], needs: str) -> Iterator[dict[str, Any]]:
-        place = None
-        seen: set[str] = set()
-        while True:
-            rows, place = self._rows(path, query, place, needs)
-            yield from rows
-            if place is None:
-                return
-            if place in seen:
-                raise InvalidReply(f"confluence: {path}: the listing repeats itself and does not end", system=SYSTEM)
-            seen.add(place)
+        return every_row(lambda place: self._rows(path, query, place, needs), path)
 
     # --- accounts --------------------------------------------------------------------------------------------------
 
     def whoami(self) -> User:
         """Return the account of the credential."""
         where = self._v1("/user/current")
-        row = mapping(self._client.json("GET", where, scope=scope.READ_USER), where)
+        row = mapping(self._transport.json("GET", where, scope=scope.READ_USER), where)
         if row.get("type") == "anonymous" or not row.get("accountId"):
-            raise AuthError("confluence: the site takes this credential for an anonymous visitor", system=SYSTEM)
+            raise anonymous()
         return _user(row, where)
 
     def users(self, account_ids: Sequence[str]) -> list[User]:
         """Return those accounts that exist."""
         where = self._v2("/users-bulk")
         sent = {"accountIds": list(account_ids)}
-        reply = self._client.json("POST", where, json=sent, scope=scope.READ_USERS, idempotent=True)
+        reply = self._transport.json("POST", where, json=sent, scope=scope.READ_USERS, idempotent=True)
         rows = need(mapping(reply, where), "results", list, where)
         return [_user(mapping(row, where), where) for row in rows if row.get("accountStatus") != "unknown"]
 
     def group_members(self, name: str, place: str | None) -> Rows[User]:
         """List a group's members; the group is found by its name first."""
         where = self._v1(f"/group/{segment(self._group_id(name))}/membersByGroupId")
-        rows, following = self._client.offset_rows(where, {"limit": OLD_ROWS}, place, scope=scope.READ_GROUPS)
+        rows, following = self._transport.offset_rows(where, {"limit": OLD_ROWS}, place, scope=scope.READ_GROUPS)
         return [_user(row, where) for row in rows], following
 
     def _group_id(self, name: str) -> str:
@@ -134,7 +133,7 @@ class Cloud:
             place: str | None = None
             while name not in self._groups:
                 query = {"query": name, "limit": OLD_ROWS}
-                rows, place = self._client.offset_rows(where, query, place, scope=scope.READ_GROUPS)
+                rows, place = self._transport.offset_rows(where, query, place, scope=scope.READ_GROUPS)
                 self._groups |= {need(row, "name", str, where): identifier(row, "id", where) for row in rows}
                 if place is None:
                     break
@@ -168,7 +167,8 @@ class Cloud:
         Or all that changed from the oldest on, after a look at the whole list.
         """
         if not self.newest_first:
-            yield from oldest_first(self, every_page(self, space_id), since)
+            found = every_row(lambda place: self.pages_in_space(space_id, place), f"pages of space {space_id}")
+            yield from oldest_first(found, since, self.pages, self.pages_at_once)
             return
         where = self._v2(f"/spaces/{segment(space_id)}/pages")
         query = {"status": "current", "sort": "-modified-date", "body-format": "storage"}
@@ -188,7 +188,9 @@ class Cloud:
         """Return one page; an older version is asked for by number."""
         where = self._v2(f"/pages/{segment(page_id)}")
         query = {"body-format": "storage"} | ({} if version is None else {"version": str(version)})
-        return self._page(self._client.json("GET", where, params=query, scope=scope.READ_PAGE), where, with_body=True)
+        return self._page(
+            self._transport.json("GET", where, params=query, scope=scope.READ_PAGE), where, with_body=True
+        )
 
     def find_pages(self, space_id: str, title: str) -> list[Page]:
         """Return the current pages of a title, whose letter case v2 does not mind."""
@@ -228,7 +230,7 @@ class Cloud:
         kind, top = "page", page_id
         while True:
             where = self._v2(f"/{BRANCHES[kind]}/{segment(top)}/ancestors")
-            reply = self._client.json("GET", where, params={"limit": PAGE_ROWS}, scope=scope.READ_METADATA)
+            reply = self._transport.json("GET", where, params={"limit": PAGE_ROWS}, scope=scope.READ_METADATA)
             rows = need(mapping(reply, where), "results", list, where)
             above = [(text(row, "type"), identifier(row, "id", where)) for row in rows]
             chain = above + chain
@@ -247,24 +249,22 @@ class Cloud:
         found: dict[str, str] = {}
         ids = [identity for kind, identity in chain if kind == "page"]
         where = self._v2("/pages")
-        for start in range(0, len(ids), self.pages_at_once):
-            query = {"id": ",".join(ids[start : start + self.pages_at_once])}
-            for row in self._all(where, query, scope.READ_PAGE):
+        for batch in batches(ids, self.pages_at_once):
+            for row in self._all(where, {"id": ",".join(batch)}, scope.READ_PAGE):
                 found[identifier(row, "id", where)] = text(row, "title")
         for identity in (identity for kind, identity in chain if kind == "folder"):
             where = self._v2(f"/folders/{segment(identity)}")
-            found[identity] = text(mapping(self._client.json("GET", where, scope=scope.READ_FOLDER), where), "title")
+            found[identity] = text(mapping(self._transport.json("GET", where, scope=scope.READ_FOLDER), where), "title")
         return found
 
     def create_page(self, space_id: str, title: str, body: str, parent_id: str | None, *, private: bool) -> Page:
         """Create a page; ``private`` is a parameter of the call, so nobody else ever sees it."""
         where = self._v2("/pages")
-        body_out = {"representation": "storage", "value": body}
-        sent: dict[str, Any] = {"spaceId": space_id, "status": "current", "title": title, "body": body_out}
+        sent: dict[str, Any] = {"spaceId": space_id, "status": "current", "title": title, "body": as_storage(body)}
         if parent_id is not None:
             sent["parentId"] = parent_id
         query = {"params": {"private": "true"}} if private else {}
-        row = self._client.json("POST", where, json=sent, scope=scope.WRITE_PAGE, **query)
+        row = self._transport.json("POST", where, json=sent, scope=scope.WRITE_PAGE, **query)
         return self._page(row, where, with_body=True, sent_body=body)
 
     def write_page(self, page_id: str, title: str, body: str, number: int, message: str) -> Page:
@@ -274,30 +274,25 @@ class Cloud:
             "id": page_id,
             "status": "current",
             "title": title,
-            "body": {"representation": "storage", "value": body},
+            "body": as_storage(body),
             "version": {"number": number, "message": message},
         }
-        row = self._client.json("PUT", where, json=sent, scope=scope.WRITE_PAGE)
+        row = self._transport.json("PUT", where, json=sent, scope=scope.WRITE_PAGE)
         return self._page(row, where, with_body=True, sent_body=body)
 
     def move_page(self, page: Page, parent_id: str) -> None:
         """Append the page to the other's children."""
         where = self._v1(f"/content/{segment(page.id)}/move/append/{segment(parent_id)}")
-        self._client.call("PUT", where, scope=scope.WRITE_CONTENT, idempotent=True)
+        self._transport.call("PUT", where, scope=scope.WRITE_CONTENT, idempotent=True)
 
     def archive_page(self, page_id: str) -> None:
         """Ask for archiving, which the site does later, as a long task."""
-        self._client.json(
+        self._transport.json(
             "POST",
             self._v1("/content/archive"),
             json={"pages": [{"id": _number(page_id)}]},
             scope=scope.WRITE_CONTENT,
         )
-
-    def page_address(self, page_id: str) -> str:
-        """Return the address that any page has by its id."""
-        settings = self._client.settings
-        return f"{settings.site}{settings.path}/pages/viewpage.action?pageId={page_id}"
 
     # --- labels, states, attachments -------------------------------------------------------------------------------
 
@@ -311,17 +306,17 @@ class Cloud:
         """Put a label on, by v1, for v2 only reads labels."""
         where = self._v1(f"/content/{segment(page_id)}/label")
         sent = [{"prefix": "global", "name": label}]
-        self._client.call("POST", where, json=sent, scope=scope.WRITE_CONTENT, idempotent=True)
+        self._transport.call("POST", where, json=sent, scope=scope.WRITE_CONTENT, idempotent=True)
 
     def remove_label(self, page_id: str, label: str) -> None:
         """Take a label off; the name goes into the query, where it may hold any sign."""
         where = self._v1(f"/content/{segment(page_id)}/label")
-        self._client.call("DELETE", where, params={"name": label}, scope=scope.WRITE_CONTENT, idempotent=True)
+        self._transport.call("DELETE", where, params={"name": label}, scope=scope.WRITE_CONTENT, idempotent=True)
 
     def content_state(self, page_id: str) -> ContentState | None:
         """Return the state; its time is text by the contract, milliseconds on some sites, and both are read."""
         where = self._v1(f"/content/{segment(page_id)}/state")
-        row = mapping(self._client.json("GET", where, params={"status": "current"}, scope=scope.READ_SUMMARY), where)
+        row = mapping(self._transport.json("GET", where, params={"status": "current"}, scope=scope.READ_SUMMARY), where)
         state = row.get("contentState")
         if state is None:
             return None
@@ -350,7 +345,7 @@ class Cloud:
         where = self._v1(f"/content/{segment(page_id)}/child/attachment")
         if attachment_id is not None:
             where += f"/{segment(attachment_id)}/data"
-        self._client.json("POST", where, files=parts, headers=NO_CHECK, scope=scope.WRITE_FILE)
+        self._transport.json("POST", where, files=parts, headers=NO_CHECK, scope=scope.WRITE_FILE)
 
     # --- properties ------------------------------------------------------------------------------------------------
 
@@ -358,19 +353,19 @@ class Cloud:
         """List the content properties."""
         where = self._v2(f"/pages/{segment(page_id)}/properties")
         rows, following = self._rows(where, {} if key is None else {"key": key}, place, scope.READ_PAGE)
-        return [_property(row, where) for row in rows], following
+        return [property_of(row, where) for row in rows], following
 
     def create_property(self, page_id: str, key: str, value: Any) -> Property:
         """Create a property."""
         where = self._v2(f"/pages/{segment(page_id)}/properties")
-        reply = self._client.json("POST", where, json={"key": key, "value": value}, scope=scope.WRITE_PAGE)
-        return _property(reply, where)
+        reply = self._transport.json("POST", where, json={"key": key, "value": value}, scope=scope.WRITE_PAGE)
+        return property_of(reply, where)
 
     def write_property(self, page_id: str, read: Property, value: Any) -> Property:
         """Write the version after the one read; v2 addresses a property by its number, not its key."""
         where = self._v2(f"/pages/{segment(page_id)}/properties/{segment(read.id)}")
         sent = {"key": read.key, "value": value, "version": {"number": read.version + 1, "message": ""}}
-        return _property(self._client.json("PUT", where, json=sent, scope=scope.WRITE_PAGE), where)
+        return property_of(self._transport.json("PUT", where, json=sent, scope=scope.WRITE_PAGE), where)
 
     # --- comments and tasks ----------------------------------------------------------------------------------------
 
@@ -379,14 +374,14 @@ class Cloud:
         where = self._v2(f"/pages/{segment(page_id)}/footer-comments")
         query = {"body-format": "storage", "sort": "created-date"}
         rows, following = self._rows(where, query, place, scope.READ_COMMENT)
-        return [_comment(row, page_id, where) for row in rows], following
+        return [comment_of(row, page_id, _version_in(row, where), where) for row in rows], following
 
     def add_footer_comment(self, page_id: str, body: str) -> Comment:
         """Write a footer comment."""
         where = self._v2("/footer-comments")
-        sent = {"pageId": page_id, "body": {"representation": "storage", "value": body}}
-        row = mapping(self._client.json("POST", where, json=sent, scope=scope.WRITE_COMMENT), where)
-        return _comment(row, page_id, where, sent_body=body)
+        sent = {"pageId": page_id, "body": as_storage(body)}
+        row = mapping(self._transport.json("POST", where, json=sent, scope=scope.WRITE_COMMENT), where)
+        return comment_of(row, page_id, _version_in(row, where), where, body)
 
     def inline_comments(self, page_id: str, resolution: str | None, place: str | None) -> Rows[InlineComment]:
         """List the inline comments."""
@@ -409,7 +404,7 @@ class Cloud:
     def complete_task(self, task_id: str) -> InlineTask:
         """Tick a task; the status is all that v2 changes."""
         where = self._v2(f"/tasks/{segment(task_id)}")
-        reply = self._client.json(
+        reply = self._transport.json(
             "PUT",
             where,
             params={"body-format": "storage"},
@@ -424,30 +419,20 @@ class Cloud:
     def restrictions(self, page_id: str) -> tuple[Restriction, ...]:
         """Return the page's own restrictions, users and groups counted to their end."""
         where = self._v1(f"/content/{segment(page_id)}/restriction")
-        found: dict[str, tuple[set[str], set[str]]] = {"read": (set(), set()), "update": (set(), set())}
+        found: Restricted = {operation: (set(), set()) for operation in RESTRICTABLE}
         start = 0
         while True:
             query = {"expand": "restrictions.user,restrictions.group", "start": start, "limit": OLD_ROWS}
-            reply = mapping(self._client.json("GET", where, params=query, scope=scope.READ_ALL), where)
-            before, more, most = sum(len(one) for both in found.values() for one in both), False, 0
+            reply = mapping(self._transport.json("GET", where, params=query, scope=scope.READ_ALL), where)
+            before, most = restrictions_of(found), 0
             for row in need(reply, "results", list, where):
                 kind = need(mapping(row, where), "operation", str, where)
-                if kind not in found:
-                    continue
-                inside = need(row, "restrictions", dict, where)
-                for part, name, into in zip(("user", "group"), ("accountId", "name"), found[kind], strict=True):
-                    page = need(inside, part, dict, where)
-                    rows = [mapping(one, where) for one in need(page, "results", list, where)]
-                    into.update(need(one, name, str, where) for one in rows)
-                    # The server may allow fewer rows than asked for, and then says so, or does not.
-                    more = more or (bool(rows) and len(rows) >= int(page.get("limit") or 0))
-                    most = max(most, len(rows))
+                if kind in found:
+                    inside = need(row, "restrictions", dict, where)
+                    most = max(most, add_restricted(inside, "accountId", found[kind], where, unsaid=1))
             start += most
-            if not more or sum(len(one) for both in found.values() for one in both) == before:
-                break
-        read, update = (tuple(map(tuple, map(sorted, found[kind]))) for kind in ("read", "update"))
-        own = (Restriction("read", *read), Restriction("update", *update))
-        return tuple(item for item in own if item.users or item.groups)
+            if not most or restrictions_of(found) == before:
+                return restrictions_of(found)
 
     def set_restrictions(self, page_id: str, restrictions: Sequence[Restriction]) -> None:
         """Replace all restrictions in one request; an operation that is left out is open again."""
@@ -462,9 +447,9 @@ class Cloud:
             if rule:
                 results.append({"operation": item.operation, "restrictions": rule})
         if results:
-            self._client.call("PUT", where, json={"results": results}, scope=scope.WRITE_CONTENT, idempotent=True)
+            self._transport.call("PUT", where, json={"results": results}, scope=scope.WRITE_CONTENT, idempotent=True)
         else:
-            self._client.call("DELETE", where, scope=scope.WRITE_CONTENT, idempotent=True)
+            self._transport.call("DELETE", where, scope=scope.WRITE_CONTENT, idempotent=True)
 
     # --- search ----------------------------------------------------------------------------------------------------
 
@@ -473,7 +458,7 @@ class Cloud:
         where = self._v1("/search")
         query = {"cql": cql, "expand": "content.space", "excerpt": "none"}
         rows, following = self._rows(where, query, place, scope.SEARCH, OLD_ROWS)
-        return [_hit(row, where) for row in rows], following
+        return [hit_of(row, where) for row in rows], following
 
     def search_pages(self, cql: str, place: str | None) -> Rows[str]:
         """List the ids of content."""
@@ -485,23 +470,17 @@ class Cloud:
 
     def _page(self, row: Any, where: str, *, with_body: bool = False, sent_body: str | None = None) -> Page:
         row = mapping(row, where)
-        settings = self._client.settings
-        links = row.get("_links") or {}
-        base = links.get("base") or row.get("_base") or f"{settings.site}{settings.path}"
-        parent = row.get("parentId")
-        body = None
-        if with_body:
-            body = sent_body if sent_body is not None and not row.get("body") else _storage_of(row, where)
+        settings, parent = self._transport.settings, row.get("parentId")
         return Page(
             id=identifier(row, "id", where),
             title=need(row, "title", str, where),
             space_id=identifier(row, "spaceId", where),
             status=need(row, "status", str, where),
-            version=_version(need(row, "version", dict, where), where),
+            version=_version_in(row, where),
             parent_id=None if parent is None else str(parent),
             author_id=text(row, "authorId"),
-            body=body,
-            url=base + links["webui"] if links.get("webui") else "",
+            body=body_of(row, where, sent_body) if with_body else None,
+            url=link_of(row, f"{settings.site}{settings.path}", where),
         )
 
 
@@ -565,6 +544,10 @@ def _version(row: Mapping[str, Any], where: str) -> PageVersion:
     )
 
 
+def _version_in(row: Mapping[str, Any], where: str) -> PageVersion:
+    return _version(need(row, "version", dict, where), where)
+
+
 def _attachment(row: Mapping[str, Any], page_id: str, where: str) -> Attachment:
     comment = text(row, "comment")
     return Attachment(
@@ -580,36 +563,10 @@ def _attachment(row: Mapping[str, Any], page_id: str, where: str) -> Attachment:
     )
 
 
-def _property(row: Any, where: str) -> Property:
-    row = mapping(row, where)
-    if "value" not in row:
-        raise InvalidReply(f"confluence: {where}: field `value` is missing", system=SYSTEM)
-    number = need(need(row, "version", dict, where), "number", int, where)
-    return Property(identifier(row, "id", where), need(row, "key", str, where), row["value"], number)
-
-
-def _comment(row: Mapping[str, Any], page_id: str, where: str, sent_body: str | None = None) -> Comment:
-    version = _version(need(row, "version", dict, where), where)
-    return Comment(
-        id=identifier(row, "id", where),
-        page_id=text(row, "pageId") or page_id,
-        author_id=version.author_id,
-        created=version.created,
-        body=sent_body if sent_body is not None and not row.get("body") else _storage_of(row, where),
-        version=version.number,
-    )
-
-
 def _inline_comment(row: Mapping[str, Any], page_id: str, where: str) -> InlineComment:
-    version = _version(need(row, "version", dict, where), where)
     properties = mapping(row.get("properties") or {}, where)
     return InlineComment(
-        id=identifier(row, "id", where),
-        page_id=text(row, "pageId") or page_id,
-        author_id=version.author_id,
-        created=version.created,
-        body=_storage_of(row, where),
-        version=version.number,
+        **vars(comment_of(row, page_id, _version_in(row, where), where)),
         resolution=need(row, "resolutionStatus", str, where),
         marker_ref=text(properties, "inlineMarkerRef"),
         selection=text(properties, "inlineOriginalSelection"),
@@ -623,7 +580,7 @@ def _task(row: Mapping[str, Any], where: str) -> InlineTask:
         page_id=text(row, "pageId"),
         local_id=text(row, "localId"),
         status=need(row, "status", str, where),
-        body=_storage_of(row, where) if row.get("body") else "",
+        body=body_of(row, where) if row.get("body") else "",
         created_by=text(row, "createdBy"),
         assigned_to=text(row, "assignedTo") or None,
         completed_by=text(row, "completedBy") or None,
@@ -631,30 +588,3 @@ def _task(row: Mapping[str, Any], where: str) -> InlineTask:
         due=None if due is None else due.date(),
         completed=optional_moment(row.get("completedAt"), "completedAt", where),
     )
-
-
-def _hit(row: Mapping[str, Any], where: str) -> SearchHit:
-    """Read a hit: a hit's own title is escaped and marked up, so the content's is taken."""
-    kind = text(row, "entityType")
-    inside = mapping(row.get(kind) or row.get("content") or row.get("space") or row.get("user") or {}, where)
-    space = mapping(inside.get("space") or (inside if kind == "space" else {}), where)
-    container = mapping(row.get("resultGlobalContainer") or {}, where)
-    url = text(row, "url")
-    return SearchHit(
-        id=str(inside.get("id") or inside.get("accountId") or url),
-        kind=text(inside, "type") if kind == "content" else kind,
-        title=text(inside, "title") or text(inside, "name") or unescape(text(row, "title")),
-        space_key=text(space, "key") or _key_in(text(container, "displayUrl")),
-        url=f"{row.get('_base') or ''}{url}",
-        modified=optional_moment(row.get("lastModified"), "lastModified", where),
-    )
-
-
-def _key_in(address: str) -> str:
-    parts = address.strip("/").split("/")
-    return parts[1] if len(parts) > 1 and parts[0] == "spaces" else ""
-
-
-def _storage_of(row: Mapping[str, Any], where: str) -> str:
-    body = need(row, "body", dict, where)
-    return need(need(body, "storage", dict, where), "value", str, where)

@@ -11,7 +11,7 @@ import pytest
 from include.base.errors import InvalidReply, OutsideError, RateLimited, Unavailable
 from include.sandbox.http import Fault, Request, json_reply
 from include.systems.confluence.values import Restriction
-from tests.hooks.confluence_site import SERVICE, Site, make, running
+from tests.systems.confluence.site import SERVICE, Site, make, running
 
 KINDS = ("reset_before", "reset_after", "truncate", "garbage", "429", "503", "500")
 SHARE = 0.25
@@ -65,25 +65,25 @@ def again(step: Callable[[], Any]) -> Any:
 @pytest.mark.off_contract
 @pytest.mark.parametrize("seed", range(1, 13))
 def test_whatever_goes_wrong_everything_is_there_once(site: Site, seed: int) -> None:
-    calm = site.hook(extra={"requests_per_second": 0})
+    calm = site.client(extra={"requests_per_second": 0})
     space = calm.space("DS").id
     target, read = make(calm, "Target"), make(calm, "Written")
     calm.add_label(read.id, "old")
     weather = site.stand_in.app.faults = Weather(seed)
 
-    def hook() -> Any:
+    def client() -> Any:
         # Another process each time: nothing is remembered.
-        return site.hook(extra={"requests_per_second": 0})
+        return site.client(extra={"requests_per_second": 0})
 
-    page = again(lambda: hook().create_restricted_page(space, "Restricted", SECRET, RULES))
-    written = again(lambda: hook().update_page(read, body="<p>Two</p>"))
-    again(lambda: hook().move_page(written, target.id))
-    again(lambda: hook().upload(written.id, "a.bin", b"bytes", "application/octet-stream"))
-    again(lambda: hook().set_property(written.id, "k", {"n": 1}, None))
-    again(lambda: hook().add_label(written.id, "new"))
-    again(lambda: hook().remove_label(written.id, "old"))
-    again(lambda: hook().set_restrictions(written.id, RULES))
-    again(lambda: hook().archive_page(target.id))
+    page = again(lambda: client().create_restricted_page(space, "Restricted", SECRET, RULES))
+    written = again(lambda: client().update_page(read, body="<p>Two</p>"))
+    again(lambda: client().move_page(written, target.id))
+    again(lambda: client().upload(written.id, "a.bin", b"bytes", "application/octet-stream"))
+    again(lambda: client().set_property(written.id, "k", {"n": 1}, None))
+    again(lambda: client().add_label(written.id, "new"))
+    again(lambda: client().remove_label(written.id, "old"))
+    again(lambda: client().set_restrictions(written.id, RULES))
+    again(lambda: client().archive_page(target.id))
     weather.on = False
 
     assert weather.hits, "the seed brings no fault"
@@ -102,7 +102,7 @@ def test_whatever_goes_wrong_everything_is_there_once(site: Site, seed: int) -> 
 @pytest.mark.off_contract
 @pytest.mark.parametrize("seed", range(6))
 def test_lists_are_taken_up_where_they_broke_off(site: Site, seed: int) -> None:
-    calm = site.hook(extra={"requests_per_second": 0})
+    calm = site.client(extra={"requests_per_second": 0})
     space = calm.space("DS").id
     with site.stand_in.database.transaction():
         for number in range(900):
@@ -114,7 +114,7 @@ def test_lists_are_taken_up_where_they_broke_off(site: Site, seed: int) -> None:
     for name, into in (("pages_in_space", seen.append), ("changed_pages", changed.add)):
         state: str | None = None
         for _ in range(TRIES):
-            listing = getattr(site.hook(extra={"requests_per_second": 0}), name)(space, resume=state)
+            listing = getattr(site.client(extra={"requests_per_second": 0}), name)(space, resume=state)
             try:
                 for page in listing:
                     into(page.id)
