@@ -32,7 +32,8 @@ from include.guidelines.approval import (
 )
 from include.guidelines.html import RENDERER, Finding, Rendered, ResolveUser, render
 from include.projects.model import Project
-from include.systems.confluence.values import Attachment, ConfluenceGateway, Page
+from include.systems.confluence.client import ConfluenceClient
+from include.systems.confluence.values import Attachment, Page
 
 __all__ = ["Collected", "CollectedPage", "Image", "LeftOut", "collect", "rows"]
 
@@ -136,7 +137,7 @@ class Collected:
 
 def collect(
     project: Project,
-    confluence: ConfluenceGateway,
+    confluence: ConfluenceClient,
     store: Store,
     seen: dict[str, Any] | None,
     *,
@@ -260,7 +261,7 @@ class _Run:
     def __init__(
         self,
         project: Project,
-        confluence: ConfluenceGateway,
+        confluence: ConfluenceClient,
         store: Store,
         seen: dict[str, Any],
         resolve_user: ResolveUser,
@@ -603,7 +604,7 @@ class _Run:
 class _Bodies:
     """The current texts of changed pages, read some at a time, shortly before they are needed and by any thread."""
 
-    def __init__(self, confluence: ConfluenceGateway, ids: list[str]) -> None:
+    def __init__(self, confluence: ConfluenceClient, ids: list[str]) -> None:
         self._confluence = confluence
         self._blocks = [_Block(ids[start : start + BODIES_AT_ONCE]) for start in range(0, len(ids), BODIES_AT_ONCE)]
         self._place = {page_id: number for number, block in enumerate(self._blocks) for page_id in block.ids}

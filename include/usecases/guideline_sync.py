@@ -16,7 +16,7 @@ from include.projects.model import Project
 from include.run.gates import require_gate
 from include.run.run import ItemResult, NothingToDo, Run, WorkItem, short
 from include.settings import schedules
-from include.systems.confluence.values import ConfluenceGateway
+from include.systems.confluence.client import ConfluenceClient
 
 __all__ = ["Staged", "collect", "pending", "publish"]
 
@@ -41,7 +41,7 @@ def pending(project: Project) -> Iterator[WorkItem]:
     yield WorkItem(project.name, f"guideline:{project.name}", "guideline")
 
 
-def collect(run: Run, project: Project, item: WorkItem, confluence: ConfluenceGateway) -> Staged:
+def collect(run: Run, project: Project, item: WorkItem, confluence: ConfluenceClient) -> Staged:
     """Read what changed since the last run and stage it for the gate.
 
     :raises NothingToDo: when a release would say the same.

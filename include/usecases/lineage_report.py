@@ -20,7 +20,8 @@ from include.run.effect import Effect
 from include.run.gates import require_gate
 from include.run.run import ItemResult, Run, WorkItem, short
 from include.systems.confluence import storage
-from include.systems.confluence.values import ConfluenceGateway, Page
+from include.systems.confluence.client import ConfluenceClient
+from include.systems.confluence.values import Page
 from include.systems.opentext.values import OpenTextGateway
 from include.systems.prodigy.values import ProdigyGateway
 
@@ -93,7 +94,7 @@ def publish(
     item: WorkItem,
     given: Built,
     gate: Mapping[str, Any] | None,
-    confluence: ConfluenceGateway,
+    confluence: ConfluenceClient,
 ) -> ItemResult:
     """Write the page if its canonical storage or a chart differs, and only a page that we created.
 
@@ -146,7 +147,7 @@ def _write(
     report: dict[str, Any],
     charts: list[tuple[str, str, bytes]],
     page: Page | None,
-    confluence: ConfluenceGateway,
+    confluence: ConfluenceClient,
 ) -> tuple[Page, int, int]:
     """Write page, charts and checkpoint where they differ; return the page, and what was created and updated."""
     created = updated = 0
@@ -203,7 +204,7 @@ def _comment(effect: Effect, process_id: str, mark: str, text: str, opentext: Op
     return 1
 
 
-def _find(project: Project, title: str, state: dict[str, Any], confluence: ConfluenceGateway) -> Page | None:
+def _find(project: Project, title: str, state: dict[str, Any], confluence: ConfluenceClient) -> Page | None:
     """Return our page, by the id we remember or by its title; None where there is none, or it was removed.
 
     :raises Refused: when a page of that title is somebody else's.
@@ -220,7 +221,7 @@ def _find(project: Project, title: str, state: dict[str, Any], confluence: Confl
     return page
 
 
-def _create(project: Project, report: dict[str, Any], confluence: ConfluenceGateway) -> Page:
+def _create(project: Project, report: dict[str, Any], confluence: ConfluenceClient) -> Page:
     space = confluence.space(project.confluence.space)
     parent = _parent(project, space.id, confluence)
     page = confluence.create_page(space.id, report["title"], report["body"], parent_id=parent)
@@ -228,7 +229,7 @@ def _create(project: Project, report: dict[str, Any], confluence: ConfluenceGate
     return page
 
 
-def _update(page: Page, report: dict[str, Any], confluence: ConfluenceGateway) -> Page:
+def _update(page: Page, report: dict[str, Any], confluence: ConfluenceClient) -> Page:
     if page.version.author_id != confluence.current_user().account_id:
         raise Refused(
             f"somebody edited the page {page.title!r} ({page.id}) since we wrote it: move their text to a page of "
@@ -237,7 +238,7 @@ def _update(page: Page, report: dict[str, Any], confluence: ConfluenceGateway) -
     return confluence.update_page(page, body=report["body"], message="Labelops lineage report")
 
 
-def _put_checkpoint(run: Run, page: Page, confluence: ConfluenceGateway) -> None:
+def _put_checkpoint(run: Run, page: Page, confluence: ConfluenceClient) -> None:
     """Put the newest signed checkpoint on the page, in a property, where the ledger's keeper cannot quietly replace it.
 
     Without a signing key there is none: an unsigned one would prove nothing.
@@ -252,7 +253,7 @@ def _put_checkpoint(run: Run, page: Page, confluence: ConfluenceGateway) -> None
         run.log.info("The page %s carries the signed checkpoint %s.", page.id, " ".join(note.splitlines()[:2]))
 
 
-def _require_ours(project: Project, page: Page, confluence: ConfluenceGateway) -> None:
+def _require_ours(project: Project, page: Page, confluence: ConfluenceClient) -> None:
     """Refuse a page that we did not create; one we created and were killed before marking is marked now."""
     mine = confluence.property(page.id, PROPERTY)
     if mine is None:
@@ -269,7 +270,7 @@ def _mark(project: Project) -> dict[str, str]:
     return {"project": project.name, "kind": "lineage report"}
 
 
-def _parent(project: Project, space_id: str, confluence: ConfluenceGateway) -> str | None:
+def _parent(project: Project, space_id: str, confluence: ConfluenceClient) -> str | None:
     if project.confluence.report_parent is None:
         return None
     parent = confluence.find_page(space_id, project.confluence.report_parent)
