@@ -146,7 +146,7 @@ def collect(
 ) -> Collected:
     """Return the project's guideline in its approved state.
 
-    :param confluence: used by several threads at once, as the hook allows.
+    :param confluence: used by several threads at once, as the client allows.
     :param seen: ``Collected.seen`` of the last run, or None for the first.
     :param resolve_user: turns the account id of a mention into a name; without it the id is shown. Called by several
         threads at once.

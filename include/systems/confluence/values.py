@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, Literal, Protocol
-
-from include.systems.listing import Changes, Listing
+from typing import Any, Literal
 
 __all__ = [
     "RESTRICTABLE",
     "Attachment",
     "Comment",
-    "ConfluenceGateway",
     "ContentState",
     "InlineComment",
     "InlineTask",
@@ -224,158 +219,3 @@ class SearchHit:
 def cql_text(value: str) -> str:
     """Return a text as a string of CQL, or of JQL; an unescaped quote would let the text add clauses."""
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-class ConfluenceGateway(Protocol):
-    """What ``ConfluenceHook`` does.
-
-    Lists are :class:`~include.systems.listing.Listing`: they can be stopped anywhere and taken up again with
-    ``resume=listing.state``. Errors are those of :mod:`include.base.errors`; what the flavour cannot do raises
-    ``Unsupported``, and :meth:`supports` tells beforehand.
-    """
-
-    @property
-    def flavour(self) -> str:
-        """``cloud`` or ``datacenter``."""
-
-    @property
-    def writes_by_page(self) -> Counter[str]:
-        """How many writes each page got from here: each may send mail to the page's watchers."""
-
-    def supports(self, operation: str) -> bool:
-        """Tell whether this flavour can do what the method of that name does."""
-
-    # accounts
-
-    def current_user(self) -> User:
-        """Return the account behind the credential."""
-
-    def user(self, account_id: str) -> User:
-        """Return an account; raise NotFound for an unknown one."""
-
-    def users(self, account_ids: Iterable[str]) -> dict[str, User]:
-        """Return the known ones of these accounts, by id."""
-
-    def group_members(self, name: str, *, resume: str | None = None) -> Listing[User]:
-        """List the members of a group; raise NotFound for an unknown one."""
-
-    # spaces and pages
-
-    def spaces(self, *, resume: str | None = None) -> Listing[Space]:
-        """List the spaces that the account may see."""
-
-    def space(self, key: str) -> Space:
-        """Return a space by its key."""
-
-    def pages_in_space(self, space_id: str, *, resume: str | None = None) -> Listing[Page]:
-        """List every current page, without bodies; ends only when the listing was complete."""
-
-    def changed_pages(self, space_id: str, *, resume: str | None = None) -> Changes[Page]:
-        """List the current pages, with bodies, that were written since the read that gave ``resume``; None: all."""
-
-    def pages(self, ids: Sequence[str], *, resume: str | None = None) -> Listing[Page]:
-        """List the pages of these ids, with bodies; those that are not there are left out."""
-
-    def page(self, page_id: str, *, version: int | None = None) -> Page:
-        """Return one page with its body, current or at an older version."""
-
-    def find_page(self, space_id: str, title: str) -> Page | None:
-        """Return the current page of that exact title (with body), or None."""
-
-    def versions(self, page_id: str, *, resume: str | None = None) -> Listing[PageVersion]:
-        """List the versions of a page, newest first."""
-
-    def descendants(self, page_id: str, *, resume: str | None = None) -> Listing[Node]:
-        """List all that is below a page, through folders where the flavour has them, each after its parent."""
-
-    def ancestors(self, page_id: str) -> list[Node]:
-        """Return what is above a page, the highest first."""
-
-    def create_page(self, space_id: str, title: str, body: str, *, parent_id: str | None = None) -> Page:
-        """Create a page; a create that timed out is looked up by title before it is tried again."""
-
-    def create_restricted_page(
-        self,
-        space_id: str,
-        title: str,
-        body: str,
-        restrictions: Sequence[Restriction],
-        *,
-        parent_id: str | None = None,
-    ) -> Page:
-        """Create a page whose text nobody outside the restrictions can see at any time; done twice, it is made once."""
-
-    def update_page(self, read: Page, *, title: str | None = None, body: str, message: str = "") -> Page:
-        """Write the version after ``read``'s; raise Conflict when somebody else wrote meanwhile."""
-
-    def move_page(self, page: Page, parent_id: str) -> Page:
-        """Put a page below another; nothing is sent when it is there."""
-
-    def archive_page(self, page_id: str) -> Page:
-        """Archive a page and wait until it is archived."""
-
-    def page_url(self, page: Page) -> str:
-        """Return the address a person opens."""
-
-    # what hangs on pages
-
-    def labels(self, page_id: str) -> list[str]:
-        """Return the names of a page's global labels, sorted."""
-
-    def pages_with_label(self, space_key: str, label: str, *, resume: str | None = None) -> Listing[str]:
-        """List the ids of a space's pages that carry a label."""
-
-    def add_label(self, page_id: str, label: str) -> None:
-        """Put a global label on a page."""
-
-    def remove_label(self, page_id: str, label: str) -> None:
-        """Take a global label off a page; one that is not there is no error."""
-
-    def content_state(self, page_id: str) -> ContentState | None:
-        """Return the content state of the published page, or None."""
-
-    def attachments(self, page_id: str, *, resume: str | None = None) -> Listing[Attachment]:
-        """List a page's attachments."""
-
-    def download(self, attachment: Attachment) -> Iterator[bytes]:
-        """Stream an attachment's bytes."""
-
-    def upload(self, page_id: str, name: str, content: bytes, media_type: str) -> tuple[Attachment, bool]:
-        """Upload a file unless the same bytes are there; the flag says whether anything was sent."""
-
-    def properties(self, page_id: str, *, resume: str | None = None) -> Listing[Property]:
-        """List a page's content properties."""
-
-    def property(self, page_id: str, key: str) -> Property | None:
-        """Return a content property, or None."""
-
-    def set_property(self, page_id: str, key: str, value: Any, read: Property | None) -> Property:
-        """Create a property, or write the version after ``read``'s."""
-
-    def footer_comments(self, page_id: str, *, resume: str | None = None) -> Listing[Comment]:
-        """List a page's footer comments, oldest first."""
-
-    def add_footer_comment(self, page_id: str, body: str) -> Comment:
-        """Write a footer comment, in storage format."""
-
-    def inline_comments(
-        self, page_id: str, resolution: str | None = None, *, resume: str | None = None
-    ) -> Listing[InlineComment]:
-        """List a page's inline comments, oldest first; all, or those of one resolution."""
-
-    def inline_tasks(
-        self, page_ids: Sequence[str], status: str | None = None, *, resume: str | None = None
-    ) -> Listing[InlineTask]:
-        """List the inline tasks of pages; all, or those that are ``complete`` or ``incomplete``."""
-
-    def complete_task(self, task_id: str) -> InlineTask:
-        """Tick an inline task. Whoever the credential belongs to is recorded as the one who did."""
-
-    def restrictions(self, page_id: str) -> Restrictions:
-        """Return the restrictions on a page and on those above it."""
-
-    def set_restrictions(self, page_id: str, restrictions: Sequence[Restriction]) -> Restrictions:
-        """Replace a page's own restrictions, read them back and compare."""
-
-    def search(self, cql: str, *, resume: str | None = None) -> Listing[SearchHit]:
-        """List what a CQL query finds; values belong through :func:`cql_text`."""
