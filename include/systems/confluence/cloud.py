@@ -202,7 +202,7 @@ class Cloud:
         """List a page's versions."""
         where = self._v2(f"/pages/{segment(page_id)}/versions")
         rows, following = self._rows(where, {"sort": "-modified-date"}, place, scope.READ_PAGE)
-        return [_version(row, where) for row in rows], following
+        return [_version({"version": row}, where) for row in rows], following
 
     def descendants(self, page_id: str, place: str | None) -> Rows[Node]:
         """List what is below a page, ten levels a walk: what is on the tenth begins a walk of its own."""
@@ -374,14 +374,14 @@ class Cloud:
         where = self._v2(f"/pages/{segment(page_id)}/footer-comments")
         query = {"body-format": "storage", "sort": "created-date"}
         rows, following = self._rows(where, query, place, scope.READ_COMMENT)
-        return [comment_of(row, page_id, _version_in(row, where), where) for row in rows], following
+        return [comment_of(row, page_id, _version(row, where), where) for row in rows], following
 
     def add_footer_comment(self, page_id: str, body: str) -> Comment:
         """Write a footer comment."""
         where = self._v2("/footer-comments")
         sent = {"pageId": page_id, "body": as_storage(body)}
         row = mapping(self._transport.json("POST", where, json=sent, scope=scope.WRITE_COMMENT), where)
-        return comment_of(row, page_id, _version_in(row, where), where, body)
+        return comment_of(row, page_id, _version(row, where), where, body)
 
     def inline_comments(self, page_id: str, resolution: str | None, place: str | None) -> Rows[InlineComment]:
         """List the inline comments."""
@@ -476,7 +476,7 @@ class Cloud:
             title=need(row, "title", str, where),
             space_id=identifier(row, "spaceId", where),
             status=need(row, "status", str, where),
-            version=_version_in(row, where),
+            version=_version(row, where),
             parent_id=None if parent is None else str(parent),
             author_id=text(row, "authorId"),
             body=body_of(row, where, sent_body) if with_body else None,
@@ -536,16 +536,13 @@ def _space(row: Mapping[str, Any], where: str) -> Space:
 
 
 def _version(row: Mapping[str, Any], where: str) -> PageVersion:
+    version = need(row, "version", dict, where)
     return PageVersion(
-        number=need(row, "number", int, where),
-        created=moment(row.get("createdAt"), "version.createdAt", where),
-        author_id=text(row, "authorId"),
-        message=text(row, "message"),
+        number=need(version, "number", int, where),
+        created=moment(version.get("createdAt"), "version.createdAt", where),
+        author_id=text(version, "authorId"),
+        message=text(version, "message"),
     )
-
-
-def _version_in(row: Mapping[str, Any], where: str) -> PageVersion:
-    return _version(need(row, "version", dict, where), where)
 
 
 def _attachment(row: Mapping[str, Any], page_id: str, where: str) -> Attachment:
@@ -566,7 +563,7 @@ def _attachment(row: Mapping[str, Any], page_id: str, where: str) -> Attachment:
 def _inline_comment(row: Mapping[str, Any], page_id: str, where: str) -> InlineComment:
     properties = mapping(row.get("properties") or {}, where)
     return InlineComment(
-        **vars(comment_of(row, page_id, _version_in(row, where), where)),
+        **vars(comment_of(row, page_id, _version(row, where), where)),
         resolution=need(row, "resolutionStatus", str, where),
         marker_ref=text(properties, "inlineMarkerRef"),
         selection=text(properties, "inlineOriginalSelection"),

@@ -75,6 +75,12 @@ ROWS = 200
 """Results that a search with other expansions sends at most; asked for elsewhere."""
 NO_CHECK = {"X-Atlassian-Token": "nocheck", "Accept": "application/json"}
 
+_Name = Callable[[dict[str, Any]], str]
+
+
+def _id(row: dict[str, Any]) -> str:
+    return str(row.get("id"))
+
 
 class DataCenter:
     """The requests to Data Center; one method is one request, or the few that one question takes.
@@ -143,7 +149,7 @@ class DataCenter:
         path: str,
         query: Mapping[str, Any],
         place: str | None,
-        name: Callable[[dict[str, Any]], str] = lambda row: str(row.get("id")),
+        name: _Name = _id,
         limit: int = ROWS,
     ) -> Rows[dict[str, Any]]:
         """Return one page of a list that counts with ``start``, and the place of the next one.
@@ -322,7 +328,7 @@ class DataCenter:
             if number is None:
                 raise
             return [], str(number - 1) if number > 1 else None
-        found = _version(need(row, "version", dict, where), where)
+        found = _version(row, where)
         return [found], str(found.number - 1) if found.number > 1 else None
 
     def descendants(self, page_id: str, place: str | None) -> Rows[Node]:
@@ -474,7 +480,7 @@ class DataCenter:
         where = self._content(page_id, "/child/comment")
         query = {"location": "footer", "expand": "body.storage,version"}
         rows, following = self._rows(where, query, place, limit=BODY_ROWS)
-        return [comment_of(row, page_id, _version_in(row, where), where) for row in rows], following
+        return [comment_of(row, page_id, _version(row, where), where) for row in rows], following
 
     def add_footer_comment(self, page_id: str, body: str) -> Comment:
         """Write a footer comment, which is content in the page's container."""
@@ -485,7 +491,7 @@ class DataCenter:
             "body": {"storage": as_storage(body)},
         }
         row = self._json("POST", where, params={"expand": "body.storage,version"}, json=sent)
-        return comment_of(row, page_id, _version_in(row, where), where, body)
+        return comment_of(row, page_id, _version(row, where), where, body)
 
     def inline_comments(self, page_id: str, resolution: str | None, place: str | None) -> Rows[InlineComment]:
         """List the inline comments; resolved ones are at a location of their own."""
@@ -533,7 +539,7 @@ class DataCenter:
         path: str,
         query: Mapping[str, Any],
         place: str | None,
-        name: Callable[[dict[str, Any]], str] = lambda row: str(row.get("id")),
+        name: _Name = _id,
     ) -> Rows[dict[str, Any]]:
         try:
             return self._rows(self._api(path), query, place, name)
@@ -564,7 +570,7 @@ class DataCenter:
             title=need(row, "title", str, where),
             space_id=need(need(row, "space", dict, where), "key", str, where),
             status=need(row, "status", str, where),
-            version=_version_in(row, where),
+            version=_version(row, where),
             parent_id=identifier(mapping(above[-1], where), "id", where) if above else None,
             author_id=text(author, "userKey"),
             body=body_of(row, where, sent_body) if with_body else None,
@@ -616,17 +622,14 @@ def _space(row: Mapping[str, Any], where: str) -> Space:
 
 
 def _version(row: Mapping[str, Any], where: str) -> PageVersion:
-    by = mapping(row.get("by") or {}, where)
+    version = need(row, "version", dict, where)
+    by = mapping(version.get("by") or {}, where)
     return PageVersion(
-        number=need(row, "number", int, where),
-        created=moment(row.get("when"), "version.when", where),
+        number=need(version, "number", int, where),
+        created=moment(version.get("when"), "version.when", where),
         author_id=text(by, "userKey"),
-        message=text(row, "message"),
+        message=text(version, "message"),
     )
-
-
-def _version_in(row: Mapping[str, Any], where: str) -> PageVersion:
-    return _version(need(row, "version", dict, where), where)
 
 
 def _attachment(row: Mapping[str, Any], page_id: str, where: str) -> Attachment:
@@ -650,7 +653,7 @@ def _inline_comment(row: Mapping[str, Any], page_id: str, where: str) -> InlineC
     selected = mapping(extensions.get("inlineProperties") or {}, where)
     resolution = mapping(extensions.get("resolution") or {}, where)
     return InlineComment(
-        **vars(comment_of(row, page_id, _version_in(row, where), where)),
+        **vars(comment_of(row, page_id, _version(row, where), where)),
         resolution=text(resolution, "status") or "open",
         marker_ref=text(selected, "markerRef"),
         selection=text(selected, "originalSelection"),
