@@ -16,12 +16,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from include.base.errors import InvalidInput, NotFound
 from include.guidelines.html import Finding
 from include.projects.model import ApprovalMark
 from include.systems.confluence import storage
+from include.systems.confluence.client import ConfluenceClient
 from include.systems.confluence.values import ContentState, Page, PageVersion
 
 __all__ = [
@@ -103,19 +104,13 @@ class Verdict:
     cleared: bool = False
 
 
-class _Reader(Protocol):
-    def page(self, page_id: str, *, version: int | None = None) -> Page: ...
-
-    def versions(self, page_id: str) -> Iterator[PageVersion]: ...
-
-
 class History:
     """One page's versions and bodies, each read from Confluence at most once.
 
     :param current: the page as read now, with its body.
     """
 
-    def __init__(self, confluence: _Reader, current: Page) -> None:
+    def __init__(self, confluence: ConfluenceClient, current: Page) -> None:
         self.current = current
         self._confluence = confluence
         self._pages: dict[int, Page] = {current.version.number: current}
