@@ -15,7 +15,7 @@ pytest_plugins = [
 @pytest.fixture(autouse=True)
 def own_pace() -> Iterator[None]:
     """Forget the pace of each address: a later test's server may get the port of one that asked for a long pause."""
-    from labelops.hooks import pace
+    from include.systems import pace
 
     yield
     pace._PACES.clear()

@@ -1,5 +1,4 @@
-"""What the outside systems say, as values, and what each hook can do, as a protocol.
+"""The outside systems: one package each, with what it says as values and the client that alone speaks to it.
 
-The hooks under ``plugins/labelops/hooks`` make these values; everything under ``include/`` only reads them, so
-the thinking is tested without a network.
+Beside them stands what the clients share: requests that are tried again, their pace, lists that can be taken up again.
 """

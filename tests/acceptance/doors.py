@@ -27,13 +27,13 @@ from include.sandbox.jira import JiraStandIn, JiraUser
 from include.sandbox.opentext import OpenTextStandIn
 from include.sandbox.opentext.person import Person
 from include.sandbox.prodigy_schema import create_schema, import_jsonl
+from include.systems.http import RetryPolicy
 from include.systems.listing import Listing
 from labelops.hooks.confluence import ConfluenceHook
 from labelops.hooks.confluence.capabilities import scopes_of
 from labelops.hooks.jira import JiraIssueHook
 from labelops.hooks.opentext import OpenTextWorkflowHook
 from labelops.hooks.prodigy import ProdigyHook, incremental
-from labelops.hooks.requests_http import RetryPolicy
 from tests.servers import airflow_connection, fresh_database
 
 __all__ = ["DOORS", "Door"]

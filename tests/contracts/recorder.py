@@ -20,7 +20,7 @@ import requests.adapters
 
 from include.sandbox.confluence import ConfluenceStandIn, DataCenterStandIn
 from include.sandbox.http import App, HttpError, Reply, Request, Server
-from labelops.hooks.requests_http import HttpCaller
+from include.systems.http import HttpCaller
 from tests.contracts import confluence
 from tests.contracts.contract import Exchange
 

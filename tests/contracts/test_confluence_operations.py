@@ -22,9 +22,9 @@ from include.base.errors import Unsupported
 from include.sandbox.confluence import ConfluenceStandIn, DataCenterStandIn, SandboxUser, gateway
 from include.sandbox.http import Server
 from include.systems.confluence.values import ConfluenceGateway, Page, Restriction
+from include.systems.http import RetryPolicy
 from labelops.hooks.confluence import ConfluenceHook, capabilities
 from labelops.hooks.confluence.hook import SITES
-from labelops.hooks.requests_http import RetryPolicy
 from tests.contracts import confluence
 from tests.contracts.contract import ABSENT, SPECS
 from tests.contracts.recorder import Recorder

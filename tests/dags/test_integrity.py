@@ -41,7 +41,14 @@ HEAVY = {
     "altair", "atlassian", "great_expectations", "lxml", "matplotlib", "mmh3", "nh3", "numpy", "orjson", "pandas",
     "psycopg", "pyarrow", "pymysql", "scipy", "SpiffWorkflow",
 }  # fmt: skip
-HEAVY_HERE = ("include.governance", "include.sandbox", "include.gates.suites", "include.reporting", "labelops.hooks")
+HEAVY_HERE = (
+    "include.governance",
+    "include.sandbox",
+    "include.gates.suites",
+    "include.reporting",
+    "include.systems.http",
+    "labelops.hooks",
+)
 
 
 @pytest.fixture(params=DAG_IDS)

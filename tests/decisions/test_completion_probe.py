@@ -16,8 +16,8 @@ from include.decisions.completion_probe import PROCESS_KEY, Probe, last_probe, p
 from include.governance.ledger import Ledger
 from include.sandbox.http import HttpError, Server, json_reply
 from include.sandbox.opentext import OpenTextStandIn
+from include.systems.http import RetryPolicy
 from labelops.hooks.opentext import OpenTextWorkflowHook
-from labelops.hooks.requests_http import RetryPolicy
 from labelops.probe import MODEL, main
 
 SERVICE = {"id": "labelops-service", "secret": "an-invented-secret"}

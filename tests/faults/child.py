@@ -111,7 +111,7 @@ def _instrument(points: Points, rows: int) -> None:
     from sqlalchemy.engine.default import DefaultDialect
 
     from include.governance import ledger
-    from labelops.hooks import pace, requests_http
+    from include.systems import http, pace
     from labelops.hooks.confluence import cloud
     from labelops.hooks.prodigy import ProdigyHook
 
@@ -130,12 +130,12 @@ def _instrument(points: Points, rows: int) -> None:
         _guard(points, owner, name)
     cloud.PAGE_ROWS = rows  # type: ignore[assignment]
     cloud.Cloud._rows.__defaults__ = (rows,)  # type: ignore[attr-defined]
-    make = requests_http.HttpCaller.__init__
+    make = http.HttpCaller.__init__
 
     def quick(self: Any, system: str, policy: Any = None, *rest: Any, **more: Any) -> None:
-        make(self, system, policy or requests_http.RetryPolicy(sleep=_Clock.sleep), *rest, **more)
+        make(self, system, policy or http.RetryPolicy(sleep=_Clock.sleep), *rest, **more)
 
-    requests_http.HttpCaller.__init__ = quick  # type: ignore[method-assign]
+    http.HttpCaller.__init__ = quick  # type: ignore[method-assign]
     # Whoever waits has waited: the clock is moved instead, so that all decisions are those of production.
     time.monotonic = _Clock.monotonic
     pace.Pace.__init__.__defaults__ = (_Clock.monotonic,)  # type: ignore[misc]
@@ -249,7 +249,8 @@ def _log_to(log: int) -> None:
             logger.handlers.clear()
             logger.propagate = True
     logging.root.setLevel(logging.INFO)
-    logging.getLogger("labelops").setLevel(logging.DEBUG)
+    for name in ("labelops", "include.systems"):
+        logging.getLogger(name).setLevel(logging.DEBUG)
 
 
 def _live(run: Any, world: Any, ask: Callable[..., Any], points: Points) -> None:

@@ -60,7 +60,7 @@ def _no_fence(patched: pytest.MonkeyPatch) -> None:
 
 
 def _no_look(patched: pytest.MonkeyPatch) -> None:
-    from labelops.hooks.requests_http import HttpCaller
+    from include.systems.http import HttpCaller
 
     _no_fence(patched)
     patched.setattr(HttpCaller, "look_for", lambda *_: None)

@@ -12,8 +12,8 @@ import requests
 
 from include.sandbox.confluence import ConfluenceStandIn, SandboxUser
 from include.sandbox.http import Server
+from include.systems.http import RetryPolicy
 from labelops.hooks.confluence import ConfluenceHook
-from labelops.hooks.requests_http import RetryPolicy
 
 __all__ = ["EDITOR", "SERVICE", "Site", "make", "on", "running"]
 

@@ -486,7 +486,7 @@ def test_one_client_per_thread(hook: ConfluenceHook) -> None:
 
 def test_no_secret_and_no_body_in_the_log(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="atlassian.rest_client")
-    caplog.set_level(logging.DEBUG, logger="labelops.hooks")
+    caplog.set_level(logging.DEBUG, logger="include.systems")
     hook = site.hook()
     page = make(hook, "Confidential title", "<p>confidential words</p>")
     hook.find_page(page.space_id, "Confidential title")
@@ -494,7 +494,7 @@ def test_no_secret_and_no_body_in_the_log(site: Site, caplog: pytest.LogCaptureF
     with pytest.raises(AuthError):
         site.hook(replace(SERVICE, token="wrong-token-999")).current_user()
     log = "\n".join(
-        f"{record.getMessage()}" for record in caplog.records if record.name.startswith(("labelops", "atl"))
+        f"{record.getMessage()}" for record in caplog.records if record.name.startswith(("labelops", "include", "atl"))
     )
     assert f"GET /wiki/api/v2/spaces/{page.space_id}/pages: 200" in log
     for secret in ("onfidential", SERVICE.token, "wrong-token-999", SERVICE.email):

@@ -27,10 +27,10 @@ from include.base.errors import (
 from include.sandbox.confluence import DataCenterStandIn, SandboxUser
 from include.sandbox.http import Reply, Request, Server, json_reply
 from include.systems.confluence.values import Restriction
+from include.systems.http import RetryPolicy
 from include.systems.listing import ReadState
 from labelops.hooks.confluence import ConfluenceHook
 from labelops.hooks.confluence.hook import PLACEHOLDER
-from labelops.hooks.requests_http import RetryPolicy
 
 SERVICE = SandboxUser("key-service", "Labelops service", "service@labelops.example", "service-token-4711")
 EDITOR = SandboxUser("key-editor", "Edda Editor", "edda@labelops.example", "editor-token-0815")

@@ -22,8 +22,8 @@ from include.base.errors import (
 )
 from include.sandbox.http import Reply, Server, json_reply
 from include.sandbox.jira import JiraStandIn, JiraUser
+from include.systems.http import RetryPolicy
 from labelops.hooks.jira import JiraIssueHook
-from labelops.hooks.requests_http import RetryPolicy
 
 SERVICE = JiraUser("acc-service", "Labelops service", "service@labelops.example", "service-token-4711")
 READER = JiraUser("acc-reader", "Reader", "reader@labelops.example", "reader-token-0815", may_write=False)

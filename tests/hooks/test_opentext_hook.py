@@ -25,8 +25,8 @@ from include.bpmn.mapping import MAPPINGS, load_mapping, start_variables
 from include.sandbox.http import App, Server, json_reply
 from include.sandbox.opentext import OpenTextStandIn
 from include.sandbox.opentext.person import Person, PersonRefused
+from include.systems.http import RetryPolicy
 from labelops.hooks.opentext import Encrypted, OpenTextWorkflowHook, parse_time, read_variables, write_variable
-from labelops.hooks.requests_http import RetryPolicy
 
 APPROVAL = (MAPPINGS.parent / "labeling_approval.bpmn").read_text("utf-8")
 RELEASE = (MAPPINGS.parent / "dataset_release.bpmn").read_text("utf-8")

@@ -14,8 +14,8 @@ import pytest
 from include.base.errors import AuthError, Conflict, InvalidInput, InvalidReply, NotFound, Unavailable, Unsupported
 from include.sandbox.http import Reply, Request, json_reply
 from include.settings import ROOT
+from include.systems.http import RetryPolicy
 from labelops.hooks.opentext import Encrypted, OpenTextWorkflowHook
-from labelops.hooks.requests_http import RetryPolicy
 from tests.sandbox.opentext_play import CLIENT, DAY, MODELS, RUN, Play
 
 READER = {"id": "a-reader", "secret": "another-secret", "read_only": True}

@@ -18,9 +18,9 @@ from include.bpmn.mapping import MAPPINGS, load_mapping, start_variables
 from include.sandbox.http import Server, json_reply
 from include.sandbox.opentext import OpenTextStandIn
 from include.settings import ROOT
+from include.systems.http import RetryPolicy
 from include.systems.opentext.values import Assignment
 from labelops.hooks.opentext import OpenTextWorkflowHook
-from labelops.hooks.requests_http import RetryPolicy
 
 MODELS = ROOT / "tests" / "bpmn" / "models"
 MAPPING = load_mapping("default").labeling_approval

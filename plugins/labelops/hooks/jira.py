@@ -32,10 +32,10 @@ from include.base.errors import (
     Unsupported,
 )
 from include.systems.confluence.values import User, cql_text
+from include.systems.http import HttpCaller, RetryPolicy, base_url, choice, read_json, segment
 from include.systems.jira.values import Issue, IssueComment
 from include.systems.listing import Changes, Listing
-from labelops.hooks.quiet import quiet_libraries
-from labelops.hooks.requests_http import HttpCaller, RetryPolicy, base_url, choice, read_json, segment
+from include.systems.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from atlassian import Jira

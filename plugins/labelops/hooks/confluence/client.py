@@ -23,10 +23,10 @@ from include.base.errors import (
     Unavailable,
     Unsupported,
 )
+from include.systems.http import HttpCaller, base_url, choice, read_json, segment
+from include.systems.pace import pace_of
+from include.systems.quiet import quiet_libraries
 from labelops.hooks.confluence.replies import SYSTEM, mapping, need
-from labelops.hooks.pace import pace_of
-from labelops.hooks.quiet import quiet_libraries
-from labelops.hooks.requests_http import HttpCaller, base_url, choice, read_json, segment
 
 if TYPE_CHECKING:
     from atlassian.rest_client import AtlassianRestAPI

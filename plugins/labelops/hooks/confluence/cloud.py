@@ -30,6 +30,7 @@ from include.systems.confluence.values import (
     Space,
     User,
 )
+from include.systems.http import segment
 from labelops.hooks.confluence import capabilities as scope
 from labelops.hooks.confluence.changes import every_page, oldest_first
 from labelops.hooks.confluence.client import Client
@@ -44,7 +45,6 @@ from labelops.hooks.confluence.replies import (
     text,
 )
 from labelops.hooks.confluence.site import Rows
-from labelops.hooks.requests_http import segment
 
 __all__ = ["Cloud"]
 

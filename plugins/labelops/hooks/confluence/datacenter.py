@@ -43,6 +43,7 @@ from include.systems.confluence.values import (
     User,
     cql_text,
 )
+from include.systems.http import read_json, segment
 from labelops.hooks.confluence import capabilities
 from labelops.hooks.confluence.changes import every_page, oldest_first
 from labelops.hooks.confluence.client import Client
@@ -57,7 +58,6 @@ from labelops.hooks.confluence.replies import (
     text,
 )
 from labelops.hooks.confluence.site import Rows
-from labelops.hooks.requests_http import read_json, segment
 
 __all__ = ["CHANGES", "DataCenter"]
 

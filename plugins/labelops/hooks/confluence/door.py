@@ -23,6 +23,7 @@ from include.base.errors import (
     Unsupported,
 )
 from include.systems.confluence.values import User
+from include.systems.http import HttpCaller, RetryPolicy
 from include.systems.listing import Listing
 from labelops.hooks.confluence import capabilities
 from labelops.hooks.confluence.client import Client, Settings
@@ -30,7 +31,6 @@ from labelops.hooks.confluence.cloud import Cloud
 from labelops.hooks.confluence.datacenter import DataCenter
 from labelops.hooks.confluence.replies import SYSTEM
 from labelops.hooks.confluence.site import Rows, Site
-from labelops.hooks.requests_http import HttpCaller, RetryPolicy
 
 if TYPE_CHECKING:
     from atlassian.rest_client import AtlassianRestAPI

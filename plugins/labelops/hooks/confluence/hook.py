@@ -36,7 +36,7 @@ class ConfluenceHook(Rights, Attached, People):
 
     Nothing is sent before the first call. Every list is a :class:`~include.systems.listing.Listing`. Every method
     raises the errors of :mod:`include.base.errors`, ``Unsupported`` where the flavour cannot do it;
-    :class:`~labelops.hooks.requests_http.HttpCaller` says what is tried again. Safe to use from many threads.
+    :class:`~include.systems.http.HttpCaller` says what is tried again. Safe to use from many threads.
 
     :param confluence_conn_id: the Airflow connection.
     :param policy: how often and how patiently a request is tried.

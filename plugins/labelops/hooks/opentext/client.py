@@ -26,11 +26,11 @@ from include.base.errors import (
     Unavailable,
     Unsupported,
 )
+from include.systems.http import HttpCaller, RetryPolicy, read_json
 from include.systems.listing import Listing
+from include.systems.quiet import quiet_libraries
 from labelops.hooks.opentext.settings import Settings, read_settings
 from labelops.hooks.opentext.values import SYSTEM, as_object
-from labelops.hooks.quiet import quiet_libraries
-from labelops.hooks.requests_http import HttpCaller, RetryPolicy, read_json
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from include.base.errors import NotFound, OutsideError, Unsupported
+from include.systems.http import read_json, segment
 from include.systems.opentext.values import ProcessComment
 from labelops.hooks.opentext.history import History
 from labelops.hooks.opentext.values import SYSTEM, as_object, comment_of, with_task
-from labelops.hooks.requests_http import read_json, segment
 
 __all__ = ["Comments"]
 

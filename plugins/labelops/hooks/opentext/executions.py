@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from include.base.errors import Conflict, InvalidReply, NotFound, OutsideError, Unavailable
+from include.systems.http import segment
 from include.systems.listing import Listing
 from include.systems.opentext.values import Execution
 from labelops.hooks.opentext.client import OpenTextClient
 from labelops.hooks.opentext.values import SYSTEM, chosen_filters, execution, told, write_variable
-from labelops.hooks.requests_http import segment
 
 __all__ = ["Executions"]
 

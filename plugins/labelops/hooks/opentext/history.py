@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from include.base.errors import NotFound
+from include.systems.http import segment
 from include.systems.listing import Changes, Listing
 from include.systems.opentext.values import HistoricProcess, HistoricTask
 from labelops.hooks.opentext.client import OpenTextClient
 from labelops.hooks.opentext.values import SYSTEM, chosen_filters, historic_process, historic_task, told
-from labelops.hooks.requests_http import segment
 
 __all__ = ["History"]
 

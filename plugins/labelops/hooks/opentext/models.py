@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from include.base.errors import InvalidReply, Unavailable
+from include.systems.http import segment
 from include.systems.listing import Listing
 from include.systems.opentext.values import ProcessModel
 from labelops.hooks.opentext.client import OpenTextClient
 from labelops.hooks.opentext.values import SYSTEM, chosen_filters, decoded, encoded, model_of, told
-from labelops.hooks.requests_http import segment
 
 __all__ = ["Models"]
 

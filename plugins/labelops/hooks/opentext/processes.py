@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from include.base.errors import Conflict, InvalidInput, InvalidReply, NotFound, Unavailable, Unsupported
+from include.systems.http import read_json, segment
 from include.systems.listing import Listing
 from include.systems.opentext.values import ProcessInstance
 from labelops.hooks.opentext.client import OpenTextClient
@@ -21,7 +22,6 @@ from labelops.hooks.opentext.values import (
     told,
     write_variable,
 )
-from labelops.hooks.requests_http import read_json, segment
 
 __all__ = ["Processes"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from include.base.errors import InvalidInput
+from include.systems.http import base_url, segment
 from labelops.hooks.opentext.values import SYSTEM
-from labelops.hooks.requests_http import base_url, segment
 
 PATHS = {
     "process-instances": "/process-instances",

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from include.base.errors import InvalidInput, InvalidReply, NotFound, Unavailable, Unsupported
+from include.systems.http import read_json, segment
 from include.systems.listing import Listing
 from include.systems.opentext.values import Assignment, Attachment, ProcessComment, UserTask
 from labelops.hooks.opentext.history import History
@@ -26,7 +27,6 @@ from labelops.hooks.opentext.values import (
     with_task,
     write_variable,
 )
-from labelops.hooks.requests_http import read_json, segment
 
 __all__ = ["Tasks"]
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from include.base.errors import Conflict, InvalidReply, NotFound, Unavailable, Unsupported
+from include.systems.http import read_json, segment
 from labelops.hooks.opentext.client import OpenTextClient
 from labelops.hooks.opentext.values import SYSTEM, as_object, read_variables, write_variable
-from labelops.hooks.requests_http import read_json, segment
 
 __all__ = ["Variables"]
 

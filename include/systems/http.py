@@ -1,4 +1,4 @@
-"""One bounded request policy for every hook that speaks HTTP: what is tried again, how long to wait, what is raised.
+"""One bounded request policy for every client that speaks HTTP: what is tried again, how long to wait, what is raised.
 
 * 429 is tried again for any method, because the request was not taken. A wait longer than the policy's is not slept
   away in a worker: :class:`~include.base.errors.RateLimited` is raised at once and the task is rescheduled.
@@ -6,7 +6,7 @@
   the caller declares idempotent. A POST or a versioned PUT may have taken effect, so
   :class:`~include.base.errors.Unavailable` goes to the caller, who reads before deciding.
 * A connection that was never made carried no request: tried again for any method.
-* Where the connection has a pace (:mod:`labelops.hooks.pace`), each request waits for its turn, and what a reply says
+* Where the connection has a pace (:mod:`include.systems.pace`), each request waits for its turn, and what a reply says
   about the limit changes the pace of all threads.
 
 The log has method, path, status, milliseconds and the number of the request; never a query, a header or a body.
@@ -32,7 +32,7 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from include.base.errors import InvalidInput, InvalidReply, RateLimited, Unavailable
 
 if TYPE_CHECKING:
-    from labelops.hooks.pace import Pace
+    from include.systems.pace import Pace
 
 __all__ = ["HttpCaller", "RetryPolicy", "base_url", "choice", "read_json", "retry_after_seconds", "segment"]
 
@@ -71,7 +71,7 @@ class RetryPolicy:
 
 
 class HttpCaller:
-    """Sends the requests of one hook under one policy and counts them; safe to use from many threads.
+    """Sends the requests of one client under one policy and counts them; safe to use from many threads.
 
     :param system: the system's name, in messages and errors.
     :param pace: how fast requests may follow each other; None sends each one at once.

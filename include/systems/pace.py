@@ -1,4 +1,4 @@
-"""How fast one connection is used: a token bucket that every thread and hook of this process shares.
+"""How fast one connection is used: a token bucket that every thread and client of this process shares.
 
 A system that refuses what comes too fast is asked more slowly beforehand, instead of being tried again afterwards. The
 pace starts at what the connection allows (extra ``requests_per_second``), falls when the system says that its limit is
@@ -132,7 +132,7 @@ _PACES_LOCK = threading.Lock()
 
 
 def pace_of(system: str, address: str, extra: Mapping[str, Any], default: float | None) -> Pace | None:
-    """Return the pace that all hooks of an address share in this process, or None for no limit of our own.
+    """Return the pace that all clients of an address share in this process, or None for no limit of our own.
 
     :param address: what the system counts by, such as the site's address.
     :param extra: the connection's; ``requests_per_second`` is a number above 0, or 0 for no limit.

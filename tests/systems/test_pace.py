@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from include.base.errors import InvalidInput, RateLimited
-from labelops.hooks.pace import Pace, pace_of
-from labelops.hooks.requests_http import HttpCaller, RetryPolicy
-from tests.hooks.test_confluence_requests import in_turn, reply
+from include.systems.http import HttpCaller, RetryPolicy
+from include.systems.pace import Pace, pace_of
+from tests.systems.test_http import in_turn, reply
 
 NEAR = {"X-RateLimit-NearLimit": "true"}
 

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from include.base.errors import InvalidInput, RateLimited, Unavailable
-from labelops.hooks.requests_http import HttpCaller, RetryPolicy, base_url, retry_after_seconds
+from include.systems.http import HttpCaller, RetryPolicy, base_url, retry_after_seconds
 
 
 def reply(status: int, **headers: str) -> requests.Response:

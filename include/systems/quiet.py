@@ -1,4 +1,4 @@
-"""Keeps the debug lines of the libraries below the hooks out of every log: they hold queries and bodies."""
+"""Keeps the debug lines of the libraries below the clients out of every log: they hold queries and bodies."""
 
 from __future__ import annotations
 
