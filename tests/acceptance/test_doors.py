@@ -80,7 +80,7 @@ def test_is_lazy(door: Door) -> None:
 
 
 def test_declares_what_it_needs(door: Door) -> None:
-    needs = door.hook().requirements()
+    needs = door.requirements()
     assert needs
     said = (ROOT / "docs" / "data-engineer.md").read_text("utf-8").replace("`", "").replace("\n", " ")
     for need in needs:
