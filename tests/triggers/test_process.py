@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from airflow.sdk._shared.module_loading import import_string
@@ -424,7 +425,7 @@ class Counting:
 def test_three_thousand_waits_begin_with_few_requests(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Most run: one listing says so. The others are asked for a few in each round, and none is forgotten."""
     client = Counting({f"running-{number}" for number in range(2950)})
-    monkeypatch.setattr(module, "_client", lambda conn_id, connection: client)
+    monkeypatch.setattr(module, "_client", AsyncMock(return_value=client))
     ended = [f"ended-{number}" for number in range(50)]
 
     async def story() -> None:
@@ -451,7 +452,7 @@ def test_a_poll_that_fails_for_a_moment_disturbs_nobody_and_one_that_stays_does(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = Counting({"running-1"}, failing=2)
-    monkeypatch.setattr(module, "_client", lambda conn_id, connection: client)
+    monkeypatch.setattr(module, "_client", AsyncMock(return_value=client))
 
     async def story() -> list[dict[str, Any]]:
         waits = [asyncio.create_task(fired(watch("running-1", {}, ("completed",)))) for _ in range(3)]

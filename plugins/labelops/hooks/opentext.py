@@ -24,7 +24,6 @@ class OpenTextWorkflowHook(BaseHook):
 
     :param opentext_conn_id: the connection's id.
     :param policy: the retry policy of single requests.
-    :param connection: the connection itself, where the caller had to look it up (in a trigger, say).
     """
 
     conn_name_attr = "opentext_conn_id"
@@ -32,16 +31,10 @@ class OpenTextWorkflowHook(BaseHook):
     conn_type = "opentext"
     hook_name = "OpenText Workflow Service"
 
-    def __init__(
-        self,
-        opentext_conn_id: str = default_conn_name,
-        policy: RetryPolicy | None = None,
-        connection: Connection | None = None,
-    ) -> None:
+    def __init__(self, opentext_conn_id: str = default_conn_name, policy: RetryPolicy | None = None) -> None:
         super().__init__()
         self.opentext_conn_id = opentext_conn_id
         self._policy = policy
-        self._connection = connection
         self._client: OpenTextClient | None = None
 
     def get_conn(self) -> OpenTextClient:
@@ -50,9 +43,17 @@ class OpenTextWorkflowHook(BaseHook):
         :raises InvalidInput: naming the connection's field that is missing or malformed.
         """
         if self._client is None:
-            connection = self._connection or self.get_connection(self.opentext_conn_id)
-            self._client = OpenTextClient(read_settings(connection), self._policy, mask_secret)
+            self._client = self._made_from(self.get_connection(self.opentext_conn_id))
         return self._client
+
+    async def aget_conn(self) -> OpenTextClient:
+        """Do as :meth:`get_conn`, for a trigger: the connection is looked up without holding up the event loop."""
+        if self._client is None:
+            self._client = self._made_from(await self.aget_connection(self.opentext_conn_id))
+        return self._client
+
+    def _made_from(self, connection: Connection) -> OpenTextClient:
+        return OpenTextClient(read_settings(connection), self._policy, mask_secret)
 
     def test_connection(self) -> tuple[bool, str]:
         """Get a token and list one process; return whether it worked and a sentence that says what did or did not."""

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.sdk import BaseHook
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from include.base.canonical import digest_of
@@ -19,6 +18,7 @@ from include.base.errors import NotFound, RateLimited, Unavailable
 if TYPE_CHECKING:
     from include.systems.opentext.client import OpenTextClient
     from include.systems.opentext.values import UserTask
+    from labelops.hooks.opentext import OpenTextWorkflowHook
 
 __all__ = ["Backlog", "ProcessEndTrigger", "TaskTrigger", "backlog", "task_seal"]
 
@@ -179,8 +179,7 @@ class _Hub:
             started = datetime.now(UTC)
             try:
                 if client is None:
-                    connection = await BaseHook.aget_connection(self._conn_id)
-                    client = await asyncio.to_thread(_client, self._conn_id, connection)
+                    client = await _client(self._conn_id)
                 new = [one for one in self._waits if one not in self._looked]
                 for_tasks = any(one.seen is not None for one in self._every())
                 seen = await asyncio.to_thread(_look, client, new, self._since - _OVERLAP, self._keys(), for_tasks)
@@ -257,10 +256,15 @@ def _hub(conn_id: str) -> _Hub:
     return _HUBS.setdefault((conn_id, here), _Hub(conn_id))
 
 
-def _client(conn_id: str, connection: Any) -> OpenTextClient:
-    from labelops.hooks.opentext import OpenTextWorkflowHook
+async def _client(conn_id: str) -> OpenTextClient:
+    hook = await asyncio.to_thread(_hook, conn_id)
+    return await hook.aget_conn()
 
-    return OpenTextWorkflowHook(conn_id, connection=connection).get_conn()
+
+def _hook(conn_id: str) -> OpenTextWorkflowHook:
+    from labelops.hooks.opentext import OpenTextWorkflowHook  # takes a while, so not in the event loop
+
+    return OpenTextWorkflowHook(conn_id)
 
 
 def _look(client: OpenTextClient, new: list[str], since: datetime, keys: Collection[str], for_tasks: bool) -> _Seen:
