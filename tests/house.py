@@ -28,6 +28,7 @@ from include.sandbox.opentext.person import Person
 from include.sandbox.prodigy_schema import import_jsonl
 from include.settings import ROOT
 from include.systems.confluence.client import ConfluenceClient
+from include.systems.opentext.client import OpenTextClient
 from labelops import runtime
 from labelops.flow import LIST, Gate
 from labelops.hooks.confluence import ConfluenceHook
@@ -104,9 +105,9 @@ class House(Systems):
         """Return a hook to Prodigy's database."""
         return ProdigyHook()
 
-    def opentext_hook(self) -> OpenTextWorkflowHook:
-        """Return a hook to the local OpenText."""
-        return OpenTextWorkflowHook()
+    def opentext_client(self) -> OpenTextClient:
+        """Return a client of the local OpenText."""
+        return OpenTextWorkflowHook().get_conn()
 
     # --- DAGs --------------------------------------------------------------------------------------------------------
 

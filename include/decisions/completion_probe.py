@@ -17,7 +17,8 @@ from typing import Any, Literal
 from include.base.errors import AuthError, InvalidInput, LabelopsError, NotFound
 from include.governance.ledger import Ledger
 from include.governance.records import Event, NewEvent
-from include.systems.opentext.values import OpenTextGateway, UserTask
+from include.systems.opentext.client import OpenTextClient
+from include.systems.opentext.values import UserTask
 
 __all__ = ["PROCESS_KEY", "Probe", "last_probe", "probe", "record_probe", "service_token"]
 
@@ -54,7 +55,7 @@ class Probe:
 
 
 def probe(
-    opentext: OpenTextGateway,
+    opentext: OpenTextClient,
     *,
     person: str,
     group: str,
@@ -96,7 +97,7 @@ def probe(
     return Probe(found.result, found.way, found.reason + left, process_id, ended)
 
 
-def _tried(opentext: OpenTextGateway, process_id: str, person: str, pause: Callable[[float], None]) -> Probe:
+def _tried(opentext: OpenTextClient, process_id: str, person: str, pause: Callable[[float], None]) -> Probe:
     task = _task(opentext, process_id, pause)
     if task is None:
         return Probe("unknown", "", "The probe's task never appeared, so nothing could be tried.", process_id, False)
@@ -134,7 +135,7 @@ def _tried(opentext: OpenTextGateway, process_id: str, person: str, pause: Calla
     )
 
 
-def _task(opentext: OpenTextGateway, process_id: str, pause: Callable[[float], None]) -> UserTask | None:
+def _task(opentext: OpenTextClient, process_id: str, pause: Callable[[float], None]) -> UserTask | None:
     for wait in (0.5, 1.0, 2.0, 4.0, 0.0):
         task = next(iter(opentext.tasks(process_id=process_id)), None)
         if task is not None:
@@ -143,7 +144,7 @@ def _task(opentext: OpenTextGateway, process_id: str, pause: Callable[[float], N
     return None
 
 
-def _was_completed(opentext: OpenTextGateway, task_id: str) -> bool:
+def _was_completed(opentext: OpenTextClient, task_id: str) -> bool:
     try:
         opentext.task(task_id)
     except NotFound:
@@ -152,7 +153,7 @@ def _was_completed(opentext: OpenTextGateway, task_id: str) -> bool:
     return False
 
 
-def _end(opentext: OpenTextGateway, process_id: str) -> bool:
+def _end(opentext: OpenTextClient, process_id: str) -> bool:
     try:
         if opentext.process(process_id) is not None:
             opentext.terminate(process_id, "Labelops probe is done")

@@ -22,7 +22,7 @@ from include.governance.records import Event, VersionRecord
 from include.projects.model import Policy, Project
 from include.run.effect import Effect
 from include.run.run import ItemResult, Run, short
-from include.systems.opentext.values import OpenTextGateway
+from include.systems.opentext.client import OpenTextClient
 
 __all__ = ["SETTLE_SECONDS", "Course", "next_look"]
 
@@ -45,7 +45,7 @@ class Course:
     run: Run
     project: Project
     version: VersionRecord
-    opentext: OpenTextGateway
+    opentext: OpenTextClient
     mapping: ProcessMapping
     annotators: Collection[str]
 
@@ -218,7 +218,7 @@ class Course:
         else:
             body["process_id"] = requested.body["process_id"]
             # How much evidence that is only asserted is worth.
-            body["service_token"] = service_token(self.run.ledger, self.opentext.opentext_conn_id)
+            body["service_token"] = service_token(self.run.ledger, self.opentext.settings.conn_id)
         event = self.run.event(
             "approval.ending" if ours else f"approval.{found.state}",
             self.project.name,

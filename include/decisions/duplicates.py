@@ -13,14 +13,14 @@ from contextlib import contextmanager
 from include.base.errors import Fenced
 from include.projects.model import Project
 from include.run.run import Run
-from include.systems.opentext.values import OpenTextGateway
+from include.systems.opentext.client import OpenTextClient
 
 __all__ = ["end_duplicates", "end_if_overtaken"]
 
 
 @contextmanager
 def end_if_overtaken(
-    run: Run, opentext: OpenTextGateway, process_id: str, created: bool, recorded: Callable[[], str | None]
+    run: Run, opentext: OpenTextClient, process_id: str, created: bool, recorded: Callable[[], str | None]
 ) -> Iterator[None]:
     """Record a process that was just started; where a newer try has recorded another one, end it again.
 
@@ -39,7 +39,7 @@ def end_if_overtaken(
 
 
 def end_duplicates(
-    run: Run, project: Project, subject: str, opentext: OpenTextGateway, business_key: str, process_id: str
+    run: Run, project: Project, subject: str, opentext: OpenTextClient, business_key: str, process_id: str
 ) -> int:
     """End what runs under a business key beside the process on the ledger, each with a finding; return how many."""
     running = opentext.processes(business_key=business_key)

@@ -14,7 +14,8 @@ from include.decisions import approval
 from include.governance.records import Decision, Event
 from include.projects.model import Project
 from include.run.run import Run, event_key
-from include.systems.opentext.values import HistoricProcess, OpenTextGateway, ProcessComment, ProcessModel
+from include.systems.opentext.client import OpenTextClient
+from include.systems.opentext.values import HistoricProcess, ProcessComment, ProcessModel
 
 __all__ = ["check_deployed", "kept_decisions", "snapshot", "statements_put"]
 
@@ -23,7 +24,7 @@ HISTORY_LAG = timedelta(minutes=10)
 
 
 def snapshot(
-    run: Run, project: Project, subject: str, process_id: str, opentext: OpenTextGateway, mapping: ProcessMapping
+    run: Run, project: Project, subject: str, process_id: str, opentext: OpenTextClient, mapping: ProcessMapping
 ) -> approval.ProcessSnapshot:
     """Read all that a process shows about who did what, and put on the ledger who has its tasks where that changed.
 
@@ -65,7 +66,7 @@ def snapshot(
     return replace(found, observed=_observe(run, project, subject, found, mapping))
 
 
-def _inner_comments(run: Run, opentext: OpenTextGateway, process_id: str) -> list[ProcessComment]:
+def _inner_comments(run: Run, opentext: OpenTextClient, process_id: str) -> list[ProcessComment]:
     """Return the comments on a process that was called: a person comments on the process that their task is in."""
     try:
         return opentext.comments(process_id)
@@ -135,7 +136,7 @@ def statements_put(run: Run, requested: Event) -> str | None:
     return None if kept is None else run.store.get_object(kept).decode("utf-8")
 
 
-def check_deployed(run: Run, project: Project, opentext: OpenTextGateway, mapping: ProcessMapping) -> None:
+def check_deployed(run: Run, project: Project, opentext: OpenTextClient, mapping: ProcessMapping) -> None:
     """Check the deployed model, and those it calls, against our mapping; what was checked before is not read again.
 
     :raises InvalidInput: the report for the modeller: what does not fit, and what to change.
@@ -170,5 +171,5 @@ def check_deployed(run: Run, project: Project, opentext: OpenTextGateway, mappin
     run.ledger.save_sync_state(scope, {**checked, "called": called})
 
 
-def _deployed(opentext: OpenTextGateway, key: str) -> ProcessModel | None:
+def _deployed(opentext: OpenTextClient, key: str) -> ProcessModel | None:
     return next(iter(opentext.models(key)), None)

@@ -16,7 +16,7 @@ from include.governance.records import Event, VersionRecord
 from include.projects.model import Project
 from include.run.effect import Effect
 from include.run.run import Run, short
-from include.systems.opentext.values import OpenTextGateway
+from include.systems.opentext.client import OpenTextClient
 
 __all__ = ["ReleaseCourse"]
 
@@ -34,7 +34,7 @@ class ReleaseCourse:
     run: Run
     project: Project
     version: VersionRecord
-    opentext: OpenTextGateway
+    opentext: OpenTextClient
     mapping: ProcessMapping
     annotators: Collection[str]
 

@@ -9,18 +9,18 @@ from include.decisions.release_course import ReleaseCourse
 from include.governance.records import VersionRecord
 from include.projects.model import Project
 from include.run.run import Run
-from include.systems.opentext.values import OpenTextGateway
+from include.systems.opentext.client import OpenTextClient
 
 __all__ = ["approval_course", "release_course"]
 
 
-def approval_course(run: Run, project: Project, version: VersionRecord, opentext: OpenTextGateway) -> Course:
+def approval_course(run: Run, project: Project, version: VersionRecord, opentext: OpenTextClient) -> Course:
     """Return the course of a version's approval."""
     mapping = load_mapping(project.process_mapping).labeling_approval
     return Course(run, project, version, opentext, mapping, _annotators(run, project, version))
 
 
-def release_course(run: Run, project: Project, version: VersionRecord, opentext: OpenTextGateway) -> ReleaseCourse:
+def release_course(run: Run, project: Project, version: VersionRecord, opentext: OpenTextClient) -> ReleaseCourse:
     """Return the course of a version's release."""
     mapping = load_mapping(project.process_mapping).dataset_release
     return ReleaseCourse(run, project, version, opentext, mapping, _annotators(run, project, version))

@@ -28,6 +28,8 @@ from include.sandbox.people.annotators import Annotator, product_names, ticket_t
 from include.sandbox.people.approvers import Approver, Approvers
 from include.sandbox.processes import Processes, free_port, wait_until
 from include.settings import ROOT
+from include.systems.opentext.client import OpenTextClient
+from include.systems.opentext.settings import Settings
 
 __all__ = ["Demo"]
 
@@ -180,6 +182,8 @@ class Demo:
         for name, url in (("confluence", self.confluence), ("opentext", self.opentext)):
             self._wait_for(f"{url}/_sandbox/snapshot", f"the local {name}")
         world.seed_confluence(self.confluence)
+        token_url = f"{self.opentext}/tenants/sandbox/oauth2/token"
+        world.seed_opentext(OpenTextClient(Settings(self.opentext, CLIENT["id"], CLIENT["secret"], token_url)))
         world.seed_sources(self.home / "sources")
         (self.home / "schedules.yaml").write_text(
             "cron: {}\nitems_per_run: 500\nanswers_probe_seconds: 2\ndecision_poll_seconds: 2\nstaging_days: 14\n",
@@ -194,7 +198,6 @@ class Demo:
             make_key(self.home / "signing.pem")
         self.say("Starting Airflow: api-server, scheduler, dag-processor, triggerer …")
         self.airflow.prepare(os.environ)
-        self._deploy()
         self.airflow.start(os.environ)
         self.airflow.wait_healthy()
         client = self.airflow.client("admin")
@@ -205,19 +208,6 @@ class Demo:
 
     def _wait_for(self, url: str, what: str) -> None:
         wait_until(lambda: _answers(url), 30, f"the start of {what}")
-
-    def _deploy(self) -> None:
-        """Deploy our process models, as only the sandbox does; a customer's modeller deploys elsewhere."""
-        done = subprocess.run(
-            [sys.executable, "-m", "include.sandbox.deploy"],
-            env=self.airflow.environment(os.environ),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise LabelopsError(f"the process models could not be deployed:\n{done.stderr[-2000:]}")
 
     # --- the play --------------------------------------------------------------------------------------------------
 

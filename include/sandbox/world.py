@@ -13,8 +13,10 @@ from typing import Any
 import requests
 
 from include.base.errors import LabelopsError
+from include.settings import ROOT
+from include.systems.opentext.client import OpenTextClient
 
-__all__ = ["GROUPS", "confluence_users", "opentext_users", "seed_confluence", "seed_sources"]
+__all__ = ["GROUPS", "confluence_users", "opentext_users", "seed_confluence", "seed_opentext", "seed_sources"]
 
 TOKEN = "sandbox-token-of-"  # noqa: S105 - a local stand-in's, worth nothing elsewhere
 PASSWORD = "sandbox-password-of-"  # noqa: S105 - a local stand-in's, worth nothing elsewhere
@@ -204,6 +206,12 @@ def seed_confluence(url: str, space: str = "LAB") -> None:
                 f"/rest/api/content/{page_id}/label",
                 json=[{"prefix": "global", "name": page["label"]}],
             )
+
+
+def seed_opentext(client: OpenTextClient) -> None:
+    """Deploy our process models, as only the sandbox does: a customer's modeller deploys elsewhere."""
+    for key in ("labeling_approval", "dataset_release"):
+        client.deploy(key, (ROOT / "include" / "bpmn" / f"{key}.bpmn").read_text("utf-8"))
 
 
 def seed_sources(folder: Path) -> None:

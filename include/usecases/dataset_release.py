@@ -23,7 +23,7 @@ from include.releases.handing_over import Tell, recall, result_of, write
 from include.releases.standing import next_edition, recallable, standing_releases, stands_released
 from include.run.gates import require_gate
 from include.run.run import ItemResult, NothingToDo, Run, WorkItem, short
-from include.systems.opentext.values import OpenTextGateway
+from include.systems.opentext.client import OpenTextClient
 from include.systems.prodigy.values import ProdigyGateway
 
 __all__ = ["ToRelease", "check", "hand_over", "pending", "waited"]
@@ -93,7 +93,7 @@ def _chosen(project: Project, versions: Sequence[VersionRecord], chosen: str) ->
     return found[0]
 
 
-def check(run: Run, project: Project, item: WorkItem, opentext: OpenTextGateway, prodigy: ProdigyGateway) -> ToRelease:
+def check(run: Run, project: Project, item: WorkItem, opentext: OpenTextClient, prodigy: ProdigyGateway) -> ToRelease:
     """Check a version, report the checks to the release process, and stage its rows for the gate.
 
     :raises NothingToDo: when exactly this was refused before, and nobody asked for the version by name.
@@ -120,7 +120,7 @@ def hand_over(
     item: WorkItem,
     given: ToRelease | None,
     gate: Mapping[str, Any] | None,
-    opentext: OpenTextGateway,
+    opentext: OpenTextClient,
     prodigy: ProdigyGateway,
     training: Tell | None,
     lineage: Callable[[bytes], None] | None,
@@ -179,7 +179,7 @@ def _act_on(
     return result_of(course, decided.state, sentence, created)
 
 
-def waited(run: Run, project: Project, digest: str, opentext: OpenTextGateway) -> ItemResult | None:
+def waited(run: Run, project: Project, digest: str, opentext: OpenTextClient) -> ItemResult | None:
     """Return the result of a release process that ended, None while it goes on. Nothing is released here."""
     version = run.version(project, digest)
     decided = release_course(run, project, version, opentext).decision()
@@ -204,7 +204,7 @@ def _version(run: Run, project: Project, item: WorkItem) -> VersionRecord:
     return run.version(project, item.subject.removeprefix("version:"))
 
 
-def _look(run: Run, project: Project, item: WorkItem, prodigy: ProdigyGateway, opentext: OpenTextGateway) -> Checked:
+def _look(run: Run, project: Project, item: WorkItem, prodigy: ProdigyGateway, opentext: OpenTextClient) -> Checked:
     """Check completeness, approvals and policy of exactly this digest, re-reading the evidence at its source."""
     version = _version(run, project, item)
     digest = version.digest
@@ -241,7 +241,7 @@ def _source_problems(run: Run, project: Project, digest: str, prodigy: ProdigyGa
 
 
 def _evidence_problems(
-    run: Run, project: Project, version: VersionRecord, where: ApprovalState, opentext: OpenTextGateway
+    run: Run, project: Project, version: VersionRecord, where: ApprovalState, opentext: OpenTextClient
 ) -> list[str]:
     """Read the approval process again and hold the ledger against it."""
     found = approval_course(run, project, version, opentext).evaluate(where)

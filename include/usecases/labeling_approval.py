@@ -25,7 +25,7 @@ from include.releases.courses import approval_course
 from include.run.effect import Effect
 from include.run.gates import require_gate
 from include.run.run import ItemResult, Run, WorkItem, event_key, short
-from include.systems.opentext.values import OpenTextGateway
+from include.systems.opentext.client import OpenTextClient
 from include.systems.prodigy.values import ProdigyGateway
 
 __all__ = ["Asked", "Frozen", "capture", "freeze", "look", "pending", "request"]
@@ -179,7 +179,7 @@ def _record(
 
 
 def request(
-    run: Run, project: Project, given: Frozen, gate: Mapping[str, Any] | None, opentext: OpenTextGateway
+    run: Run, project: Project, given: Frozen, gate: Mapping[str, Any] | None, opentext: OpenTextClient
 ) -> Asked:
     """Put a version before its approvers: start the process of this attempt, unless it was started before.
 
@@ -192,13 +192,13 @@ def request(
     return Asked(given.digest, given.number, given.created + created)
 
 
-def capture(run: Run, project: Project, given: Asked, opentext: OpenTextGateway) -> ItemResult:
+def capture(run: Run, project: Project, given: Asked, opentext: OpenTextClient) -> ItemResult:
     """Read the approvers' decisions and put them on the ledger."""
     return look(run, project, given.digest, opentext, given.created)[0]
 
 
 def look(
-    run: Run, project: Project, digest: str, opentext: OpenTextGateway, created: int = 0
+    run: Run, project: Project, digest: str, opentext: OpenTextClient, created: int = 0
 ) -> tuple[ItemResult, approval.Evaluation | None]:
     """Look at the approval of one version: see :meth:`include.decisions.course.Course.look`."""
     return approval_course(run, project, run.version(project, digest), opentext).look(created)

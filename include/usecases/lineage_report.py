@@ -22,7 +22,7 @@ from include.run.run import ItemResult, Run, WorkItem, short
 from include.systems.confluence import storage
 from include.systems.confluence.client import ConfluenceClient
 from include.systems.confluence.values import Page
-from include.systems.opentext.values import OpenTextGateway
+from include.systems.opentext.client import OpenTextClient
 from include.systems.prodigy.values import ProdigyGateway
 
 __all__ = ["Built", "build", "comment", "pending", "publish"]
@@ -168,7 +168,7 @@ def _write(
     return page, created, updated
 
 
-def comment(run: Run, project: Project, given: ItemResult, opentext: OpenTextGateway) -> ItemResult:
+def comment(run: Run, project: Project, given: ItemResult, opentext: OpenTextClient) -> ItemResult:
     """Put the report's summary on the process of each released version, once; some tenants refuse it once it ended."""
     summary: str | None = None
     for event in run.ledger.events(project=project.name, actions=["release.done"]):
@@ -191,7 +191,7 @@ def comment(run: Run, project: Project, given: ItemResult, opentext: OpenTextGat
     return given
 
 
-def _comment(effect: Effect, process_id: str, mark: str, text: str, opentext: OpenTextGateway) -> int:
+def _comment(effect: Effect, process_id: str, mark: str, text: str, opentext: OpenTextClient) -> int:
     """Put one comment on a process, unless one of this mark is there; return how many were put."""
     try:
         if any(one.message.startswith(mark) for one in opentext.comments(process_id)):

@@ -50,12 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(ledger: Ledger, options: argparse.Namespace) -> int:
     from labelops.hooks.opentext import OpenTextWorkflowHook
 
-    hook = OpenTextWorkflowHook(options.conn_id)
+    opentext = OpenTextWorkflowHook(options.conn_id).get_conn()
     if options.deploy:
         if options.process_key != PROCESS_KEY:
             raise InvalidInput(f"--deploy: deploys {PROCESS_KEY!r} only; found the process key {options.process_key!r}")
-        hook.deploy(PROCESS_KEY, Path(MODEL).read_text("utf-8"))
-    found = probe(hook, person=options.person, group=options.group, process_key=options.process_key)
+        opentext.deploy(PROCESS_KEY, Path(MODEL).read_text("utf-8"))
+    found = probe(opentext, person=options.person, group=options.group, process_key=options.process_key)
     event = record_probe(ledger, options.conn_id, found)
     sys.stdout.write(f"{found.result}: {found.reason} (event {event.seq} of the ledger)\n")
     return {"cannot": 0, "can": 1, "unknown": 2}[found.result]

@@ -20,7 +20,7 @@ def _confluence(project: Project, conn_id: str) -> Any:
 def _opentext(project: Project, conn_id: str) -> Any:
     from labelops.hooks.opentext import OpenTextWorkflowHook
 
-    return OpenTextWorkflowHook(conn_id)
+    return OpenTextWorkflowHook(conn_id).get_conn()
 
 
 def _prodigy(project: Project, conn_id: str) -> Any:

@@ -360,7 +360,9 @@ class OpenTextDoor(Door):
         self.stand_in = OpenTextStandIn(None, users=[self.dana], clients=[self.client])
         self.server = Server(self.stand_in.app).start()
         self.outside = Person(self.server.url, self.dana["email"], self.dana["password"], self.client)
-        self.hook().deploy("labeling_approval", (MAPPINGS.parent / "labeling_approval.bpmn").read_text("utf-8"))
+        self.hook().get_conn().deploy(
+            "labeling_approval", (MAPPINGS.parent / "labeling_approval.bpmn").read_text("utf-8")
+        )
         self.running: set[str] = set()
 
     def hook(self, *, wrong: str = "") -> OpenTextWorkflowHook:
@@ -372,6 +374,9 @@ class OpenTextDoor(Door):
             extra={"tenant_id": "acceptance", "count": 3, "history_grace_seconds": 0},
         )
         return OpenTextWorkflowHook(conn_id, policy=NO_PATIENCE)
+
+    def requirements(self) -> tuple[str, ...]:
+        return self.hook().get_conn().requirements()
 
     def _start(self) -> str:
         variables = {"data_owners": "data_owners", "quality_review_required": False}
@@ -391,10 +396,10 @@ class OpenTextDoor(Door):
         self.outside._send("DELETE", f"/workflow/v1/process-instances/{self._start()}")
 
     def all(self, hook: OpenTextWorkflowHook, resume: str | None = None) -> Listing[Any]:
-        return hook.processes(resume=resume)
+        return hook.get_conn().processes(resume=resume)
 
     def changes(self, hook: OpenTextWorkflowHook, resume: str | None = None) -> Listing[Any]:
-        return hook.ended_processes(resume=resume)
+        return hook.get_conn().ended_processes(resume=resume)
 
     def name(self, item: Any) -> str:
         return item.id
@@ -403,8 +408,8 @@ class OpenTextDoor(Door):
         return self.running
 
     def beyond_rights(self, hook: OpenTextWorkflowHook) -> Any:
-        [task, *_] = hook.tasks()
-        return hook.complete(task.id, outcome="approved")
+        [task, *_] = hook.get_conn().tasks()
+        return hook.get_conn().complete(task.id, outcome="approved")
 
     def close(self) -> None:
         self.server.stop()

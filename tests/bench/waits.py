@@ -32,10 +32,10 @@ def fill(state: Path, count: int) -> list[str]:
     standin = OpenTextStandIn(state, users=[], clients=[CLIENT])
     with Server(standin.app) as server:
         connect(server.url)
-        hook = OpenTextWorkflowHook()
-        hook.deploy(KEY, (MAPPINGS.parent / "labeling_approval.bpmn").read_text("utf-8"))
+        client = OpenTextWorkflowHook().get_conn()
+        client.deploy(KEY, (MAPPINGS.parent / "labeling_approval.bpmn").read_text("utf-8"))
         variables = {**start_variables(mapping, ["data_owner"]), mapping.digest_variable: "ab" * 32}
-        first = hook.start_process(mapping.process_key, name="Version", business_key="b", variables=variables)[0]
+        first = client.start_process(mapping.process_key, name="Version", business_key="b", variables=variables)[0]
     standin.close()
     ids = [first, *(f"{first[:-12]}{number:012x}" for number in range(1, count))]
     with closing(sqlite3.connect(state / "opentext.db")) as conn, conn:

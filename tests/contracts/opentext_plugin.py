@@ -1,4 +1,4 @@
-"""Holds every exchange of the OpenText hook and the local service in the tests to Flowable's published schema."""
+"""Holds every exchange of OpenText's client and the local service in the tests to Flowable's published schema."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from include.sandbox.opentext import OpenTextStandIn
 from tests.contracts import opentext
 
 ROOTS = (opentext.RUN + "/", opentext.HISTORY + "/")
-WATCHED = ("hooks", "sandbox", "contracts", "usecases", "acceptance", "triggers", "bpmn")
+WATCHED = ("hooks", "opentext", "sandbox", "contracts", "usecases", "acceptance", "triggers", "bpmn")
 TOTAL: dict[str, Counter[str]] = {"requests": Counter(), "replies": Counter()}
 
 
 @pytest.fixture(autouse=True)
 def held_to_flowable(request: pytest.FixtureRequest) -> Iterator[list[str]]:
-    """Fail a test in which the hook or the stand-in goes against the schema; yield what was found so far."""
+    """Fail a test in which the client or the stand-in goes against the schema; yield what was found so far."""
     faults: list[str] = []
     if request.path.parent.name not in WATCHED or not opentext.FILE.is_file():
         yield faults
@@ -98,6 +98,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     sent, answered = TOTAL["requests"], TOTAL["replies"]
     if sent or answered:
         terminalreporter.write_line(
-            f"Flowable's schema: {sum(sent.values())} requests of the OpenText hook ({len(sent)} operations) and "
+            f"Flowable's schema: {sum(sent.values())} requests of the OpenText client ({len(sent)} operations) and "
             f"{sum(answered.values())} replies of the stand-in ({len(answered)} operations)"
         )

@@ -1,4 +1,4 @@
-"""The OpenText door and Flowable's published schema: that what is held to it really is."""
+"""OpenText's client and Flowable's published schema: that what is held to it really is."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from include.sandbox.opentext import OpenTextStandIn
 from tests.contracts import opentext
 from tests.contracts.opentext import HISTORY, RUN, reply_faults, request_faults
 from tests.contracts.opentext_plugin import TOTAL
-from tests.hooks.test_opentext_processes import make_hook
 from tests.sandbox.opentext_play import CLIENT, DAY, Play
+from tests.systems.opentext.connect import connect
 
 pytestmark = pytest.mark.skipif(not opentext.FILE.is_file(), reason=opentext.ABSENT)
 
@@ -123,55 +123,55 @@ def test_a_stand_in_that_answers_wrongly_is_caught(tmp_path: Path, held_to_flowa
     play.close()
 
 
-def test_one_story_uses_every_operation_that_the_door_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_story_uses_every_operation_that_the_client_has(tmp_path: Path) -> None:
     """Requests and replies of all of it are held to the schema by the fixture that watches every test."""
     for counted in TOTAL.values():
         counted.clear()
     play = Play(tmp_path)
     play.now = time.time()
-    hook = make_hook(play, monkeypatch)
+    client = connect(play.server.url, CLIENT)
     play.deploy("called", "everything", "messages", "late_approval")
     values = {"owners": "data_owners", "patience": "P3D", "has_personal_data": True, "rows": 5, "at": None}
-    process = hook.start_by_message("LabelsOrdered", name="All", business_key="all", variables=values)[0]
-    assert hook.find_process("all") == process
-    assert hook.start_process("everything", name="All", business_key="all", variables=values) == (process, False)
-    assert list(hook.processes(key="everything", suspended=False, called=False, started_by=CLIENT["id"]))
-    assert hook.process(process)
-    assert hook.diagram(process)
-    hook.suspend(process, "why")
-    hook.activate(process, "because")
-    hook.set_variables(process, {"rows": 5000, "new": {"a": [1, None]}})
-    assert hook.variable(process, "new") == {"a": [1, None]}
-    hook.delete_variable(process, "new")
-    comment = hook.add_comment(process, "a comment")
-    assert len(hook.comments(process)) == 3
-    hook.delete_comment(process, comment.id)
-    task = next(one for one in hook.tasks(process_id=process) if one.name == "Approve")
-    hook.update_task(task.id, dueDate=None, priority=70)
-    hook.task(task.id)
-    hook.complete(task.id, outcome="approved", variables={"x": 1.5})
-    hook.send_message(process, "LabelsReady", {"n": 1})
-    hook.complete(next(hook.tasks(process_id=process)).id, outcome="good")
-    for one in list(hook.tasks(process_id=process)):
-        hook.complete(one.id)
+    process = client.start_by_message("LabelsOrdered", name="All", business_key="all", variables=values)[0]
+    assert client.find_process("all") == process
+    assert client.start_process("everything", name="All", business_key="all", variables=values) == (process, False)
+    assert list(client.processes(key="everything", suspended=False, called=False, started_by=CLIENT["id"]))
+    assert client.process(process)
+    assert client.diagram(process)
+    client.suspend(process, "why")
+    client.activate(process, "because")
+    client.set_variables(process, {"rows": 5000, "new": {"a": [1, None]}})
+    assert client.variable(process, "new") == {"a": [1, None]}
+    client.delete_variable(process, "new")
+    comment = client.add_comment(process, "a comment")
+    assert len(client.comments(process)) == 3
+    client.delete_comment(process, comment.id)
+    task = next(one for one in client.tasks(process_id=process) if one.name == "Approve")
+    client.update_task(task.id, dueDate=None, priority=70)
+    client.task(task.id)
+    client.complete(task.id, outcome="approved", variables={"x": 1.5})
+    client.send_message(process, "LabelsReady", {"n": 1})
+    client.complete(next(client.tasks(process_id=process)).id, outcome="good")
+    for one in list(client.tasks(process_id=process)):
+        client.complete(one.id)
     play.now += 2 * DAY
-    hook.complete(next(hook.tasks(process_id=process)).id)
-    assert hook.history(process).end_activity_id == "approved"
-    hook.add_comment(process, "afterwards")
-    assert hook.comments(process)[-1].message == "afterwards"
-    assert [one.id for one in hook.ended_processes(key="everything")] == [process]
-    assert list(hook.historic_tasks(process, finished=True))
-    assert hook.historic_task(task.id)
-    other = hook.start_process("messages", name="x", business_key="m", variables={})[0]
-    hook.send_message(other, "LabelsReady")
-    hook.send_signal(other, "DatasetWithdrawn")
-    third = hook.start_process("messages", name="x", business_key="t", variables={})[0]
-    hook.send_message(third, "LabelsReady")
-    hook.send_message(third, "LabelsCorrected")
-    hook.trigger(next(hook.executions(third, activity_id="handed_over")).id)
-    late = hook.start_process("late_approval", name="x", business_key="l", variables={})[0]
-    hook.terminate(late, "not needed")
-    assert list(hook.models())
+    client.complete(next(client.tasks(process_id=process)).id)
+    assert client.history(process).end_activity_id == "approved"
+    client.add_comment(process, "afterwards")
+    assert client.comments(process)[-1].message == "afterwards"
+    assert [one.id for one in client.ended_processes(key="everything")] == [process]
+    assert list(client.historic_tasks(process, finished=True))
+    assert client.historic_task(task.id)
+    other = client.start_process("messages", name="x", business_key="m", variables={})[0]
+    client.send_message(other, "LabelsReady")
+    client.send_signal(other, "DatasetWithdrawn")
+    third = client.start_process("messages", name="x", business_key="t", variables={})[0]
+    client.send_message(third, "LabelsReady")
+    client.send_message(third, "LabelsCorrected")
+    client.trigger(next(client.executions(third, activity_id="handed_over")).id)
+    late = client.start_process("late_approval", name="x", business_key="l", variables={})[0]
+    client.terminate(late, "not needed")
+    assert list(client.models())
     play.close()
     asked = {name for name in TOTAL["requests"] if "/models" not in name}
     left = {f"{one.method} {one.path}" for one in opentext.SHARED} - asked

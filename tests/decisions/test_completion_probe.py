@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,23 +15,23 @@ from include.decisions.completion_probe import PROCESS_KEY, Probe, last_probe, p
 from include.governance.ledger import Ledger
 from include.sandbox.http import HttpError, Server, json_reply
 from include.sandbox.opentext import OpenTextStandIn
-from include.systems.http import RetryPolicy
-from labelops.hooks.opentext import OpenTextWorkflowHook
+from include.systems.opentext.client import OpenTextClient
 from labelops.probe import MODEL, main
+from tests.systems.opentext.connect import connect
 
 SERVICE = {"id": "labelops-service", "secret": "an-invented-secret"}
 PERSON = {"email": "probe@people.example", "name": "Probe", "password": "pw", "groups": ["probe_people"]}
 
 
 class Bench:
-    def __init__(self, standin: OpenTextStandIn, server: Server, hook: OpenTextWorkflowHook) -> None:
-        self.standin, self.server, self.hook = standin, server, hook
+    def __init__(self, standin: OpenTextStandIn, server: Server, client: OpenTextClient) -> None:
+        self.standin, self.server, self.client = standin, server, client
 
     def probe(self) -> Probe:
-        return probe(self.hook, person=PERSON["email"], group="probe_people", pause=lambda seconds: None)
+        return probe(self.client, person=PERSON["email"], group="probe_people", pause=lambda seconds: None)
 
     def left(self) -> list[Any]:
-        return [*self.hook.running(), *self.hook.tasks()]
+        return [*self.client.running(), *self.client.tasks()]
 
 
 @pytest.fixture
@@ -45,9 +44,9 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Bench]:
         }  # fmt: skip
         monkeypatch.setenv("AIRFLOW_CONN_OPENTEXT_DEFAULT", json.dumps(connection))
         monkeypatch.setenv("LABELOPS_LEDGER", f"sqlite:///{tmp_path / 'ledger.db'}")
-        hook = OpenTextWorkflowHook(policy=RetryPolicy(sleep=lambda seconds: time.sleep(min(seconds, 0.01))))
-        hook.deploy(PROCESS_KEY, MODEL.read_text("utf-8"))
-        yield Bench(standin, server, hook)
+        client = connect(server.url, SERVICE, history_grace_seconds=0)
+        client.deploy(PROCESS_KEY, MODEL.read_text("utf-8"))
+        yield Bench(standin, server, client)
     standin.close()
 
 
@@ -62,7 +61,7 @@ def test_an_account_without_the_right_cannot_and_nothing_is_left(bench: Bench) -
     assert (found.result, found.way, found.ended) == ("cannot", "", True)
     assert "no right to complete a person's task" in found.reason
     assert bench.left() == []
-    assert bench.hook.history(found.process_id).delete_reason == "Labelops probe is done"
+    assert bench.client.history(found.process_id).delete_reason == "Labelops probe is done"
 
 
 def test_an_account_with_the_right_can(bench: Bench) -> None:
@@ -120,9 +119,9 @@ def test_a_process_that_cannot_be_ended_is_named(bench: Bench) -> None:
 
 def test_without_the_model_nothing_is_tried(bench: Bench) -> None:
     with pytest.raises(InvalidInput, match="no deployed model with the key 'other'"):
-        probe(bench.hook, person="a@b", group="g", process_key="other")
+        probe(bench.client, person="a@b", group="g", process_key="other")
     with pytest.raises(InvalidInput, match="needs a person"):
-        probe(bench.hook, person="", group="g")
+        probe(bench.client, person="", group="g")
     assert bench.left() == []
 
 
@@ -131,8 +130,8 @@ def test_the_command_puts_the_answer_on_the_ledger(bench: Bench, capsys: pytest.
 
     arguments = ["opentext_default", "--person", PERSON["email"], "--group", "probe_people"]
     assert main(arguments) == 2  # no ledger yet: nothing is tried
-    assert bench.hook.find_process("") is None
-    assert list(bench.hook.running()) == []
+    assert bench.client.find_process("") is None
+    assert list(bench.client.running()) == []
     Ledger(settings().ledger_url).migrate()
     assert main([*arguments, "--deploy"]) == 0
     bench.standin.service_may_complete = True

@@ -72,11 +72,11 @@ def tenant(request: pytest.FixtureRequest, labelled: Any, monkeypatch: pytest.Mo
     connection["extra"]["groups"] = GROUPS
     monkeypatch.setenv("AIRFLOW_CONN_OPENTEXT_DEFAULT", json.dumps(connection))
     labelled.opentext.passed_over = frozenset({"serviceTask", "sendTask"})
-    hook = labelled.opentext_hook()
+    client = labelled.opentext_client()
     for file in (name, *(CALLED if name == "called_es" else ())):
         xml = (MODELS / f"{file}.bpmn").read_text("utf-8")
         [key] = process_keys(xml)
-        hook.deploy(key, xml)
+        client.deploy(key, xml)
     return Tenant(labelled, load_mapping(name).labeling_approval, form=name == "parallel_en")
 
 
@@ -84,11 +84,11 @@ def tenant(request: pytest.FixtureRequest, labelled: Any, monkeypatch: pytest.Mo
 def test_one_after_the_other_with_one_outcome_variable(tenant: Tenant) -> None:
     """A clerk files the papers, which decides nothing; each outcome is seen before the next overwrites it."""
     assert tenant.state() == "waiting"
-    [filing] = tenant.house.opentext_hook().tasks()
+    [filing] = tenant.house.opentext_client().tasks()
     assert filing.name == "Unterlagen ablegen"
     clerk = tenant.house.opentext
     clerk.service_may_complete = True
-    tenant.house.opentext_hook().complete(filing.id)
+    tenant.house.opentext_client().complete(filing.id)
     clerk.service_may_complete = False
     tenant.decide("quentin", "approve")
     assert tenant.state() == "waiting"
@@ -129,13 +129,13 @@ def test_decisions_inside_called_processes(tenant: Tenant, owner: str, state: st
 
 @pytest.mark.parametrize("tenant", ["called_es"], indirect=True)
 def test_a_model_that_does_not_fit_is_reported_before_anything_is_started(tenant: Tenant) -> None:
-    hook = tenant.house.opentext_hook()
+    client = tenant.house.opentext_client()
     xml = (MODELS / "called_es_FirmaPropietario.bpmn").read_text("utf-8")
-    hook.deploy("FirmaPropietario", xml.replace('"firmar"', '"sellar"').replace("Conforme:conforme", "Bien:bien"))
+    client.deploy("FirmaPropietario", xml.replace('"firmar"', '"sellar"').replace("Conforme:conforme", "Bien:bien"))
     with pytest.raises(InvalidInput, match=r"no user task with the id 'firmar'.*'Firmar' \(id 'sellar'\)"):
         tenant.house.approve_run()
-    assert list(hook.running()) == []
-    hook.deploy("FirmaPropietario", xml)
+    assert list(client.running()) == []
+    client.deploy("FirmaPropietario", xml)
     assert tenant.state() == "waiting"
 
 
@@ -143,15 +143,15 @@ def test_a_model_that_does_not_fit_is_reported_before_anything_is_started(tenant
 def test_a_called_model_is_checked_again_when_it_changed(tenant: Tenant) -> None:
     from include.decisions.process import check_deployed
 
-    hook, run = tenant.house.opentext_hook(), tenant.house.run()
-    check_deployed(run, tenant.house.project, hook, tenant.mapping)
+    client, run = tenant.house.opentext_client(), tenant.house.run()
+    check_deployed(run, tenant.house.project, client, tenant.mapping)
     tenant.house.opentext.app.requests.clear()
-    check_deployed(run, tenant.house.project, hook, tenant.mapping)
+    check_deployed(run, tenant.house.project, client, tenant.mapping)
     assert not any("modelType" in target for _, target in tenant.house.opentext.app.requests)
     xml = (MODELS / "called_es_FirmaRevision.bpmn").read_text("utf-8")
-    hook.deploy("FirmaRevision", xml.replace("${grupo}", "${otro}"))
+    client.deploy("FirmaRevision", xml.replace("${grupo}", "${otro}"))
     with pytest.raises(InvalidInput, match="does not hand 'otro' over"):
-        check_deployed(run, tenant.house.project, hook, tenant.mapping)
+        check_deployed(run, tenant.house.project, client, tenant.mapping)
     run.ledger.close()
 
 

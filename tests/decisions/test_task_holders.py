@@ -13,7 +13,7 @@ def state(house: Any) -> str:
 
 
 def open_task(house: Any) -> Any:
-    [task] = house.opentext_hook().tasks()
+    [task] = house.opentext_client().tasks()
     return task
 
 
@@ -44,12 +44,12 @@ def test_a_change_is_an_event_and_a_quiet_look_is_none(asked: Any) -> None:
     assert event.subject == f"version:{asked.version().digest}"
     assert event.body["task_id"] == task.id
     assert event.body["role"] == "quality_reviewer"
-    asked.opentext_hook().update_task(task.id, assignee="stranger@people.example", owner="quentin@people.example")
+    asked.opentext_client().update_task(task.id, assignee="stranger@people.example", owner="quentin@people.example")
     assert state(asked) == "waiting"
     stranger, owner, _ = holders(asked)[1]
     assert (stranger[:8], owner) == ("unknown:", "quentin")
     assert "stranger" not in str([event.body for event in assigned(asked)])
-    asked.opentext_hook().update_task(task.id, assignee=None, owner=None)
+    asked.opentext_client().update_task(task.id, assignee=None, owner=None)
     assert state(asked) == "waiting"
     assert holders(asked)[2] == (None, None, None)
 
@@ -61,10 +61,10 @@ def test_a_comment_before_a_reassignment_attests_nothing(asked: Any, again: bool
     quentin = asked.person("quentin")
     quentin.claim(task.id)
     quentin.comment(task.process_id, f"I looked at {digest[:12]}.")
-    hook = asked.opentext_hook()
-    hook.update_task(task.id, assignee="dana@people.example")
+    client = asked.opentext_client()
+    client.update_task(task.id, assignee="dana@people.example")
     assert state(asked) == "waiting"
-    hook.update_task(task.id, assignee="quentin@people.example", owner="dana@people.example")
+    client.update_task(task.id, assignee="quentin@people.example", owner="dana@people.example")
     if again:
         quentin.comment(task.process_id, f"I looked at {digest[:12]} again.")
     quentin.complete(task.id, "approved")
@@ -75,9 +75,9 @@ def test_a_comment_before_a_reassignment_attests_nothing(asked: Any, again: bool
 
 def test_a_task_that_changed_hands_between_two_looks_is_a_finding(asked: Any) -> None:
     task = open_task(asked)
-    asked.opentext_hook().update_task(task.id, assignee="dana@people.example")
+    asked.opentext_client().update_task(task.id, assignee="dana@people.example")
     assert state(asked) == "waiting"
-    asked.opentext_hook().update_task(task.id, assignee="quentin@people.example", owner="dana@people.example")
+    asked.opentext_client().update_task(task.id, assignee="quentin@people.example", owner="dana@people.example")
     quentin = asked.person("quentin")
     quentin.comment(task.process_id, f"I looked at {asked.version().digest[:12]}.")
     quentin.complete(task.id, "approved")

@@ -1,656 +1,73 @@
+"""From a connection to a client, and the button that tests it. The client has tests of its own."""
+
 from __future__ import annotations
 
 import json
-import logging
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from include.base.errors import (
-    AuthError,
-    Conflict,
-    InvalidInput,
-    InvalidReply,
-    NotFound,
-    RateLimited,
-    Unavailable,
-    Unsupported,
-)
-from include.bpmn.mapping import MAPPINGS, load_mapping, start_variables
-from include.sandbox.http import App, Server, json_reply
+from include.base.errors import InvalidInput
+from include.sandbox.http import Server
 from include.sandbox.opentext import OpenTextStandIn
-from include.sandbox.opentext.person import Person, PersonRefused
 from include.systems.http import RetryPolicy
-from labelops.hooks.opentext import Encrypted, OpenTextWorkflowHook, parse_time, read_variables, write_variable
+from labelops.hooks import opentext
+from labelops.hooks.opentext import OpenTextWorkflowHook
 
-APPROVAL = (MAPPINGS.parent / "labeling_approval.bpmn").read_text("utf-8")
-RELEASE = (MAPPINGS.parent / "dataset_release.bpmn").read_text("utf-8")
-MAPPING = load_mapping("default")
 SERVICE = {"id": "labelops-service", "secret": "an-invented-secret"}
-DANA = {"email": "dana@people.example", "name": "Dana", "password": "pw-dana", "groups": ["data_owners"]}
-DORA = {"email": "dora@people.example", "name": "Dora", "password": "pw-dora", "groups": ["data_owners"]}
-QUENTIN = {"email": "quentin@people.example", "name": "Q", "password": "pw-q", "groups": ["quality_reviewers"]}
-DIGEST = "ab" * 32
-
-
-@dataclass
-class Bench:
-    standin: OpenTextStandIn
-    server: Server
-    hook: OpenTextWorkflowHook
-
-    def person(self, user: dict[str, Any]) -> Person:
-        return Person(self.server.url, user["email"], user["password"], SERVICE)
-
-    def start(self, business_key: str = "key-1", roles: tuple[str, ...] = ("data_owner",)) -> str:
-        mapping = MAPPING.labeling_approval
-        variables = {**start_variables(mapping, roles), mapping.digest_variable: DIGEST}
-        return self.hook.start_process(
-            mapping.process_key, name="Version", business_key=business_key, variables=variables
-        )[0]
-
-
-def make_hook(monkeypatch: pytest.MonkeyPatch, url: str, secret: str = SERVICE["secret"], **extra: Any):
-    connection = {
-        "conn_type": "opentext",
-        "host": url,
-        "login": SERVICE["id"],
-        "password": secret,
-        "extra": {"tenant_id": "tenant-1", "history_grace_seconds": 1, **extra},
-    }
-    monkeypatch.setenv("AIRFLOW_CONN_OPENTEXT_DEFAULT", json.dumps(connection))
-    hook = OpenTextWorkflowHook(policy=RetryPolicy(sleep=lambda seconds: time.sleep(min(seconds, 0.02))))
-    assert hook.settings.root == url  # read now, so that a later connection does not change this hook
-    return hook
 
 
 @pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    standin = OpenTextStandIn(None, users=[DANA, DORA, QUENTIN], clients=[SERVICE])
+def service() -> Iterator[Server]:
+    standin = OpenTextStandIn(None, clients=[SERVICE])
     with Server(standin.app) as server:
-        hook = make_hook(monkeypatch, server.url)
-        hook.deploy("labeling_approval", APPROVAL)
-        hook.deploy("dataset_release", RELEASE)
-        yield Bench(standin, server, hook)
+        yield server
+    standin.close()
 
 
-def is_start(request: Any) -> bool:
-    return request.method == "POST" and request.path.endswith("/process-instances")
+def hook(
+    patch: pytest.MonkeyPatch, host: str, *, secret: str = SERVICE["secret"], **extra: Any
+) -> OpenTextWorkflowHook:
+    fields = {"conn_type": "opentext", "host": host, "login": SERVICE["id"], "password": secret}
+    patch.setenv("AIRFLOW_CONN_TENANT", json.dumps({**fields, "extra": {"tenant_id": "tenant-1", **extra}}))
+    return OpenTextWorkflowHook("tenant", policy=RetryPolicy(tries=1))
 
 
-# --- signing in -----------------------------------------------------------------------------------------------------
+def test_a_connection_becomes_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = hook(monkeypatch, "https://api.example", groups={"data_owner": "owners"}, history_grace_seconds=5)
+    client = made.get_conn()
+    assert client is made.get_conn()
+    found = client.settings
+    assert (found.conn_id, found.root, found.client_id) == ("tenant", "https://api.example", SERVICE["id"])
+    assert found.token_url == "https://api.example/tenants/tenant-1/oauth2/token"
+    assert (found.grace, client.groups) == (5, {"data_owner": "owners"})
+    assert SERVICE["secret"] not in f"{found!r} {client!r} {made!r}"
 
 
-@pytest.mark.parametrize("style", ["json", "form", "basic"])
-def test_every_token_style_signs_in(bench: Bench, monkeypatch: pytest.MonkeyPatch, style: str) -> None:
-    ok, text = make_hook(monkeypatch, bench.server.url, token_style=style).test_connection()
-    assert ok, text
-    assert SERVICE["secret"] not in text
-
-
-def test_a_wrong_secret_is_an_auth_error_that_says_where_to_look(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    hook = make_hook(monkeypatch, bench.server.url, secret="wrong-one")
-    with pytest.raises(AuthError, match=r"Client authentication failed.*check login, password and tenant_id"):
-        hook.find_process("x")
-    ok, text = hook.test_connection()
-    assert not ok
-    assert "wrong-one" not in text
-
-
-def test_one_token_serves_many_requests_and_threads(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.standin.app.requests.clear()
-    hook = make_hook(monkeypatch, bench.server.url, token_path="/tenants/fresh/oauth2/token")
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda n: hook.find_process(f"key-{n}"), range(8)))
-    assert sum("oauth2/token" in target for _, target in bench.standin.app.requests) == 1
-
-
-def test_a_token_is_renewed_before_it_expires(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.standin.token_seconds = 60  # within the 60 seconds in which a token counts as old
-    hook = make_hook(monkeypatch, bench.server.url, token_path="/tenants/short/oauth2/token")
-    bench.standin.app.requests.clear()
-    hook.process("nothing")
-    hook.process("nothing")
-    assert sum("oauth2/token" in target for _, target in bench.standin.app.requests) == 2
-
-
-def test_a_token_that_expires_between_two_pages_is_renewed_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(5):
-        bench.start(f"key-{number}")
-    hook = make_hook(monkeypatch, bench.server.url, count=2)
-    tasks = hook.tasks()
-    first = [next(tasks), next(tasks)]
-    bench.standin.revoke_tokens()
-    assert len({task.id for task in [*first, *tasks]}) == 5
-
-
-def test_a_second_refusal_of_a_fresh_token_ends_it(bench: Bench) -> None:
-    bench.standin.app.fault("status", lambda r: r.path.endswith("/tasks"), times=None, reply=json_reply({}, 401))
-    bench.standin.app.requests.clear()
-    with pytest.raises(AuthError):
-        list(bench.hook.tasks())
-    assert len([target for _, target in bench.standin.app.requests if "/tasks" in target]) == 2
-
-
-def test_no_secret_no_token_and_no_value_reaches_the_log(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    bench.standin.revoke_tokens()
-    process_id = bench.start()
-    bench.hook.set_variable(process_id, "note", Encrypted("hush-hush"))
+def test_a_bad_connection_is_told_when_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = hook(monkeypatch, "https://api.example", timeout="soon")
+    assert made.test_connection() == (False, "opentext: extra timeout: found 'soon'; allowed: a number")
     with pytest.raises(InvalidInput):
-        bench.hook.start_process("unknown", name="n", business_key="k2", variables={"note": Encrypted("hush-hush")})
-    for hidden in (SERVICE["secret"], "hush-hush", "Bearer ", DIGEST):
-        assert hidden not in caplog.text
-
-
-# --- starting -------------------------------------------------------------------------------------------------------
-
-
-def test_starting_twice_makes_one_process(bench: Bench) -> None:
-    mapping = MAPPING.labeling_approval
-    variables = start_variables(mapping, ["data_owner"])
-    first = bench.hook.start_process(mapping.process_key, name="V", business_key="k", variables=variables)
-    second = bench.hook.start_process(mapping.process_key, name="V", business_key="k", variables=variables)
-    assert first[1] is True
-    assert second == (first[0], False)
-    assert bench.standin.state.counts()["processes"] == 1
-
-
-def test_an_ended_process_is_adopted_too(bench: Bench) -> None:
-    mapping = MAPPING.dataset_release
-    variables = {**start_variables(mapping), "checks_passed": False}
-    first, _ = bench.hook.start_process(mapping.process_key, name="V", business_key="k", variables=variables)
-    assert bench.hook.history(first).end_activity_id == "refused"
-    assert bench.hook.start_process(mapping.process_key, name="V", business_key="k", variables=variables) == (
-        first,
-        False,
-    )
-
-
-@pytest.mark.parametrize("kind", ["reset_after", "truncate", "garbage"])
-def test_a_lost_reply_to_a_start_makes_exactly_one_process(bench: Bench, kind: str) -> None:
-    bench.standin.app.fault(kind, is_start)
-    process_id = bench.start()
-    assert bench.standin.state.counts()["processes"] == 1
-    assert bench.hook.find_process("key-1") == process_id
-
-
-def test_a_lost_reply_to_a_process_that_ended_at_once_is_found_through_the_lag(bench: Bench) -> None:
-    bench.standin.history_lag_seconds = 0.3
-    bench.standin.app.fault("reset_after", is_start)
-    process_id, started = bench.hook.start_process(
-        "dataset_release", name="V", business_key="k", variables={"checks_passed": False, "release_managers": "x"}
-    )
-    assert started
-    assert bench.standin.state.counts()["processes"] == 1
-    assert bench.hook.history(process_id).end_activity_id in (None, "refused")
-
-
-def test_a_start_that_never_arrived_is_not_sent_again_by_itself(bench: Bench) -> None:
-    bench.standin.app.fault("reset_before", is_start)
-    with pytest.raises(Unavailable, match="no process with the business key key-1 appeared"):
-        bench.start()
-    assert bench.standin.state.counts()["processes"] == 0
-    assert bench.start()
-    assert bench.standin.state.counts()["processes"] == 1
-
-
-def test_a_gateway_error_on_start_is_looked_up(bench: Bench) -> None:
-    bench.standin.gateway_fault(is_start)
-    with pytest.raises(Unavailable):
-        bench.start()
-    assert (
-        sum(method == "POST" and target.endswith("process-instances") for method, target in bench.standin.app.requests)
-        == 1
-    )
-
-
-def test_two_threads_that_start_one_key_make_one_process(bench: Bench) -> None:
-    with ThreadPoolExecutor(2) as pool:
-        ids = list(pool.map(lambda _: bench.start("same"), range(2)))
-    assert ids[0] == ids[1]
-    assert bench.standin.state.counts()["processes"] == 1
-
-
-def test_settle_seconds_finds_what_an_earlier_try_started_and_history_does_not_show_yet(bench: Bench) -> None:
-    variables = {"checks_passed": False, "release_managers": "x"}
-    first, _ = bench.hook.start_process("dataset_release", name="V", business_key="k", variables=variables)
-    bench.standin.history_lag_seconds = 0.4
-    again = bench.hook.start_process(
-        "dataset_release", name="V", business_key="k", variables=variables, settle_seconds=3
-    )
-    assert again == (first, False)
-
-
-def test_of_two_processes_with_one_key_the_oldest_counts_with_a_warning(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
-    ids = []
-    for _ in range(2):
-        reply = bench.hook._request(
-            "POST",
-            "/workflow/v1/process-instances",
-            json={
-                "processDefinitionKey": "labeling_approval",
-                "businessKey": "twice",
-                "variables": [
-                    write_variable("quality_review_required", False),
-                    write_variable("data_owners", "data_owners"),
-                ],
-            },
-        )
-        ids.append(reply.json()["id"])
-        time.sleep(0.01)
-    assert bench.hook.find_process("twice") == ids[0]
-    assert "2 processes have the business key twice" in caplog.text
-
-
-def test_what_the_service_refuses_is_told_in_its_words(bench: Bench) -> None:
-    with pytest.raises(InvalidInput, match="No process definition found for key 'nope'"):
-        bench.hook.start_process("nope", name="n", business_key="k", variables={})
-    # A condition that cannot be worked out is a 500, and nothing is kept.
-    with pytest.raises(Unavailable, match="Unknown property used in expression: quality_review_required"):
-        bench.hook.start_process("labeling_approval", name="n", business_key="k", variables={})
-    assert bench.standin.state.counts()["processes"] == 0
-
-
-# --- people decide --------------------------------------------------------------------------------------------------
-
-
-def test_a_decision_from_start_to_history(bench: Bench) -> None:
-    process_id = bench.start(roles=("quality_reviewer", "data_owner"))
-    (task,) = bench.hook.tasks(process_id=process_id)
-    assert (task.name, task.candidate_groups, task.assignee) == ("Review quality", ("quality_reviewers",), None)
-    quentin, dana = bench.person(QUENTIN), bench.person(DANA)
-    assert dana.tasks() == []
-    quentin.decide(quentin.tasks()[0], "approved", f"Fine: {DIGEST[:12]}")
-    quentin_again = bench.hook.tasks(candidate_or_assigned=DANA["email"])
-    assert [task.name for task in quentin_again] == ["Approve dataset"]
-    task = next(bench.hook.tasks(process_id=process_id))
-    dana.claim(task.id)
-    dana.comment_task(task.id, "On the task")
-    running = bench.hook.comments(process_id)
-    assert [(item.author, item.task_id) for item in running] == [(QUENTIN["email"], None), (DANA["email"], task.id)]
-    dana.complete(task.id, "approved")
-
-    assert bench.hook.process(process_id) is None
-    history = bench.hook.history(process_id)
-    assert history.ended_at is not None
-    assert history.ended_at.tzinfo is UTC
-    assert (history.end_activity_id, history.delete_reason) == ("approved", None)
-    assert history.variables["owner_decision"] == "approved"
-    assert history.variables["dataset_digest"] == DIGEST
-    review, approve = bench.hook.historic_tasks(process_id)
-    assert (review.key, review.assignee, approve.key, approve.assignee) == (
-        "review_quality",
-        QUENTIN["email"],
-        "approve_dataset",
-        DANA["email"],
-    )
-    assert review.completer is None
-    assert review.created <= review.claimed <= review.ended
-    assert [item.id for item in bench.hook.comments(process_id)] == [item.id for item in running]
-
-
-def test_the_completer_is_read_where_the_tenant_sends_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.standin.names_completer = True
-    process_id = bench.start()
-    dana = bench.person(DANA)
-    dana.decide(dana.tasks()[0], "rejected", "No")
-    assert [task.completer for task in bench.hook.historic_tasks(process_id)] == [DANA["email"]]
-    other = make_hook(monkeypatch, bench.server.url, completer_field="finishedBy")
-    assert [task.completer for task in other.historic_tasks(process_id)] == [None]
-
-
-def test_the_second_claimant_meets_a_conflict_and_the_first_may_repeat(bench: Bench) -> None:
-    bench.standin.service_may_complete = True
-    task = next(bench.hook.tasks(process_id=bench.start()))
-    bench.hook.claim(task.id, DANA["email"])
-    bench.hook.claim(task.id, DANA["email"])
-    with pytest.raises(Conflict, match="already claimed by someone else"):
-        bench.hook.claim(task.id, DORA["email"])
-
-
-def test_a_service_token_decides_nothing(bench: Bench) -> None:
-    process_id = bench.start()
-    task = next(bench.hook.tasks(process_id=process_id))
-    with pytest.raises(AuthError, match="403"):
-        bench.hook.claim(task.id, DANA["email"])
-    bench.person(DANA).claim(task.id)
-    with pytest.raises(AuthError, match="403"):
-        bench.hook.complete(task.id, outcome="approved")
-    assert bench.hook.process(process_id) is not None
-
-
-def test_where_the_tenant_lets_it_a_service_token_can_and_then_the_task_is_gone(bench: Bench) -> None:
-    bench.standin.service_may_complete = True
-    task = next(bench.hook.tasks(process_id=bench.start()))
-    bench.hook.claim(task.id, DANA["email"])
-    bench.hook.complete(task.id, outcome="rework", variables={"note": "ids only"})
-    with pytest.raises(NotFound):
-        bench.hook.complete(task.id, outcome="approved")
-    assert bench.hook.history(task.process_id).end_activity_id == "rework"
-
-
-def test_people_act_only_for_themselves_and_only_on_what_they_are_offered(bench: Bench) -> None:
-    process_id = bench.start()
-    task = next(bench.hook.tasks(process_id=process_id))
-    dana, dora, quentin = bench.person(DANA), bench.person(DORA), bench.person(QUENTIN)
-    with pytest.raises(PersonRefused, match="403"):
-        quentin.claim(task.id)
-    with pytest.raises(PersonRefused, match="403"):
-        dana.complete(task.id, "approved")
-    dana.claim(task.id)
-    with pytest.raises(PersonRefused, match="409"):
-        dora.claim(task.id)
-    with pytest.raises(PersonRefused, match="403"):
-        dora.complete(task.id, "approved")
-
-
-def test_an_outcome_no_gateway_knows_leaves_the_task_waiting(bench: Bench) -> None:
-    process_id = bench.start()
-    dana = bench.person(DANA)
-    dana.claim(dana.tasks()[0]["id"])
-    with pytest.raises(PersonRefused, match="500"):
-        dana.complete(dana.tasks()[0]["id"], "perhaps")
-    assert len(list(bench.hook.tasks(process_id=process_id))) == 1
-    assert "owner_decision" not in bench.hook.process(process_id).variables
-
-
-def test_a_task_can_be_given_a_due_date(bench: Bench) -> None:
-    task = next(bench.hook.tasks(process_id=bench.start()))
-    due = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
-    changed = bench.hook.update_task(task.id, dueDate=due, priority=80)
-    assert (changed.due, changed.priority, changed.name) == (due, 80, task.name)
-    assert bench.hook.update_task(task.id, dueDate=None).due is None
-    with pytest.raises(InvalidInput, match="found assigneeSet"):
-        bench.hook.update_task(task.id, assigneeSet=True)
-
-
-# --- ends, comments, variables --------------------------------------------------------------------------------------
-
-
-def test_a_terminated_process_has_a_reason_and_no_end_event(bench: Bench) -> None:
-    process_id = bench.start()
-    bench.hook.terminate(process_id, "a newer version exists")
-    bench.hook.terminate(process_id, "again")
-    history = bench.hook.history(process_id)
-    assert (history.delete_reason, history.end_activity_id) == ("a newer version exists", None)
-    assert next(bench.hook.historic_tasks(process_id)).delete_reason == "a newer version exists"
-
-
-def test_comments_on_an_ended_process(bench: Bench) -> None:
-    process_id = bench.start()
-    bench.hook.add_comment(process_id, "running")
-    bench.hook.terminate(process_id, "over")
-    written = bench.hook.add_comment(process_id, "ended")
-    assert written.author == SERVICE["id"]
-    assert [item.message for item in bench.hook.comments(process_id)] == ["running", "ended"]
-
-
-def test_a_tenant_without_comments_in_history_is_unsupported_not_missing(bench: Bench) -> None:
-    bench.standin.history_comments = False
-    process_id = bench.start()
-    bench.hook.terminate(process_id, "over")
-    with pytest.raises(Unsupported, match="history_comments"):
-        bench.hook.add_comment(process_id, "late")
-    with pytest.raises(Unsupported):
-        bench.hook.comments(process_id)
-    with pytest.raises(NotFound):
-        bench.hook.comments("00000000-0000-0000-0000-000000000000")
-
-
-def test_a_lost_reply_to_a_comment_is_not_sent_again(bench: Bench) -> None:
-    process_id = bench.start()
-    bench.standin.app.fault("reset_after", lambda r: r.method == "POST" and r.path.endswith("/comments"))
-    with pytest.raises(Unavailable):
-        bench.hook.add_comment(process_id, "once")
-    assert [item.message for item in bench.hook.comments(process_id)] == ["once"]
-
-
-def test_variables_keep_their_types(bench: Bench) -> None:
-    process_id = bench.start()
-    moment = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
-    values = {
-        "flag": True, "few": 3, "many": 2**40, "share": 0.5, "text": "ä<&>", "when": moment,
-        "object": {"a": [1, None]}, "list": ["x"], "nothing": None,
-    }  # fmt: skip
-    for name, value in values.items():
-        bench.hook.set_variable(process_id, name, value)
-    bench.hook.set_variable(process_id, "few", 4)
-    bench.hook.set_variable(process_id, "hidden", Encrypted("kept back"))
-    read = bench.hook.process(process_id).variables
-    assert {name: read[name] for name in values} == {**values, "few": 4}
-    assert read["hidden"] is None
-
-
-@pytest.mark.parametrize(
-    ("value", "sent"),
-    [
-        (True, ("boolean", True)),
-        (2**31 - 1, ("integer", 2**31 - 1)),
-        (2**31, ("long", 2**31)),
-        (datetime(2024, 5, 4, 18, 35, 10, 474999, tzinfo=UTC), ("date", "2024-05-04T18:35:10.474Z")),
-        ((1, 2), ("json", [1, 2])),
-    ],
-)
-def test_written_variables(value: Any, sent: tuple[str, Any]) -> None:
-    written = write_variable("v", value)
-    assert (written["type"], written["value"]) == sent
-
-
-def test_values_no_type_stands_for_are_refused_without_being_shown() -> None:
-    with pytest.raises(InvalidInput, match=r"variable 'v': found a bytes") as caught:
-        write_variable("v", b"secret")
-    assert "secret" not in str(caught.value)
-    with pytest.raises(InvalidInput, match="no zone"):
-        write_variable("v", datetime(2026, 1, 1))  # noqa: DTZ001
-    assert "hush" not in repr(Encrypted("hush"))
-
-
-@pytest.mark.parametrize(
-    "text", ["2018-04-17T10:17:43.902+0000", "2018-04-17T15:47:43.902+05:30", "2018-04-17T10:17:43.902Z"]
-)
-def test_the_three_spellings_of_a_time_are_one_moment(text: str) -> None:
-    moment = parse_time(text)
-    assert moment == datetime(2018, 4, 17, 10, 17, 43, 902000, tzinfo=UTC)
-    assert moment.utcoffset() == timedelta(0)
-
-
-@pytest.mark.parametrize("text", ["yesterday", "2018-04-17T10:17:43"])
-def test_other_times_are_invalid(text: str) -> None:
-    with pytest.raises(InvalidReply):
-        parse_time(text)
-
-
-def test_reading_variables_tolerates_a_missing_value() -> None:
-    assert read_variables([{"name": "a", "type": "string"}]) == {"a": None}
-    assert read_variables(None) == {}
-
-
-# --- faults ---------------------------------------------------------------------------------------------------------
-
-
-def test_history_that_lags_is_waited_for(bench: Bench) -> None:
-    bench.standin.history_lag_seconds = 0.3
-    process_id = bench.start()
-    assert bench.hook.history(process_id).ended_at is None
-    bench.hook.terminate(process_id, "over")
-    assert bench.hook.history(process_id).ended_at is None  # still looks running, as the real one may
-    time.sleep(0.35)
-    assert bench.hook.history(process_id).delete_reason == "over"
-
-
-def test_what_never_comes_to_history_is_not_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    hook = make_hook(monkeypatch, bench.server.url, history_grace_seconds=0.1)
-    with pytest.raises(NotFound, match="not in history after 0 s"):
-        hook.history("00000000-0000-0000-0000-000000000000")
-
-
-def test_a_read_survives_a_burst_limit_and_the_gateway(bench: Bench) -> None:
-    process_id = bench.start()
-    limit = json_reply({"fault": {"faultstring": "quota"}}, 429, {"Retry-After": "0"})
-    bench.standin.app.fault("status", lambda r: "/tasks" in r.path, times=2, reply=limit)
-    assert len(list(bench.hook.tasks(process_id=process_id))) == 1
-    bench.standin.gateway_fault(lambda r: "/tasks" in r.path, times=2)
-    assert len(list(bench.hook.tasks(process_id=process_id))) == 1
-    bench.standin.app.fault("reset_before", lambda r: "/tasks" in r.path)
-    assert len(list(bench.hook.tasks(process_id=process_id))) == 1
-
-
-def test_a_limit_that_does_not_end_says_how_long_to_wait(bench: Bench) -> None:
-    limit = json_reply({"fault": {"faultstring": "quota"}}, 429, {"Retry-After": "600"})
-    bench.standin.app.fault("status", lambda r: "/tasks" in r.path, times=None, reply=limit)
-    with pytest.raises(RateLimited) as caught:
-        list(bench.hook.tasks())
-    assert caught.value.retry_after == 600
-
-
-def test_the_burst_limit_of_the_standin_counts(bench: Bench) -> None:
-    bench.standin.requests_per_second = 5
-    assert [bench.standin._limit(_Request()) is None for _ in range(6)] == [True] * 5 + [False]
-
-
-class _Request:
-    path = "/workflow/v1/tasks"
-
-
-def test_half_a_reply_is_invalid(bench: Bench) -> None:
-    bench.start()
-    bench.standin.app.fault("truncate", lambda r: "/tasks" in r.path)
-    with pytest.raises(InvalidReply, match="expected whole JSON"):
-        list(bench.hook.tasks())
-
-
-# --- lists ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 7, 100])
-def test_lists_are_whole_whatever_the_page_size(bench: Bench, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    process_id = bench.start("one")
-    for number in range(2):
-        bench.start(f"more-{number}")
-    for number in range(6):
-        bench.hook.add_comment(process_id, f"c{number}")
-    hook = make_hook(monkeypatch, bench.server.url, count=count)
-    assert [item.message for item in hook.comments(process_id)] == [f"c{number}" for number in range(6)]
-    assert len(list(hook.tasks())) == 3
-
-
-@pytest.fixture
-def canned(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[App, list[dict[str, Any]], OpenTextWorkflowHook]]:
-    """A server that answers lists with the replies a test puts down."""
-    app, replies = App(), []
-    app.route("POST", "/tenants/tenant-1/oauth2/token")(lambda r: json_reply({"access_token": "t", "expires_in": 900}))
-    app.route("GET", "/workflow/v1/tasks")(lambda r: json_reply(replies.pop(0)))
-    with Server(app) as server:
-        yield app, replies, make_hook(monkeypatch, server.url, count=2)
-
-
-def task(number: int) -> dict[str, Any]:
-    return {"id": f"t{number}"}
-
-
-def test_an_unknown_list_name_is_taken_when_it_is_the_only_one(canned: Any) -> None:
-    _, replies, hook = canned
-    replies.append({"_embedded": {"taskResponseList": [task(1)]}})
-    assert [item.id for item in hook.tasks()] == ["t1"]
-
-
-def test_two_lists_and_neither_known_is_invalid(canned: Any) -> None:
-    _, replies, hook = canned
-    replies.append({"_embedded": {"a": [], "b": []}})
-    with pytest.raises(InvalidReply, match="name it in the connection's extra `rels`"):
-        list(hook.tasks())
-
-
-def test_a_service_that_caps_the_page_size_loses_nothing(canned: Any) -> None:
-    _, replies, hook = canned
-    replies += [
-        {"_embedded": {"tasks": [task(1)]}, "_links": {"next": {"href": "…"}}},
-        {"_embedded": {"tasks": [task(1)]}, "_links": {"next": {"href": "…"}}},
-        {"_embedded": {"tasks": [task(2)]}, "_links": {}},
-    ]
-    assert [item.id for item in hook.tasks()] == ["t1", "t2"]
-
-
-def test_full_pages_without_a_next_link_go_on(canned: Any) -> None:
-    app, replies, hook = canned
-    replies += [{"_embedded": {"tasks": [task(1), task(2)]}}, {"_embedded": {"tasks": [task(2)]}, "_links": {}}]
-    assert [item.id for item in hook.tasks()] == ["t1", "t2"]
-    assert [target.partition("offset=")[2] for _, target in app.requests if "tasks" in target] == [
-        "0&count=2",
-        "1&count=2",
-    ]
-
-
-def test_a_service_that_ignores_the_offset_does_not_loop(canned: Any) -> None:
-    _, replies, hook = canned
-    replies += [{"_embedded": {"tasks": [task(1), task(2)]}} for _ in range(3)]
-    with pytest.raises(InvalidReply, match="the first one again"):
-        list(hook.tasks())
-
-
-@pytest.mark.parametrize("reply", [[], {"_embedded": []}, {"_embedded": {"tasks": [1]}}])
-def test_lists_of_another_shape_are_invalid(canned: Any, reply: Any) -> None:
-    _, replies, hook = canned
-    replies.append(reply)
-    with pytest.raises(InvalidReply):
-        list(hook.tasks())
-
-
-# --- models ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("encoding", ["base64", "url", "plain"])
-def test_a_model_is_deployed_once_and_again_when_it_changed(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, encoding: str
-) -> None:
-    hook = make_hook(monkeypatch, bench.server.url, model_encoding=encoding)
-    model, deployed = hook.deploy("labeling_approval", APPROVAL.replace("><", ">\n<"))
-    assert (model.version, deployed) == (1, False)
-    model, deployed = hook.deploy("labeling_approval", APPROVAL.replace("Sent back", "Sent back again"))
-    assert (model.version, deployed, model.key) == (2, True, "labeling_approval")
-    assert "Sent back again" in hook.model(model.id).content
-    assert [(item.key, item.version) for item in hook.models()] == [("dataset_release", 1), ("labeling_approval", 2)]
-
-
-def test_a_deployment_whose_reply_was_lost_is_not_repeated(bench: Bench) -> None:
-    bench.standin.app.fault("reset_after", lambda r: r.method == "POST" and "models" in r.path)
-    model, deployed = bench.hook.deploy("labeling_approval", APPROVAL.replace("Sent back", "Returned"))
-    assert (model.version, deployed) == (2, True)
-    assert bench.standin.state.counts()["models"] == 3
-
-
-def test_a_model_the_engine_cannot_run_is_refused(bench: Bench) -> None:
-    broken = RELEASE.replace("${checks_passed == true}", "${checks.passed()}")
-    with pytest.raises(InvalidInput, match="cannot read"):
-        bench.hook.deploy("dataset_release", broken)
-
-
-# --- settings -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("extra", "expected"),
-    [
-        ({"tenant_id": ""}, "no `tenant_id`"),
-        ({"token_style": "xml"}, "found 'xml'; allowed: json, form, basic"),
-        ({"timeout": "soon"}, "extra timeout: found 'soon'"),
-        ({"history_grace_seconds": -1}, "allowed: zero or more"),
-    ],
-)
-def test_a_bad_connection_names_the_field(monkeypatch: pytest.MonkeyPatch, extra: dict, expected: str) -> None:
-    with pytest.raises(InvalidInput, match=expected):
-        make_hook(monkeypatch, "http://127.0.0.1:9", **extra)
-
-
-def test_the_page_of_a_process(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert bench.hook.process_url("p 1").endswith("/workflow-history/v1/historic-process-instances/p%201")
-    hook = make_hook(monkeypatch, bench.server.url, process_page="https://flow.example/processes/{id}")
-    assert hook.process_url("p1") == "https://flow.example/processes/p1"
+        made.get_conn()
+
+
+def test_the_button(service: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    worked = hook(monkeypatch, service.url).test_connection()
+    assert worked == (True, "Signed in as labelops-service; the workflow service answers.")
+    ok, text = hook(monkeypatch, service.url, secret="wrong-one").test_connection()
+    assert not ok
+    assert "check login, password and tenant_id of the connection" in text
+    assert "wrong-one" not in text
+    ok, text = OpenTextWorkflowHook("nobody-has-made-it").test_connection()
+    assert not ok
+    assert text == "opentext: AirflowNotFoundException: the connection cannot be used"
+
+
+def test_a_token_is_masked_before_it_is_used(service: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    masked: list[tuple[str, int]] = []
+    monkeypatch.setattr(opentext, "mask_secret", lambda value: masked.append((value, len(service.app.requests))))
+    list(hook(monkeypatch, service.url, token_path="/tenants/masked/oauth2/token").get_conn().processes())
+    [(token, requests_before)] = masked
+    assert len(token) > 10
+    assert requests_before == 1, "only the token itself had been asked for"

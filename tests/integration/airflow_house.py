@@ -108,8 +108,7 @@ class Systems:
         with environment(self.environment()):
             from labelops.hooks.opentext import OpenTextWorkflowHook
 
-            for key in ("labeling_approval", "dataset_release"):
-                OpenTextWorkflowHook().deploy(key, (ROOT / "include" / "bpmn" / f"{key}.bpmn").read_text("utf-8"))
+            world.seed_opentext(OpenTextWorkflowHook().get_conn())
 
     def connections(self) -> dict[str, dict[str, Any]]:
         """Return the three connections as Airflow's API takes them."""
@@ -297,13 +296,13 @@ class Systems:
         found: Counter[Any] = Counter()
         comments: Counter[Any] = Counter()
         with environment(self.environment()):
-            hook = OpenTextWorkflowHook()
-            for process_id in hook.ended_since(datetime(2026, 1, 1, tzinfo=UTC)):
-                history = hook.history(process_id)
+            opentext = OpenTextWorkflowHook().get_conn()
+            for process_id in opentext.ended_since(datetime(2026, 1, 1, tzinfo=UTC)):
+                history = opentext.history(process_id)
                 found[history.business_key] += 1
                 comments.update(
                     (history.business_key, re.sub(r"https?://\S+", "", one.message).split("\n")[0])
-                    for one in hook.comments(process_id)
+                    for one in opentext.comments(process_id)
                 )
         running = requests.get(f"{self.opentext_url}/_sandbox/snapshot", timeout=30).json()
         return {"processes": found, "comments": comments, "counts of OpenText": running}

@@ -105,7 +105,7 @@ def test_an_open_approval_that_is_withdrawn_ends_its_process(asked):
     assert result["state"] == "withdrawn"
     [withdrawn] = asked.events("approval.withdrawn")
     assert (withdrawn.actor, withdrawn.reason) == ("olga", "frozen too early")
-    assert asked.opentext_hook().process(process) is None
+    assert asked.opentext_client().process(process) is None
     assert asked.approve_run() == []
     assert asked.release_run() == []
 
@@ -159,6 +159,6 @@ def test_a_release_that_was_asked_for_is_ended_too(approved):
     withdraw(approved, "dana")
     [result] = approved.release_run()
     assert result["state"] == "recalled"
-    assert approved.opentext_hook().process(asked.body["process_id"]) is None
+    assert approved.opentext_client().process(asked.body["process_id"]) is None
     assert approved.events("release.done") == []
     assert approved.release_run() == []

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from airflow.sdk._shared.module_loading import import_string
@@ -18,6 +19,7 @@ from include.bpmn.mapping import MAPPINGS, load_mapping, start_variables
 from include.sandbox.http import Server, json_reply
 from include.sandbox.opentext import OpenTextStandIn
 from include.sandbox.opentext.person import Person
+from include.systems.opentext.client import OpenTextClient
 from include.systems.opentext.values import HistoricProcess, UserTask
 from labelops.hooks.opentext import OpenTextWorkflowHook
 from labelops.triggers import process as module
@@ -34,11 +36,11 @@ POLL = 0.1
 class Bench:
     standin: OpenTextStandIn
     server: Server
-    hook: OpenTextWorkflowHook
+    client: OpenTextClient
 
     def start(self, business_key: str) -> str:
         variables = {**start_variables(MAPPING, ["data_owner"]), MAPPING.digest_variable: "ab" * 32}
-        return self.hook.start_process(
+        return self.client.start_process(
             MAPPING.process_key, name="Version", business_key=business_key, variables=variables
         )[0]
 
@@ -60,9 +62,9 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     standin = OpenTextStandIn(None, users=[DANA], clients=[SERVICE])
     with Server(standin.app) as server:
         monkeypatch.setenv("AIRFLOW_CONN_OPENTEXT_DEFAULT", connection(server.url))
-        hook = OpenTextWorkflowHook()
-        hook.deploy("labeling_approval", MODEL)
-        yield Bench(standin, server, hook)
+        client = OpenTextWorkflowHook().get_conn()
+        client.deploy("labeling_approval", MODEL)
+        yield Bench(standin, server, client)
     standin.close()
 
 
@@ -106,7 +108,7 @@ def test_one_poll_serves_all_waits(bench: Bench) -> None:
         assert [bench.asked(one) for one in ids] == [1] * 8
         assert not any(wait.done() for wait in waits)
         for one in ids:
-            await asyncio.to_thread(bench.hook.terminate, one, "enough")
+            await asyncio.to_thread(bench.client.terminate, one, "enough")
         before = bench.listings()
         events = await asyncio.gather(*waits)
         assert bench.listings() - before <= 3
@@ -123,7 +125,7 @@ def test_only_the_wait_whose_process_ended_fires(bench: Bench) -> None:
     async def story() -> None:
         first, second = asyncio.create_task(fired(trigger(ended))), asyncio.create_task(fired(trigger(open_one)))
         await until(lambda: bench.listings() >= 1)
-        await asyncio.to_thread(bench.hook.terminate, ended, "enough")
+        await asyncio.to_thread(bench.client.terminate, ended, "enough")
         assert (await first)["process_id"] == ended
         seen = bench.listings()
         await until(lambda: bench.listings() >= seen + 2)
@@ -137,7 +139,7 @@ def test_a_process_that_ended_long_before_the_wait_is_found(bench: Bench) -> Non
     """An hour ago is outside what the listing looks back on: it is found by its id."""
     bench.standin.clock = lambda: time.time() - 3600
     process_id = bench.start("key-1")
-    bench.hook.terminate(process_id, "enough")
+    bench.client.terminate(process_id, "enough")
     bench.standin.clock = time.time
     event = play(lambda: fired(trigger(process_id)), 5)
     assert event == {"process_id": process_id, "error": None, "woken": False}
@@ -145,7 +147,7 @@ def test_a_process_that_ended_long_before_the_wait_is_found(bench: Bench) -> Non
 
 def test_a_late_wait_joins_the_poll_that_is_running(bench: Bench) -> None:
     first, late = bench.start("key-1"), bench.start("key-2")
-    bench.hook.terminate(late, "enough")
+    bench.client.terminate(late, "enough")
 
     async def story() -> dict[str, Any]:
         one = asyncio.create_task(fired(trigger(first)))
@@ -166,7 +168,7 @@ def test_an_end_that_history_shows_late_is_not_missed(bench: Bench) -> None:
         wait = asyncio.create_task(fired(trigger(process_id)))
         await until(lambda: bench.listings() >= 2)
         began = time.monotonic()
-        await asyncio.to_thread(bench.hook.terminate, process_id, "enough")
+        await asyncio.to_thread(bench.client.terminate, process_id, "enough")
         await wait
         return time.monotonic() - began
 
@@ -191,7 +193,7 @@ def test_an_error_reaches_every_waiter_and_the_next_wait_starts_anew(bench: Benc
         )  # fmt: skip
         events = await asyncio.gather(*waits)
         bench.server.app.faults.clear()
-        await asyncio.to_thread(bench.hook.terminate, ids[0], "enough")
+        await asyncio.to_thread(bench.client.terminate, ids[0], "enough")
         assert (await fired(trigger(ids[0])))["error"] is None
         return events
 
@@ -239,7 +241,7 @@ def test_two_waits_for_one_process_both_fire(bench: Bench) -> None:
     async def story() -> list[dict[str, Any]]:
         waits = [asyncio.create_task(fired(trigger(process_id))) for _ in range(2)]
         await until(lambda: bench.listings() >= 1)
-        await asyncio.to_thread(bench.hook.terminate, process_id, "enough")
+        await asyncio.to_thread(bench.client.terminate, process_id, "enough")
         return await asyncio.gather(*waits)
 
     assert [event["process_id"] for event in play(story)] == [process_id] * 2
@@ -258,7 +260,7 @@ def test_what_is_stored_makes_the_same_trigger_and_holds_no_secret(bench: Bench)
 
 
 def tasks_of(bench: Bench, process_id: str) -> dict[str, str]:
-    return {task.id: task_seal(task) for task in bench.hook.tasks(process_id=process_id)}
+    return {task.id: task_seal(task) for task in bench.client.tasks(process_id=process_id)}
 
 
 def watch(process_id: str, seen: dict[str, str], on: tuple[Any, ...] = module.CHANGES, **more: Any) -> TaskTrigger:
@@ -285,7 +287,7 @@ def test_a_task_that_appears_changes_hands_or_is_completed_fires(bench: Bench) -
     assert play(claimed) == event(process_id, changes=[[task_id, "reassigned"]])
     second = tasks_of(bench, process_id)
     assert second != first
-    bench.hook.update_task(task_id, owner="dana@people.example")
+    bench.client.update_task(task_id, owner="dana@people.example")
     assert play(lambda: fired(watch(process_id, second)))["changes"] == [[task_id, "reassigned"]]
 
 
@@ -318,7 +320,7 @@ def test_only_what_was_asked_for_fires_and_the_end_always_does(bench: Bench) -> 
 def test_a_completed_task_fires_while_its_process_goes_on(bench: Bench) -> None:
     variables = {**start_variables(MAPPING, ["data_owner"]), MAPPING.digest_variable: "ab" * 32}
     variables |= {"quality_review_required": True, "quality_reviewers": "data_owners"}
-    process_id, _ = bench.hook.start_process("labeling_approval", name="V", business_key="k", variables=variables)
+    process_id, _ = bench.client.start_process("labeling_approval", name="V", business_key="k", variables=variables)
     seen = tasks_of(bench, process_id)
     [task_id] = seen
     dana = bench.dana()
@@ -357,7 +359,7 @@ def test_tasks_are_listed_only_while_somebody_waits_for_them_and_once_for_all(be
         await until(lambda: bench.task_listings() >= 2)
         assert bench.task_listings() <= bench.listings()
         for one in ids[1:]:
-            await asyncio.to_thread(bench.hook.terminate, one, "enough")
+            await asyncio.to_thread(bench.client.terminate, one, "enough")
         events = await asyncio.gather(*waits)
         count = bench.task_listings()
         rounds = bench.listings()
@@ -372,7 +374,7 @@ def test_tasks_are_listed_only_while_somebody_waits_for_them_and_once_for_all(be
 
 def test_a_task_wait_stores_ids_and_seals_and_no_names(bench: Bench) -> None:
     process_id = bench.start("key-1")
-    [task] = bench.hook.tasks(process_id=process_id)
+    [task] = bench.client.tasks(process_id=process_id)
     bench.dana().claim(task.id)
     one = watch(process_id, tasks_of(bench, process_id), ("completed",), called=("child-1",), wake=5)
     path, arguments = one.serialize()
@@ -389,7 +391,7 @@ def test_a_task_wait_stores_ids_and_seals_and_no_names(bench: Bench) -> None:
 
 @dataclass
 class Counting:
-    """A hook that counts what it is asked; processes ``ended-…`` ended long ago, and are in no listing."""
+    """A client that counts what it is asked; processes ``ended-…`` ended long ago, and are in no listing."""
 
     open: set[str] = field(default_factory=set)
     calls: list[str] = field(default_factory=list)
@@ -422,21 +424,21 @@ class Counting:
 
 def test_three_thousand_waits_begin_with_few_requests(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Most run: one listing says so. The others are asked for a few in each round, and none is forgotten."""
-    hook = Counting({f"running-{number}" for number in range(2950)})
-    monkeypatch.setattr(module, "_hook", lambda conn_id, connection: hook)
+    client = Counting({f"running-{number}" for number in range(2950)})
+    monkeypatch.setattr(module, "_client", AsyncMock(return_value=client))
     ended = [f"ended-{number}" for number in range(50)]
 
     async def story() -> None:
-        waits = {one: asyncio.create_task(fired(trigger(one, wake=60))) for one in (*hook.open, *ended)}
+        waits = {one: asyncio.create_task(fired(trigger(one, wake=60))) for one in (*client.open, *ended)}
         await asyncio.sleep(0)
         await until(lambda: bool(backlog()) and backlog()[0].rounds >= 1)
-        first = [one for one in hook.calls if one.startswith(("ended-", "running-"))]
+        first = [one for one in client.calls if one.startswith(("ended-", "running-"))]
         assert len(first) <= 20
-        assert hook.calls.count("running") <= 1
+        assert client.calls.count("running") <= 1
         assert (await asyncio.gather(*(waits[one] for one in ended)))[0]["error"] is None
-        assert sorted(one for one in hook.calls if one.startswith("ended-")) == sorted(ended)
-        assert not any(one.startswith("running-") for one in hook.calls)
-        assert "tasks" not in hook.calls
+        assert sorted(one for one in client.calls if one.startswith("ended-")) == sorted(ended)
+        assert not any(one.startswith("running-") for one in client.calls)
+        assert "tasks" not in client.calls
         [figures] = backlog()
         assert (figures.waits, figures.unlooked, figures.failed) == (2950, 0, 0)
         for wait in waits.values():
@@ -449,14 +451,14 @@ def test_three_thousand_waits_begin_with_few_requests(bench: Bench, monkeypatch:
 def test_a_poll_that_fails_for_a_moment_disturbs_nobody_and_one_that_stays_does(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    hook = Counting({"running-1"}, failing=2)
-    monkeypatch.setattr(module, "_hook", lambda conn_id, connection: hook)
+    client = Counting({"running-1"}, failing=2)
+    monkeypatch.setattr(module, "_client", AsyncMock(return_value=client))
 
     async def story() -> list[dict[str, Any]]:
         waits = [asyncio.create_task(fired(watch("running-1", {}, ("completed",)))) for _ in range(3)]
-        await until(lambda: hook.calls.count("tasks") >= 2)
+        await until(lambda: client.calls.count("tasks") >= 2)
         assert not any(wait.done() for wait in waits)
-        hook.failing = 99
+        client.failing = 99
         await until(lambda: bool(backlog()) and backlog()[0].failed >= 2)
         assert backlog()[0].seconds_since_success > 0
         return await asyncio.gather(*waits)
@@ -475,7 +477,7 @@ def test_the_shortest_pause_of_a_connection_counts_and_one_poll_serves_all(bench
         waits = [asyncio.create_task(fired(trigger(ids[1]))), asyncio.create_task(fired(slow))]
         await until(lambda: bench.listings() >= 3)
         assert len(backlog()) == 1
-        await asyncio.to_thread(bench.hook.terminate, ids[0], "enough")
+        await asyncio.to_thread(bench.client.terminate, ids[0], "enough")
         assert (await waits[1])["error"] is None
         waits[0].cancel()
 
@@ -498,7 +500,7 @@ def test_the_poll_lists_nothing_of_models_that_nobody_waits_for(bench: Bench) ->
         assert all(filtered())
         unknown = asyncio.create_task(fired(trigger(process_id)))
         await until(lambda: not all(filtered()))
-        await asyncio.to_thread(bench.hook.terminate, process_id, "enough")
+        await asyncio.to_thread(bench.client.terminate, process_id, "enough")
         assert (await unknown)["error"] is None
         await known
 

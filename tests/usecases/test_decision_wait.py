@@ -51,7 +51,7 @@ class Wait:
 def test_a_reassignment_wakes_the_wait_is_recorded_and_it_waits_on(asked: Any) -> None:
     wait = Wait(asked)
     trigger = wait.begin()
-    [task] = asked.opentext_hook().tasks()
+    [task] = asked.opentext_client().tasks()
     assert isinstance(trigger, TaskTrigger)
     assert list(trigger.seen) == [task.id]
     assert trigger.keys == ["labeling_approval"]
@@ -83,7 +83,7 @@ def test_a_task_in_a_called_process_wakes_the_wait(tenant: Tenant) -> None:  # n
     assert tenant.state() == "waiting"
     wait = Wait(tenant.house)
     trigger = wait.begin()
-    [task] = tenant.house.opentext_hook().tasks()
+    [task] = tenant.house.opentext_client().tasks()
     assert trigger.called == [task.process_id]
     assert trigger.keys == ["FirmaRevision", "VistoBueno"]
     tenant.house.person("quentin").claim(task.id)

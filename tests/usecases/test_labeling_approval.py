@@ -74,11 +74,11 @@ def test_a_late_approval_is_reminded_escalated_once_and_expires(asked):
     assert "approval.escalated" in told
     asked.later = timedelta(days=365)
     assert states(asked) == ["expired"]
-    assert asked.opentext_hook().process(asked.events("approval.requested")[0].body["process_id"]) is None
+    assert asked.opentext_client().process(asked.events("approval.requested")[0].body["process_id"]) is None
 
 
 def test_a_process_ended_from_outside_is_cancelled(asked):
-    asked.opentext_hook().terminate(asked.events("approval.requested")[0].body["process_id"], "no longer wanted")
+    asked.opentext_client().terminate(asked.events("approval.requested")[0].body["process_id"], "no longer wanted")
     assert states(asked) == ["cancelled"]
 
 

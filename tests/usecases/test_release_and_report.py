@@ -256,5 +256,5 @@ def test_a_report_says_once_on_the_process_what_was_released(approved):
     approved.report()
     approved.report()
     process = approved.events("release.requested")[-1].body["process_id"]
-    comments = [one.message for one in approved.opentext_hook().comments(process)]
+    comments = [one.message for one in approved.opentext_client().comments(process)]
     assert sum(one.startswith("Lineage of dataset version 1") for one in comments) == 1

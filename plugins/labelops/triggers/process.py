@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.sdk import BaseHook
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from include.base.canonical import digest_of
 from include.base.errors import NotFound, RateLimited, Unavailable
 
 if TYPE_CHECKING:
+    from include.systems.opentext.client import OpenTextClient
     from include.systems.opentext.values import UserTask
+    from labelops.hooks.opentext import OpenTextWorkflowHook
 
 __all__ = ["Backlog", "ProcessEndTrigger", "TaskTrigger", "backlog", "task_seal"]
 
@@ -173,17 +174,16 @@ class _Hub:
         return tuple(sorted({key for one in every for key in one.keys})) if all(one.keys for one in every) else ()
 
     async def _poll(self) -> None:
-        hook: Any = None
+        client: OpenTextClient | None = None
         while self._waits:
             started = datetime.now(UTC)
             try:
-                if hook is None:
-                    connection = await BaseHook.aget_connection(self._conn_id)
-                    hook = await asyncio.to_thread(_hook, self._conn_id, connection)
+                if client is None:
+                    client = await _client(self._conn_id)
                 new = [one for one in self._waits if one not in self._looked]
                 for_tasks = any(one.seen is not None for one in self._every())
-                seen = await asyncio.to_thread(_look, hook, new, self._since - _OVERLAP, self._keys(), for_tasks)
-                gone = await asyncio.to_thread(_gone, hook, self._doubtful(seen, for_tasks))
+                seen = await asyncio.to_thread(_look, client, new, self._since - _OVERLAP, self._keys(), for_tasks)
+                gone = await asyncio.to_thread(_gone, client, self._doubtful(seen, for_tasks))
             except (Unavailable, RateLimited) as error:
                 self._failed += 1
                 log.warning("The poll of %s failed (%d in a row): %s", self._conn_id, self._failed, error)
@@ -256,13 +256,18 @@ def _hub(conn_id: str) -> _Hub:
     return _HUBS.setdefault((conn_id, here), _Hub(conn_id))
 
 
-def _hook(conn_id: str, connection: Any) -> Any:
-    from labelops.hooks.opentext import OpenTextWorkflowHook
+async def _client(conn_id: str) -> OpenTextClient:
+    hook = await asyncio.to_thread(_hook, conn_id)
+    return await hook.aget_conn()
 
-    return OpenTextWorkflowHook(conn_id, connection=connection)
+
+def _hook(conn_id: str) -> OpenTextWorkflowHook:
+    from labelops.hooks.opentext import OpenTextWorkflowHook  # takes a while, so not in the event loop
+
+    return OpenTextWorkflowHook(conn_id)
 
 
-def _look(hook: Any, new: list[str], since: datetime, keys: Collection[str], for_tasks: bool) -> _Seen:
+def _look(client: OpenTextClient, new: list[str], since: datetime, keys: Collection[str], for_tasks: bool) -> _Seen:
     """Do one round's requests.
 
     :param new: processes that no round has looked at.
@@ -270,31 +275,31 @@ def _look(hook: Any, new: list[str], since: datetime, keys: Collection[str], for
     :return: what ended since a moment, and of the new ones what ended at any time; which new ones are dealt with: those
         found running will be in a later round's listing of ended ones.
     """
-    ended = set(hook.ended_since(since, keys))
+    ended = set(client.ended_since(since, keys))
     left = [one for one in new if one not in ended]
     if len(left) > _LOOK_UPS:
-        running = set(hook.running(keys))
+        running = set(client.running(keys))
         left = [one for one in left if one not in running]
     asked = left[:_LOOK_UPS]
     for process_id in asked:
         try:
-            if hook.history(process_id, wait=False).ended_at is not None:
+            if client.history(process_id, wait=False).ended_at is not None:
                 ended.add(process_id)
         except NotFound:
             continue
     tasks: dict[str, dict[str, str]] = {}
     for key in (keys or (None,)) if for_tasks else ():
-        for task in hook.tasks(process_key=key):
+        for task in client.tasks(process_key=key):
             tasks.setdefault(task.process_id, {})[task.id] = task_seal(task)
     return _Seen(ended, set(new) - set(left[_LOOK_UPS:]), tasks)
 
 
-def _gone(hook: Any, task_ids: list[str]) -> set[str]:
+def _gone(client: OpenTextClient, task_ids: list[str]) -> set[str]:
     """Return which tasks do not wait any more."""
     gone = set()
     for task_id in task_ids:
         try:
-            hook.task(task_id)
+            client.task(task_id)
         except NotFound:
             gone.add(task_id)
     return gone

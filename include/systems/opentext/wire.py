@@ -1,10 +1,9 @@
-"""Values on their way: variables, times, and the service's objects as Labelops sees them."""
+"""What travels: variables, times, filters and the service's objects, to and from our values."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import quote, unquote
@@ -13,6 +12,7 @@ from include.base.errors import InvalidInput, InvalidReply
 from include.systems.opentext.values import (
     Assignment,
     Attachment,
+    Encrypted,
     Execution,
     HistoricProcess,
     HistoricTask,
@@ -23,20 +23,31 @@ from include.systems.opentext.values import (
 )
 
 __all__ = [
-    "SYSTEM", "Encrypted", "as_object", "assignment", "attachment", "chosen_filters", "comment_of", "decoded",
-    "encoded", "execution", "historic_process", "historic_task", "model_of", "parse_time", "process_instance",
-    "read_variables", "told", "user_task", "with_task", "write_variable",
-]  # fmt: skip
+    "SYSTEM",
+    "as_object",
+    "assignment",
+    "attachment",
+    "comment",
+    "decoded",
+    "description",
+    "encoded",
+    "execution",
+    "filters",
+    "historic_process",
+    "historic_task",
+    "link",
+    "model",
+    "parse_time",
+    "process_instance",
+    "read_variables",
+    "user_task",
+    "with_task",
+    "write_variable",
+    "write_variables",
+]
 
 SYSTEM = "opentext"
 _INTEGER = range(-(2**31), 2**31)
-
-
-@dataclass(frozen=True)
-class Encrypted:
-    """A variable's value that the service is asked to store encrypted. It is never shown in a message or a log."""
-
-    value: Any = field(repr=False)
 
 
 def parse_time(value: str | None) -> datetime | None:
@@ -93,6 +104,11 @@ def write_variable(name: str, value: Any) -> dict[str, Any]:
             "allowed are text, numbers, true/false, times, objects, lists and null"
         )
     return {"name": name, "type": kind, "value": sent}
+
+
+def write_variables(variables: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Return variables as the service takes them; see :func:`write_variable`."""
+    return [write_variable(name, value) for name, value in (variables or {}).items()]
 
 
 def read_variables(items: Any) -> dict[str, Any]:
@@ -183,6 +199,16 @@ def assignment(item: dict[str, Any]) -> Assignment:
     )
 
 
+def link(link: Assignment) -> dict[str, str]:
+    """Return a link as the service takes it.
+
+    :raises InvalidInput: it names both a user and a group, or neither.
+    """
+    if bool(link.user) == bool(link.group):
+        raise InvalidInput(f"assignment: names either a user or a group; found {link}")
+    return {"type": link.kind, **({"user": link.user} if link.user else {"group": str(link.group)})}
+
+
 def attachment(item: dict[str, Any]) -> Attachment:
     """Return an attachment, without its content."""
     return Attachment(
@@ -222,7 +248,7 @@ def with_task(comment: dict[str, Any], task: Mapping[str, Any]) -> dict[str, Any
     return {**comment, "taskId": comment.get("taskId") or task.get("id")}
 
 
-def comment_of(item: dict[str, Any]) -> ProcessComment:
+def comment(item: dict[str, Any]) -> ProcessComment:
     """Return a comment from a reply."""
     return ProcessComment(
         id=str(item.get("id") or ""),
@@ -234,10 +260,9 @@ def comment_of(item: dict[str, Any]) -> ProcessComment:
     )
 
 
-def model_of(item: dict[str, Any], content: str | None = None) -> ProcessModel:
+def model(item: dict[str, Any], content: str | None = None) -> ProcessModel:
     """Return a model from a reply. A definition id, `key:version:uuid`, fills in what the reply leaves out."""
     model_id = str(item.get("id") or "")
-    # A definition id is `key:version:uuid`; it fills in what a reply leaves out.
     parts = model_id.split(":")
     key = str(item.get("key") or (parts[0] if len(parts) == 3 else ""))
     version = item.get("version") or (parts[1] if len(parts) == 3 else 0)
@@ -270,13 +295,13 @@ def decoded(content: Any) -> str:
     return text
 
 
-def chosen_filters(**filters: str | bool | datetime | None) -> dict[str, str]:
+def filters(**chosen: str | bool | datetime | None) -> dict[str, str]:
     """Return query parameters as the service reads them; those that are None are left out.
 
     :raises InvalidInput: a time without a zone.
     """
     written = {}
-    for name, value in filters.items():
+    for name, value in chosen.items():
         if isinstance(value, bool):
             written[name] = "true" if value else "false"
         elif isinstance(value, datetime):
@@ -286,9 +311,9 @@ def chosen_filters(**filters: str | bool | datetime | None) -> dict[str, str]:
     return written
 
 
-def told(what: str, filters: Mapping[str, str]) -> str:
+def description(what: str, chosen: Mapping[str, str]) -> str:
     """Return what a listing lists, with everything that chooses it."""
-    return " ".join([what, *(f"{name}={value}" for name, value in filters.items())])
+    return " ".join([what, *(f"{name}={value}" for name, value in chosen.items())])
 
 
 def execution(item: dict[str, Any]) -> Execution:
