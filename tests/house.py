@@ -28,6 +28,7 @@ from include.sandbox.opentext.person import Person
 from include.sandbox.prodigy_schema import import_jsonl
 from include.settings import ROOT
 from include.systems.confluence.client import ConfluenceClient
+from include.systems.prodigy.client import ProdigyClient
 from labelops import runtime
 from labelops.flow import LIST, Gate
 from labelops.hooks.confluence import ConfluenceHook
@@ -100,9 +101,9 @@ class House(Systems):
         """Return a client of the local Confluence."""
         return ConfluenceHook().get_conn()
 
-    def prodigy(self) -> ProdigyHook:
-        """Return a hook to Prodigy's database."""
-        return ProdigyHook()
+    def prodigy(self) -> ProdigyClient:
+        """Return a client of Prodigy's database."""
+        return ProdigyHook().get_conn()
 
     def opentext_hook(self) -> OpenTextWorkflowHook:
         """Return a hook to the local OpenText."""

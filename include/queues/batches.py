@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from include.annotation.answers import Answer, AnswerReader, read_answer
-from include.annotation.seen import SeenNames
 from include.base.canonical import sha256_hex
 from include.base.errors import InvalidInput
+from include.base.seen import SeenNames
 from include.governance.records import Event, NewEvent
 from include.projects.model import Project
 from include.queues.progress import BatchTally, Progress, form

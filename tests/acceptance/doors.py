@@ -30,10 +30,11 @@ from include.sandbox.prodigy_schema import create_schema, import_jsonl
 from include.systems.confluence.capabilities import scopes_of
 from include.systems.http import RetryPolicy
 from include.systems.listing import Listing
+from include.systems.prodigy import new_rows
 from labelops.hooks.confluence import ConfluenceHook
 from labelops.hooks.jira import JiraIssueHook
 from labelops.hooks.opentext import OpenTextWorkflowHook
-from labelops.hooks.prodigy import ProdigyHook, incremental
+from labelops.hooks.prodigy import ProdigyHook
 from tests.servers import airflow_connection, fresh_database
 
 __all__ = ["DOORS", "Door"]
@@ -431,6 +432,9 @@ class ProdigyDoor(Door):
         )
         return ProdigyHook(self.conn_id)
 
+    def requirements(self) -> tuple[str, ...]:
+        return self.hook().get_conn().requirements()
+
     @abstractmethod
     def _wrong(self, what: str) -> URL:
         """Return the address with something wrong about it."""
@@ -446,7 +450,7 @@ class ProdigyDoor(Door):
         self.fill(1)
 
     def all(self, hook: ProdigyHook, resume: str | None = None) -> Any:
-        return hook.new_rows(self.dataset, resume=resume)
+        return hook.get_conn().new_rows(self.dataset, resume=resume)
 
     changes = all
 
@@ -465,10 +469,10 @@ class ProdigyDoor(Door):
     def _with(self, state: str, **changes: Any) -> str:
         value = json.loads(state) | changes
         value.pop("check")
-        return json.dumps({**value, "check": incremental._check(value)})
+        return json.dumps({**value, "check": new_rows._check(value)})
 
     def beyond_rights(self, hook: ProdigyHook) -> Any:
-        return hook.link("acceptance_again", [1], {})
+        return hook.get_conn().link("acceptance_again", [1], {})
 
     def close(self) -> None:
         """Nothing was started."""
