@@ -51,7 +51,7 @@ def test_a_database_with_an_account_is_found(monkeypatch: pytest.MonkeyPatch) ->
         "extra": {"engine": "PostgreSQL", "sslmode": "require", "sslcert": None},
     }
     monkeypatch.setenv("AIRFLOW_CONN_SERVER", json.dumps(value))
-    settings = read_settings(ProdigyHook("server").get_connection("server"), "server")
+    settings = read_settings(ProdigyHook.get_connection("server"))
     assert settings == Settings(
         "postgresql", "prodigy", "db.example", 5433, "labelops", "secret-word", {"sslmode": "require"}
     )

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Select, delete, func, insert, select
 
-from include.base.errors import Conflict, InvalidInput, NotFound, Refused
+from include.base.errors import AuthError, Conflict, InvalidInput, NotFound, Refused
 from include.systems.prodigy.appending import append, check_name, named_dataset
 from include.systems.prodigy.content import parse_content, row_digest
 from include.systems.prodigy.counting import count_rows
@@ -84,16 +84,17 @@ class ProdigyClient:
         """
         return rights_of(self._database)
 
-    def check(self) -> tuple[bool, str]:
-        """Tell whether the account may do what the DAGs need (read and insert), and which right is missing if not.
+    def check(self) -> str:
+        """Return a sentence that says what is there and what the account may do.
 
+        :raises AuthError: the account lacks what the DAGs need (read and insert); the message names it.
         :raises LabelopsError: when the database cannot be reached, or is not Prodigy's.
         """
         schema = self._database.schema()
         self._database.refuse_unknown_required()
         rights = self.rights()
         if not rights.read:
-            return False, f"Prodigy's database: missing: {', '.join(rights.missing)}"
+            raise AuthError(f"Prodigy's database: missing: {', '.join(rights.missing)}", system=SYSTEM)
         flag, everything = schema.dataset.c.session, select(func.count()).select_from(schema.dataset)
         with self._database.reading() as conn:
             datasets, sessions = (
@@ -109,7 +110,9 @@ class ProdigyClient:
             said += f"; missing for adding tasks, decisions and versions: {', '.join(lacks)}"
         if schema.structured:
             said += f"; not readable: {', '.join(schema.structured)}"
-        return rights.insert, said
+        if not rights.insert:
+            raise AuthError(said, system=SYSTEM)
+        return said
 
     # --- reading ---------------------------------------------------------------------------------------------------
 

@@ -39,12 +39,12 @@ class Settings:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_settings(connection: Any, conn_id: str) -> Settings:
-    """Return the settings in an Airflow connection.
+def read_settings(connection: Any) -> Settings:
+    """Return the settings in a connection: ``conn_id``, ``host``, ``schema``, ``port``, ``login``, ``password``, extra.
 
     :raises InvalidInput: naming the field that is filled in wrongly.
     """
-    extra = dict(connection.extra_dejson)
+    conn_id, extra = connection.conn_id, dict(connection.extra_dejson)
     engine = str(extra.pop("engine", None) or "sqlite").lower()
     if engine not in OPTIONS:
         raise InvalidInput(f"connection {conn_id}: extra.engine: found {engine!r}; allowed: {', '.join(OPTIONS)}")

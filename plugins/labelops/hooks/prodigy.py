@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow.sdk import BaseHook, Connection
+from airflow.sdk import BaseHook
 
 from include.base.errors import LabelopsError
 from include.systems.prodigy.client import ProdigyClient
@@ -37,21 +37,18 @@ class ProdigyHook(BaseHook):
         :raises InvalidInput: when the connection is not filled in as the class says.
         """
         if self._client is None:
-            self._client = self._made(self.get_connection(self.prodigy_conn_id))
+            self._client = ProdigyClient(read_settings(self.get_connection(self.prodigy_conn_id)))
         return self._client
 
     async def aget_conn(self) -> ProdigyClient:
         """Do as :meth:`get_conn`, for a trigger: the connection is looked up without holding up the event loop."""
         if self._client is None:
-            self._client = self._made(await self.aget_connection(self.prodigy_conn_id))
+            self._client = ProdigyClient(read_settings(await self.aget_connection(self.prodigy_conn_id)))
         return self._client
-
-    def _made(self, connection: Connection) -> ProdigyClient:
-        return ProdigyClient(read_settings(connection, self.prodigy_conn_id))
 
     def test_connection(self) -> tuple[bool, str]:
         """Tell whether the account may do what the DAGs need (read and insert), and which right is missing if not."""
         try:
-            return self.get_conn().check()
+            return True, self.get_conn().check()
         except LabelopsError as error:
             return False, str(error)
