@@ -304,6 +304,9 @@ class JiraDoor(Door):
         )
         return JiraIssueHook(conn_id, policy=NO_PATIENCE)
 
+    def requirements(self) -> tuple[str, ...]:
+        return self.hook().get_conn().requirements()
+
     def _send(self, method: str, path: str, body: Any) -> None:
         auth = (self.service.login, self.service.token)
         reply = requests.request(method, self.server.url + "/rest/api/2" + path, json=body, auth=auth, timeout=10)
@@ -318,10 +321,10 @@ class JiraDoor(Door):
         self._send("PUT", "/issue/LAB-1", {"fields": {"summary": "Changed by hand"}})
 
     def all(self, hook: JiraIssueHook, resume: str | None = None) -> Listing[Any]:
-        return hook.search("project = LAB ORDER BY created ASC", resume=resume)
+        return hook.get_conn().search("project = LAB ORDER BY created ASC", resume=resume)
 
     def changes(self, hook: JiraIssueHook, resume: str | None = None) -> Listing[Any]:
-        return hook.changed_issues("LAB", resume=resume)
+        return hook.get_conn().changed_issues("LAB", resume=resume)
 
     def name(self, item: Any) -> str:
         return item.key
@@ -330,7 +333,7 @@ class JiraDoor(Door):
         return {f"LAB-{number}" for number in range(1, self.stand_in.snapshot()["issues"] + 1)}
 
     def beyond_rights(self, hook: JiraIssueHook) -> Any:
-        return hook.add_comment("LAB-1", "May I?")
+        return hook.get_conn().add_comment("LAB-1", "May I?")
 
     def close(self) -> None:
         self.server.stop()
