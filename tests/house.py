@@ -29,6 +29,7 @@ from include.sandbox.prodigy_schema import import_jsonl
 from include.settings import ROOT
 from include.systems.confluence.client import ConfluenceClient
 from include.systems.opentext.client import OpenTextClient
+from include.systems.prodigy.client import ProdigyClient
 from labelops import runtime
 from labelops.flow import LIST, Gate
 from labelops.hooks.confluence import ConfluenceHook
@@ -101,9 +102,9 @@ class House(Systems):
         """Return a client of the local Confluence."""
         return ConfluenceHook().get_conn()
 
-    def prodigy(self) -> ProdigyHook:
-        """Return a hook to Prodigy's database."""
-        return ProdigyHook()
+    def prodigy(self) -> ProdigyClient:
+        """Return a client of Prodigy's database."""
+        return ProdigyHook().get_conn()
 
     def opentext_client(self) -> OpenTextClient:
         """Return a client of the local OpenText."""

@@ -6,13 +6,11 @@ text instead of bytes. What cannot be read is refused with the dataset, the exam
 
 from __future__ import annotations
 
-import json
 import marshal
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -34,27 +32,17 @@ from include.annotation.tasks import CONTENT_KEYS, name_of, shown
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import InvalidInput
 from include.projects.model import Interface, Project
+from include.systems.prodigy.content import annotator_of, parse_content, row_digest
 from include.systems.prodigy.values import Row
 
 __all__ = [
     "Answer",
     "AnswerReader",
     "AnswerValue",
-    "account_of",
-    "annotator_of",
-    "parse_content",
     "read_answer",
-    "row_digest",
-    "stored_bytes",
 ]
 
 DECISIONS = ("accept", "reject", "ignore")
-
-_TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}\Z")
-"""How Prodigy names the session of somebody who gave no name."""
-
-_LONG = b"0" * 19
-_DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
 
 _REMEMBERED = 1000
 _NO_TEXT = frozenset(CONTENT_KEYS) - {"text"}
@@ -308,59 +296,6 @@ def _remember(memory: dict[Any, Any], key: Any, value: Any) -> None:
     memory[key] = value
 
 
-def stored_bytes(raw: bytes | bytearray | memoryview | str) -> bytes:
-    """Return stored content as bytes, however the driver or an editor's update left it."""
-    return raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else bytes(raw)
-
-
-def row_digest(raw: bytes | bytearray | memoryview | str) -> str:
-    """Return the SHA-256 of a row's stored bytes."""
-    return sha256_hex(stored_bytes(raw))
-
-
-def parse_content(raw: bytes | bytearray | memoryview | str) -> dict[str, Any]:
-    """Return the JSON object that a row's content holds.
-
-    :raises InvalidInput: when it is not JSON, or not an object. The message holds no content.
-    """
-    stored = stored_bytes(raw)
-    try:
-        value = _loads(stored)
-    except json.JSONDecodeError as error:
-        raise InvalidInput(f"content: not JSON ({error.msg} at character {error.pos})") from None
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"content: not UTF-8 (byte {error.start})") from None
-    except RecursionError:
-        raise InvalidInput("content: nested too deeply to be a task") from None
-    except ValueError as error:
-        raise InvalidInput(f"content: not JSON ({type(error).__name__})") from None
-    if not isinstance(value, dict):
-        raise InvalidInput(f"content: found {type(value).__name__}; allowed: a JSON object")
-    return value
-
-
-def _loads(stored: bytes) -> Any:
-    """Do as ``json.loads``, twice as fast for nearly all rows.
-
-    orjson turns numbers of more than 64 bits into fractions, and refuses what Python takes (NaN, half of a surrogate
-    pair): rows that may hold such are left to Python.
-    """
-    if _LONG not in stored.translate(_DIGITS):
-        try:
-            return orjson.loads(stored)
-        except orjson.JSONDecodeError:
-            pass
-    return json.loads(stored)
-
-
-def account_of(session: str | None, dataset: str) -> str | None:
-    """Return whose session ``<dataset>-<account>`` is; None for nobody's (no name, or a time for a name)."""
-    if not session:
-        return None
-    account = session.removeprefix(f"{dataset}-")
-    return None if not account or _TIMESTAMP.match(account) else account
-
-
 def _parse(raw: bytes, where: str) -> dict[str, Any]:
     return _located(where, parse_content, raw)
 
@@ -391,27 +326,6 @@ def _account(content: Mapping[str, Any], linked: str | None, dataset: str, where
     annotator = _text(content, "_annotator_id", where)
     named = _text(content, "_session_id", where)
     return annotator_of(annotator, linked, named, dataset, review=content.get("versions") is not None)
-
-
-@lru_cache(maxsize=4096)
-def annotator_of(
-    annotator: str | None, linked: str | None, named: str | None, dataset: str, *, review: bool
-) -> str | None:
-    """Return whose answer a row is: the account, or None where nobody can say.
-
-    :param annotator: the row's ``_annotator_id``.
-    :param linked: the session that the row is linked to.
-    :param named: the row's ``_session_id``.
-    :param review: the row is one of Prodigy's own review interface: it carries the ids of the version that it started
-        from, not the reviewer's.
-    """
-    if review:
-        return None
-    prefix = f"{dataset}-"
-    if annotator and linked and annotator.startswith(prefix) and linked.startswith(prefix) and annotator != linked:
-        # The row says one person and the session it was saved under another: nobody can say who it was.
-        return None
-    return account_of(annotator or linked or named, dataset)
 
 
 def _time(content: Mapping[str, Any], where: str) -> datetime | None:

@@ -11,11 +11,11 @@ from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
 import orjson
 
-from include.annotation.hashes import set_hashes
 from include.annotation.tokens import tokenize
 from include.base.canonical import digest_of, sha256_hex
 from include.base.errors import InvalidInput
 from include.projects.model import Interface, Project
+from include.systems.prodigy.hashes import set_hashes
 
 __all__ = ["CONTENT_KEYS", "MEDIA_KEYS", "build_task", "name_of", "shown", "task_id"]
 

@@ -7,12 +7,12 @@ from include.datasets import freeze as freezing
 from include.datasets import withdrawals
 from include.projects.model import Project
 from include.run.run import Run, short
-from include.systems.prodigy.values import ProdigyGateway
+from include.systems.prodigy.client import ProdigyClient
 
 __all__ = ["note_drift", "source_drift"]
 
 
-def source_drift(run: Run, project: Project, digest: str, prodigy: ProdigyGateway) -> list[str]:
+def source_drift(run: Run, project: Project, digest: str, prodigy: ProdigyClient) -> list[str]:
     """Return a sentence for each answer of a version that is not in Prodigy's database as it was when it was seen.
 
     Of a version whose content was removed nothing is known any more, so nothing is compared.

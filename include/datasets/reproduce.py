@@ -137,7 +137,7 @@ def reproduce(
     :param project: the project as it is now; the rule of the manifest goes before its own.
     :param answers: the answers in the project's dataset now, in any order.
     :param decisions: the final decisions there are now; those that the version does not count are passed over.
-    :param look: asked for the SHA-256 of what examples hold now, by id (``ProdigyGateway.example_digests``).
+    :param look: asked for the SHA-256 of what examples hold now, by id (``ProdigyClient.example_digests``).
     :param sink: called with every finding.
     :raises InvalidInput: when there is no such version, or its files are damaged.
     :raises VersionWithdrawn: when its content was removed.

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.annotation.answers import annotator_of, parse_content, stored_bytes
 from include.annotation.tasks import MEDIA_KEYS, shown
 from include.base.canonical import sha256_hex
 from include.base.errors import InvalidInput
 from include.base.store import measure
+from include.systems.prodigy.content import annotator_of, parse_content, stored_bytes
 from include.systems.prodigy.values import Piece
 
 if TYPE_CHECKING:

@@ -15,15 +15,16 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
-from include.annotation.answers import parse_content, stored_bytes
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import InvalidInput
 from include.base.store import atomic_write, read_json
-from include.systems.prodigy.values import Piece, RowListing, Watermark
+from include.systems.prodigy.client import ProdigyClient
+from include.systems.prodigy.content import parse_content, stored_bytes
+from include.systems.prodigy.values import Piece, RowListing
 
-__all__ = ["FORMATS", "AnswerSource", "Manifest", "export_answers"]
+__all__ = ["FORMATS", "Manifest", "export_answers"]
 
 FORMATS = ("jsonl", "parquet")
 
@@ -40,27 +41,6 @@ LISTED_ROWS = 1000
 """How many rows of a listing make a piece."""
 
 Progress = Callable[[int], None]
-
-
-class AnswerSource(Protocol):
-    """Where answers are read from: Prodigy's database."""
-
-    def pieces(
-        self,
-        dataset: str | None,
-        *,
-        session: str | None = None,
-        after: int = 0,
-        upto: int | None = None,
-        sessions: bool = False,
-    ) -> Iterator[Piece]:
-        """Stream stored rows, unread, in link order: of a dataset, of a session, or of a session within a dataset."""
-
-    def newest(self, dataset: str | None, *, session: str | None = None) -> Watermark:
-        """Return count and highest id of the links that ``pieces`` would go through now."""
-
-    def new_rows(self, dataset: str, *, resume: str | None = None) -> RowListing:
-        """Stream the rows that came since a state was taken."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +83,7 @@ class Manifest:
 
 
 def export_answers(
-    source: AnswerSource,
+    source: ProdigyClient,
     out: Path,
     *,
     format: str,
@@ -124,7 +104,7 @@ def export_answers(
     :param format: one of :data:`FORMATS`.
     :param since: file with the state of an earlier export: only what is new or changed since is written, and the file
         is replaced by the new state, last of all. Where it is not there everything is written. Rows may come a second
-        time; see :meth:`ProdigyHook.new_rows`.
+        time; see :meth:`ProdigyClient.new_rows`.
     :param raw: Parquet: also keep the stored bytes.
     :param validate: JSON lines: read each row as JSON. Without it a row has to begin and end as an object does, which
         Prodigy's own rows always do.
@@ -159,7 +139,7 @@ def export_answers(
 class _Work:
     """One export: where its rows come from and where its files are."""
 
-    source: AnswerSource
+    source: ProdigyClient
     out: Path
     asked: Manifest
     since: Path | None

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from include.annotation.hashes import set_hashes
 from include.annotation.tasks import CONTENT_KEYS
 from include.annotation.tokens import tokenize
 from include.base.errors import InvalidInput
 from include.projects.model import VIEW_IDS, Interface
+from include.systems.prodigy.hashes import set_hashes
 
 __all__ = [
     "CONTENT_KEYS",

@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from include.annotation.answers import Answer, AnswerReader, read_answer
-from include.annotation.seen import SeenNames
 from include.base.canonical import sha256_hex
 from include.base.errors import InvalidInput
+from include.base.seen import SeenNames
 from include.governance.records import Event, NewEvent
 from include.projects.model import Project
 from include.queues.progress import BatchTally, Progress, form
 from include.run.effect import Effect
 from include.run.run import Run, event_key, short
-from include.systems.prodigy.values import ProdigyGateway, Row
+from include.systems.prodigy.client import ProdigyClient
+from include.systems.prodigy.values import Row
 
 __all__ = ["OpenBatch", "adopt", "answers_of", "assign", "batch_progress", "malformed", "open_batches", "task_ids"]
 
@@ -53,7 +54,7 @@ class OpenBatch:
         return f"batch of {day}, {self.size} task{'s' if self.size != 1 else ''}"
 
 
-def assign(run: Run, project: Project, prodigy: ProdigyGateway, effect: Effect) -> int:
+def assign(run: Run, project: Project, prodigy: ProdigyClient, effect: Effect) -> int:
     """Cut what is new in the inbox into batches of the project's size, in order of arrival; return how many.
 
     How far the inbox was cut is the highest row that a batch on the ledger covers, so a run that was killed between two
@@ -90,7 +91,7 @@ def assign(run: Run, project: Project, prodigy: ProdigyGateway, effect: Effect) 
     return made + _record(run, project, cut, "inbox", effect)
 
 
-def adopt(run: Run, project: Project, prodigy: ProdigyGateway) -> int:
+def adopt(run: Run, project: Project, prodigy: ProdigyClient) -> int:
     """Make batches of answers that belong to none, and of late ones; return how many.
 
     Answers that another recipe or an import brought have no batch; an answer saved after its batch was frozen is late.
@@ -138,7 +139,7 @@ def adopt(run: Run, project: Project, prodigy: ProdigyGateway) -> int:
     return made
 
 
-def open_batches(run: Run, project: Project, prodigy: ProdigyGateway) -> Iterator[OpenBatch]:
+def open_batches(run: Run, project: Project, prodigy: ProdigyClient) -> Iterator[OpenBatch]:
     """Yield the batches that are not frozen, oldest first, after adopting what belongs to none.
 
     The same tasks may be labelled again after they were frozen: their batch is then assigned, and frozen, once more.
@@ -167,7 +168,7 @@ def open_batches(run: Run, project: Project, prodigy: ProdigyGateway) -> Iterato
 
 
 def batch_progress(
-    run: Run, project: Project, prodigy: ProdigyGateway, batches: Iterable[OpenBatch]
+    run: Run, project: Project, prodigy: ProdigyClient, batches: Iterable[OpenBatch]
 ) -> list[tuple[OpenBatch, Progress]]:
     """Return how far each batch has come, in one pass over the project's answers."""
     batches = list(batches)
@@ -177,7 +178,7 @@ def batch_progress(
     return [(batch, tally.progress(batch.digest, now)) for batch in batches]
 
 
-def answers_of(run: Run, project: Project, prodigy: ProdigyGateway) -> Iterator[Answer]:
+def answers_of(run: Run, project: Project, prodigy: ProdigyClient) -> Iterator[Answer]:
     """Stream a project's answers; a malformed one becomes a finding and the rest goes on."""
     reader = AnswerReader(project)
     for row in prodigy.rows(project.answers):

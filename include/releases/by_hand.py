@@ -20,12 +20,12 @@ from include.queues.batches import batch_progress, open_batches
 from include.releases.recovery import withdrawal_evidence
 from include.releases.standing import stands_released
 from include.run.run import Run
-from include.systems.prodigy.values import ProdigyGateway
+from include.systems.prodigy.client import ProdigyClient
 
 __all__ = ["act", "close_batch", "resubmit", "withdraw"]
 
 
-def act(run: Run, project: Project, params: Mapping[str, Any], prodigy: ProdigyGateway) -> None:
+def act(run: Run, project: Project, params: Mapping[str, Any], prodigy: ProdigyClient) -> None:
     """Do what a run's parameters ``close``, ``resubmit`` and ``withdraw`` (lists of digest beginnings) say.
 
     :raises InvalidInput: as each of them.
@@ -40,7 +40,7 @@ def act(run: Run, project: Project, params: Mapping[str, Any], prodigy: ProdigyG
         withdraw(run, project, prefix, reason)
 
 
-def close_batch(run: Run, project: Project, prefix: str, reason: str, prodigy: ProdigyGateway) -> None:
+def close_batch(run: Run, project: Project, prefix: str, reason: str, prodigy: ProdigyClient) -> None:
     """Close an unfinished batch in the name of the person who triggered the run, listing what is missing.
 
     :raises Refused: when nobody in the register triggered the run.

@@ -19,7 +19,7 @@ from include.releases.passport import release_context, send_lineage
 from include.releases.standing import recallable, standing_releases, stands_released
 from include.run.effect import Effect
 from include.run.run import ItemResult, Run, WorkItem, short
-from include.systems.prodigy.values import ProdigyGateway
+from include.systems.prodigy.client import ProdigyClient
 
 __all__ = ["Tell", "recall", "result_of", "write"]
 
@@ -33,7 +33,7 @@ def write(
     course: ReleaseCourse,
     where: ApprovalState,
     edition: int,
-    prodigy: ProdigyGateway,
+    prodigy: ProdigyClient,
     training: Tell | None,
     lineage: Callable[[bytes], None] | None,
     created: int,
@@ -127,7 +127,7 @@ def recall(
     project: Project,
     item: WorkItem,
     course: ReleaseCourse,
-    prodigy: ProdigyGateway,
+    prodigy: ProdigyClient,
     training: Tell | None,
 ) -> ItemResult:
     """Take back the release of a withdrawn version: end its process, mark its folder, unlink it, tell training.
@@ -180,7 +180,7 @@ def recall(
     return item.result("recalled", sentence, updated=updated, changed=new, where=where, detail=detail)
 
 
-def _take_back(course: ReleaseCourse, withdrawn: Event, released: Event, prodigy: ProdigyGateway) -> int:
+def _take_back(course: ReleaseCourse, withdrawn: Event, released: Event, prodigy: ProdigyClient) -> int:
     """Mark a release's folder, point to the newest one that stands, unlink the dataset; return what was changed."""
     run, project, version = course.run, course.project, course.version
     others = [event for name, event in standing_releases(run, project).items() if name != released.subject]

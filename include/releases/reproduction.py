@@ -11,7 +11,7 @@ from include.datasets.reproduce import Reproduction, ReproductionFinding, reprod
 from include.datasets.resolve import FinalDecision, read_final_decision
 from include.people.register import Register
 from include.projects.model import Project
-from include.systems.prodigy.values import ProdigyGateway
+from include.systems.prodigy.client import ProdigyClient
 
 __all__ = ["reproduce_version"]
 
@@ -21,7 +21,7 @@ def reproduce_version(
     project: Project,
     register: Register,
     digest: str,
-    prodigy: ProdigyGateway,
+    prodigy: ProdigyClient,
     *,
     sink: Callable[[ReproductionFinding], object] | None = None,
 ) -> Reproduction:
@@ -44,7 +44,7 @@ def reproduce_version(
     )
 
 
-def _answers(project: Project, prodigy: ProdigyGateway) -> Iterator[Answer]:
+def _answers(project: Project, prodigy: ProdigyClient) -> Iterator[Answer]:
     reader = AnswerReader(project)
     for row in prodigy.rows(project.answers):
         try:
@@ -53,7 +53,7 @@ def _answers(project: Project, prodigy: ProdigyGateway) -> Iterator[Answer]:
             continue
 
 
-def _decisions(project: Project, prodigy: ProdigyGateway) -> Iterator[FinalDecision]:
+def _decisions(project: Project, prodigy: ProdigyClient) -> Iterator[FinalDecision]:
     for row in prodigy.rows(project.decisions):
         try:
             yield read_final_decision(row, project)

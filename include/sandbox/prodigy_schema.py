@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
-from include.annotation.hashes import set_hashes
+from include.systems.prodigy.hashes import set_hashes
 
 __all__ = ["create_schema", "import_jsonl"]
 

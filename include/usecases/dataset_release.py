@@ -24,7 +24,7 @@ from include.releases.standing import next_edition, recallable, standing_release
 from include.run.gates import require_gate
 from include.run.run import ItemResult, NothingToDo, Run, WorkItem, short
 from include.systems.opentext.client import OpenTextClient
-from include.systems.prodigy.values import ProdigyGateway
+from include.systems.prodigy.client import ProdigyClient
 
 __all__ = ["ToRelease", "check", "hand_over", "pending", "waited"]
 
@@ -93,7 +93,7 @@ def _chosen(project: Project, versions: Sequence[VersionRecord], chosen: str) ->
     return found[0]
 
 
-def check(run: Run, project: Project, item: WorkItem, opentext: OpenTextClient, prodigy: ProdigyGateway) -> ToRelease:
+def check(run: Run, project: Project, item: WorkItem, opentext: OpenTextClient, prodigy: ProdigyClient) -> ToRelease:
     """Check a version, report the checks to the release process, and stage its rows for the gate.
 
     :raises NothingToDo: when exactly this was refused before, and nobody asked for the version by name.
@@ -121,7 +121,7 @@ def hand_over(
     given: ToRelease | None,
     gate: Mapping[str, Any] | None,
     opentext: OpenTextClient,
-    prodigy: ProdigyGateway,
+    prodigy: ProdigyClient,
     training: Tell | None,
     lineage: Callable[[bytes], None] | None,
 ) -> ItemResult:
@@ -204,7 +204,7 @@ def _version(run: Run, project: Project, item: WorkItem) -> VersionRecord:
     return run.version(project, item.subject.removeprefix("version:"))
 
 
-def _look(run: Run, project: Project, item: WorkItem, prodigy: ProdigyGateway, opentext: OpenTextClient) -> Checked:
+def _look(run: Run, project: Project, item: WorkItem, prodigy: ProdigyClient, opentext: OpenTextClient) -> Checked:
     """Check completeness, approvals and policy of exactly this digest, re-reading the evidence at its source."""
     version = _version(run, project, item)
     digest = version.digest
@@ -231,7 +231,7 @@ def _standing(run: Run, digest: str, where: ApprovalState) -> list[Decision]:
     return [one for one in run.ledger.decisions(digest) if one.process_id == asked]
 
 
-def _source_problems(run: Run, project: Project, digest: str, prodigy: ProdigyGateway) -> list[str]:
+def _source_problems(run: Run, project: Project, digest: str, prodigy: ProdigyClient) -> list[str]:
     """Hold the answers the version was made of against Prodigy's database as it is now."""
     drifts = source_drift(run, project, digest, prodigy)
     note_drift(run, project, digest, drifts[:20])

@@ -26,7 +26,7 @@ from include.run.effect import Effect
 from include.run.gates import require_gate
 from include.run.run import ItemResult, Run, WorkItem, event_key, short
 from include.systems.opentext.client import OpenTextClient
-from include.systems.prodigy.values import ProdigyGateway
+from include.systems.prodigy.client import ProdigyClient
 
 __all__ = ["Asked", "Frozen", "capture", "freeze", "look", "pending", "request"]
 
@@ -52,7 +52,7 @@ class Asked:
     created: int
 
 
-def pending(run: Run, project: Project, params: Mapping[str, Any], prodigy: ProdigyGateway) -> Iterator[WorkItem]:
+def pending(run: Run, project: Project, params: Mapping[str, Any], prodigy: ProdigyClient) -> Iterator[WorkItem]:
     """Yield the versions whose approval is open, then the batches that are finished and not yet frozen.
 
     What the person who triggered the run decided by its parameters is recorded first.
@@ -75,7 +75,7 @@ def pending(run: Run, project: Project, params: Mapping[str, Any], prodigy: Prod
         yield WorkItem(project.name, f"batch:{batch.digest}", batch.name, {"times_frozen": batch.times_frozen})
 
 
-def freeze(run: Run, project: Project, item: WorkItem, prodigy: ProdigyGateway) -> Frozen:
+def freeze(run: Run, project: Project, item: WorkItem, prodigy: ProdigyClient) -> Frozen:
     """Freeze a finished batch into a version; a version that exists already is only looked up.
 
     :raises Refused: when the batch is not finished after all.
@@ -94,7 +94,7 @@ def freeze(run: Run, project: Project, item: WorkItem, prodigy: ProdigyGateway) 
     return Frozen(digest, version.number or 0, None if passed else stage_version(run, project, digest), 0)
 
 
-def _finished(run: Run, project: Project, digest: str, prodigy: ProdigyGateway) -> OpenBatch:
+def _finished(run: Run, project: Project, digest: str, prodigy: ProdigyClient) -> OpenBatch:
     batch = next((one for one in open_batches(run, project, prodigy) if one.digest == digest), None)
     if batch is None:
         raise Refused(f"batch {short(digest)} of {project.name} is not open: it was never assigned")
@@ -104,7 +104,7 @@ def _finished(run: Run, project: Project, digest: str, prodigy: ProdigyGateway) 
     return batch
 
 
-def _freeze(run: Run, project: Project, batch: OpenBatch, prodigy: ProdigyGateway) -> Frozen:
+def _freeze(run: Run, project: Project, batch: OpenBatch, prodigy: ProdigyClient) -> Frozen:
     subject, requester = f"batch:{batch.digest}", run.requester()
     with run.effect(USE_CASE, project.name, subject, batch.digest, batch.times_frozen + 1) as effect:
         effect.begin()
@@ -130,7 +130,7 @@ def _freeze(run: Run, project: Project, batch: OpenBatch, prodigy: ProdigyGatewa
 
 
 def _answers_until(
-    run: Run, project: Project, prodigy: ProdigyGateway, members: set[str], last_link: int
+    run: Run, project: Project, prodigy: ProdigyClient, members: set[str], last_link: int
 ) -> Iterator[Answer]:
     """Stream the answers of a batch. What is saved from now on is late: it goes into the next batch."""
     for answer in answers_of(run, project, prodigy):

@@ -23,7 +23,7 @@ from include.systems.confluence import storage
 from include.systems.confluence.client import ConfluenceClient
 from include.systems.confluence.values import Page
 from include.systems.opentext.client import OpenTextClient
-from include.systems.prodigy.values import ProdigyGateway
+from include.systems.prodigy.client import ProdigyClient
 
 __all__ = ["Built", "build", "comment", "pending", "publish"]
 
@@ -53,7 +53,7 @@ def pending(run: Run, project: Project) -> Iterator[WorkItem]:
         yield WorkItem(project.name, f"report:{project.name}", "lineage report")
 
 
-def build(run: Run, project: Project, prodigy: ProdigyGateway) -> Built:
+def build(run: Run, project: Project, prodigy: ProdigyClient) -> Built:
     """Build the page, look for answers changed since they were seen, and stage both for the gate."""
     for record in run.ledger.versions(project.name):
         note_drift(run, project, record.digest, source_drift(run, project, record.digest, prodigy))

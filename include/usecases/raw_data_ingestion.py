@@ -18,7 +18,7 @@ from include.queues.batches import assign
 from include.run.effect import Effect
 from include.run.gates import require_gate
 from include.run.run import ItemResult, NothingToDo, Run, WorkItem, event_key, short
-from include.systems.prodigy.values import ProdigyGateway
+from include.systems.prodigy.client import ProdigyClient
 
 __all__ = ["Taken", "load", "pending", "read"]
 
@@ -88,7 +88,7 @@ def load(
     item: WorkItem,
     given: Taken | None,
     gate: Mapping[str, Any] | None,
-    prodigy: ProdigyGateway,
+    prodigy: ProdigyClient,
 ) -> ItemResult:
     """Put rejects into quarantine, tasks into the inbox, provenance on record, and cut the inbox into batches.
 
@@ -139,7 +139,7 @@ def _set_aside(run: Run, project: Project, given: Taken, effect: Effect) -> int:
 
 
 def _insert(
-    run: Run, project: Project, given: Taken, passed: str, effect: Effect, prodigy: ProdigyGateway
+    run: Run, project: Project, given: Taken, passed: str, effect: Effect, prodigy: ProdigyClient
 ) -> tuple[int, int]:
     """Put the tasks that passed the gate into the inbox; return how many were new, and how many were there."""
     added = prodigy.add_tasks(project.inbox, _guarded(_lines(run.locate(passed)), effect))

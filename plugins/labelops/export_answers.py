@@ -94,7 +94,7 @@ def _run(options: argparse.Namespace, ledger: Ledger | None) -> Manifest:
             sys.stderr.write(f"\r{rows:,} answers")
 
     return export_answers(
-        ProdigyHook(options.connection),
+        ProdigyHook(options.connection).get_conn(),
         options.out,
         format=options.format,
         dataset=options.dataset,

@@ -69,7 +69,7 @@ def _reproduce(options: argparse.Namespace) -> Reproduction:
             load_project(chosen.projects, options.project),
             Register.load(chosen.register),
             find_version(store, options.project, options.version),
-            ProdigyHook(options.conn_id),
+            ProdigyHook(options.conn_id).get_conn(),
             sink=None if out is None else lambda one: out.write(canonical_json(one.as_json()) + b"\n"),
         )
 

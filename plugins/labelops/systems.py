@@ -26,7 +26,7 @@ def _opentext(project: Project, conn_id: str) -> Any:
 def _prodigy(project: Project, conn_id: str) -> Any:
     from labelops.hooks.prodigy import ProdigyHook
 
-    return ProdigyHook(conn_id)
+    return ProdigyHook(conn_id).get_conn()
 
 
 def _source(project: Project, conn_id: str) -> Any:

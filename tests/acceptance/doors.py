@@ -30,10 +30,11 @@ from include.sandbox.prodigy_schema import create_schema, import_jsonl
 from include.systems.confluence.capabilities import scopes_of
 from include.systems.http import RetryPolicy
 from include.systems.listing import Listing
+from include.systems.prodigy import new_rows
 from labelops.hooks.confluence import ConfluenceHook
 from labelops.hooks.jira import JiraIssueHook
 from labelops.hooks.opentext import OpenTextWorkflowHook
-from labelops.hooks.prodigy import ProdigyHook, incremental
+from labelops.hooks.prodigy import ProdigyHook
 from tests.servers import airflow_connection, fresh_database
 
 __all__ = ["DOORS", "Door"]
@@ -303,6 +304,9 @@ class JiraDoor(Door):
         )
         return JiraIssueHook(conn_id, policy=NO_PATIENCE)
 
+    def requirements(self) -> tuple[str, ...]:
+        return self.hook().get_conn().requirements()
+
     def _send(self, method: str, path: str, body: Any) -> None:
         auth = (self.service.login, self.service.token)
         reply = requests.request(method, self.server.url + "/rest/api/2" + path, json=body, auth=auth, timeout=10)
@@ -317,10 +321,10 @@ class JiraDoor(Door):
         self._send("PUT", "/issue/LAB-1", {"fields": {"summary": "Changed by hand"}})
 
     def all(self, hook: JiraIssueHook, resume: str | None = None) -> Listing[Any]:
-        return hook.search("project = LAB ORDER BY created ASC", resume=resume)
+        return hook.get_conn().search("project = LAB ORDER BY created ASC", resume=resume)
 
     def changes(self, hook: JiraIssueHook, resume: str | None = None) -> Listing[Any]:
-        return hook.changed_issues("LAB", resume=resume)
+        return hook.get_conn().changed_issues("LAB", resume=resume)
 
     def name(self, item: Any) -> str:
         return item.key
@@ -329,7 +333,7 @@ class JiraDoor(Door):
         return {f"LAB-{number}" for number in range(1, self.stand_in.snapshot()["issues"] + 1)}
 
     def beyond_rights(self, hook: JiraIssueHook) -> Any:
-        return hook.add_comment("LAB-1", "May I?")
+        return hook.get_conn().add_comment("LAB-1", "May I?")
 
     def close(self) -> None:
         self.server.stop()
@@ -436,6 +440,9 @@ class ProdigyDoor(Door):
         )
         return ProdigyHook(self.conn_id)
 
+    def requirements(self) -> tuple[str, ...]:
+        return self.hook().get_conn().requirements()
+
     @abstractmethod
     def _wrong(self, what: str) -> URL:
         """Return the address with something wrong about it."""
@@ -451,7 +458,7 @@ class ProdigyDoor(Door):
         self.fill(1)
 
     def all(self, hook: ProdigyHook, resume: str | None = None) -> Any:
-        return hook.new_rows(self.dataset, resume=resume)
+        return hook.get_conn().new_rows(self.dataset, resume=resume)
 
     changes = all
 
@@ -470,10 +477,10 @@ class ProdigyDoor(Door):
     def _with(self, state: str, **changes: Any) -> str:
         value = json.loads(state) | changes
         value.pop("check")
-        return json.dumps({**value, "check": incremental._check(value)})
+        return json.dumps({**value, "check": new_rows._check(value)})
 
     def beyond_rights(self, hook: ProdigyHook) -> Any:
-        return hook.link("acceptance_again", [1], {})
+        return hook.get_conn().link("acceptance_again", [1], {})
 
     def close(self) -> None:
         """Nothing was started."""

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from include.annotation.answers import Answer, account_of, read_answer
+from include.annotation.answers import Answer, read_answer
 from include.annotation.served import Served, labels_digest
 from include.annotation.tasks import task_id
 from include.base.canonical import canonical_json, digest_of, sha256_hex
 from include.base.errors import InvalidInput
+from include.systems.prodigy.content import account_of
 from include.systems.prodigy.values import Row
-from tests.annotation.test_hashes import rows_of
 from tests.annotation.test_tasks import BINARY, NAMES, TOPICS, build
+from tests.systems.prodigy.test_hashes import rows_of
 
 
 def row(content: Any, session: str | None = None, raw: Any = None) -> Row:

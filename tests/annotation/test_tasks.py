@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include.annotation.hashes import set_hashes
-from include.annotation.seen import SeenNames
 from include.annotation.tasks import build_task, name_of, shown, task_id
 from include.annotation.tokens import tokenize
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import InvalidInput
 from include.projects.load import load_project
 from include.settings import ROOT
+from include.systems.prodigy.hashes import set_hashes
 
 DEFINITIONS = ROOT / "include" / "projects" / "definitions"
 TOPICS = load_project(DEFINITIONS, "ticket_topics")
@@ -175,20 +174,6 @@ def test_no_character_position_is_lost(text: str) -> None:
 )
 def test_tokens_are_words_and_single_marks(text: str, expected: list[str]) -> None:
     assert [token["text"] for token in tokenize(text)] == expected
-
-
-def test_many_names_are_remembered_in_a_file() -> None:
-    with SeenNames(in_memory=100) as seen:
-        seen.update(f"name {number}" for number in range(1050))
-        folder = seen._folder
-        assert folder is not None
-        assert len(seen._few) < 100
-        assert all(f"name {number}" in seen for number in range(1050))
-        assert "name 1050" not in seen
-        seen.update(["name 3", "name 1050"])
-        assert "name 1050" in seen
-    with pytest.raises(FileNotFoundError):
-        next(iter(__import__("os").scandir(folder.name)))
 
 
 TEXTS = st.text() | st.just("\ud800")

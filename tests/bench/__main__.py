@@ -57,13 +57,13 @@ def line(what: str, found: dict[str, Any], against: dict[str, Any] | None) -> Li
 
 
 def stream(folder: Path) -> list[Line]:
-    """Answers through the hook, against pandas."""
+    """Answers through the client, against pandas."""
     file = folder / "prodigy.db"
     job(folder, "make_answers", file, ANSWERS)
     first = job(folder, "hook_rows", file)
     raw, decoded = job(folder, "pandas_rows", file, 0), job(folder, "pandas_rows", file, 1)
     return [
-        line(f"{ANSWERS:,} answers, ProdigyHook.rows, JSON read", first, None),
+        line(f"{ANSWERS:,} answers, ProdigyClient.rows, JSON read", first, None),
         line("the same, pandas.read_sql, JSON read", decoded, first),
         line("the same, pandas.read_sql, JSON left as bytes", raw, first),
     ]

@@ -150,16 +150,16 @@ def cursor_jsonl(url: str, out: str) -> dict[str, Any]:
 
 @job
 def exported_answers(url: str, out: str, kind: str) -> dict[str, Any]:
-    """Export through the hook, as the command does."""
+    """Export through the client, as the command does."""
     from include.exports.answers import export_answers
     from labelops.hooks.prodigy import ProdigyHook
     from tests.servers import airflow_connection
 
     os.environ["AIRFLOW_CONN_PRODIGY_DEFAULT"] = airflow_connection(url)
-    hook = ProdigyHook()
+    prodigy = ProdigyHook().get_conn()
     found: dict[str, Any] = {}
     with timed(found):
-        manifest = export_answers(hook, Path(out), format=kind, dataset=DATASET)
+        manifest = export_answers(prodigy, Path(out), format=kind, dataset=DATASET)
     return {**found, "count": manifest.rows, "bytes": manifest.bytes, "sha256": manifest.sha256}
 
 

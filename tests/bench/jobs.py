@@ -39,16 +39,16 @@ def make_answers(file: str, count: str) -> dict[str, Any]:
 
 @job
 def hook_rows(file: str) -> dict[str, Any]:
-    """Stream the answers through the hook."""
+    """Stream the answers through the client."""
     os.environ["AIRFLOW_CONN_PRODIGY_DEFAULT"] = json.dumps(
         {"conn_type": "prodigy", "host": file, "extra": {"engine": "sqlite"}}
     )
     from labelops.hooks.prodigy import ProdigyHook
 
     found: dict[str, Any] = {}
-    hook = ProdigyHook()
+    prodigy = ProdigyHook().get_conn()
     with timed(found):
-        found["count"] = sum(1 for row in hook.rows("ticket_topics") if row.content["text"])
+        found["count"] = sum(1 for row in prodigy.rows("ticket_topics") if row.content["text"])
     return found
 
 

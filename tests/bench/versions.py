@@ -253,7 +253,7 @@ def orjson_rows(url: str) -> dict[str, Any]:
     return found
 
 
-def _hook(url: str) -> Any:
+def _prodigy(url: str) -> Any:
     import os
 
     from tests.servers import airflow_connection
@@ -261,29 +261,29 @@ def _hook(url: str) -> Any:
     os.environ["AIRFLOW_CONN_PRODIGY_DEFAULT"] = airflow_connection(url)
     from labelops.hooks.prodigy import ProdigyHook
 
-    return ProdigyHook()
+    return ProdigyHook().get_conn()
 
 
 @job
 def read_rows(url: str) -> dict[str, Any]:
-    """Read the answers through the hook, parsed."""
-    hook = _hook(url)
+    """Read the answers through the client, parsed."""
+    prodigy = _prodigy(url)
     found: dict[str, Any] = {}
     with timed(found):
-        found["count"] = sum(1 for _ in hook.rows(PROJECT))
+        found["count"] = sum(1 for _ in prodigy.rows(PROJECT))
     return found
 
 
 @job
 def read_answers(url: str) -> dict[str, Any]:
-    """Read the answers through the hook and check each, as freezing does."""
+    """Read the answers through the client and check each, as freezing does."""
     from include.annotation.answers import AnswerReader
     from tests.datasets.make import project
 
-    hook, reader = _hook(url), AnswerReader(project(PROJECT, labels=list(LABELS)))
+    prodigy, reader = _prodigy(url), AnswerReader(project(PROJECT, labels=list(LABELS)))
     found: dict[str, Any] = {}
     with timed(found):
-        found["count"] = sum(1 for _ in map(reader.read, hook.rows(PROJECT)))
+        found["count"] = sum(1 for _ in map(reader.read, prodigy.rows(PROJECT)))
     return found
 
 
@@ -297,8 +297,8 @@ def freeze_answers(url: str, folder: str) -> dict[str, Any]:
     from tests.datasets.make import REGISTER, project
 
     of = project(PROJECT, labels=list(LABELS))
-    hook, reader = _hook(url), AnswerReader(of)
-    ids = sorted({row.content["labelops"]["task_id"] for row in hook.rows(PROJECT)})
+    prodigy, reader = _prodigy(url), AnswerReader(of)
+    ids = sorted({row.content["labelops"]["task_id"] for row in prodigy.rows(PROJECT)})
     batch = form(ids).digest
     found: dict[str, Any] = {}
     with timed(found):
@@ -307,7 +307,7 @@ def freeze_answers(url: str, folder: str) -> dict[str, Any]:
             of,
             batch,
             ids,
-            map(reader.read, hook.rows(PROJECT)),
+            map(reader.read, prodigy.rows(PROJECT)),
             register=REGISTER,
             closed_by="olga",
             closing_reason="the answers were cut off",

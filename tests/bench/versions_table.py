@@ -42,7 +42,7 @@ def _freezing(folder: Path, url: str, engine: str) -> list[Line]:
     frozen = job(folder, "freeze_answers", url, folder)
     return [
         _line(f"{ANSWERS:,} answers, {engine}, driver and `orjson.loads`", plain, None),
-        _line("the same through the hook", read, plain),
+        _line("the same through the client", read, plain),
         _line("the same, each answer checked", checked, plain),
         _line(f"the same, frozen and digested, {frozen['megabytes']} MB written", frozen, plain),
     ]

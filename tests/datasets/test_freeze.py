@@ -37,9 +37,8 @@ from include.datasets.manifest import parse_manifest
 from include.datasets.resolve import FinalDecision
 from include.queues.progress import form
 from include.systems.prodigy.values import Row
-from labelops.hooks.prodigy import ProdigyHook
 from tests.datasets.make import GUIDELINE, LABELS, REGISTER, START, answer, project, shown, task
-from tests.servers import airflow_connection
+from tests.systems.prodigy.make import connect
 
 PROJECT = project()
 IDS = [task(number) for number in range(1, 6)]
@@ -189,15 +188,15 @@ def test_the_same_answers_give_the_same_digest(
 
 
 @pytest.mark.proves("the same answers give the same digest on SQLite, PostgreSQL and MariaDB")
-def test_every_engine_gives_the_same_digest(prodigy_url: str, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_engine_gives_the_same_digest(prodigy_url: str, store: Store) -> None:
     """Rows stored in two orders on each engine, and read in pieces of several sizes."""
     stored = [(content(one), one.account) for one in ENGINE_ANSWERS]
     expected = make(store, [read_answer(row(content, f"ticket_topics-{who}"), PROJECT) for content, who in stored])
-    monkeypatch.setenv("AIRFLOW_CONN_PRODIGY_DEFAULT", airflow_connection(prodigy_url))
+    prodigy = connect(prodigy_url)
     for place, order in enumerate((stored, random.Random(7).sample(stored, len(stored)))):
         insert(prodigy_url, order, first=100 * place + 1, empty=place > 0)
         for batch in (1, 3, 5000):
-            answers = [read_answer(row, PROJECT) for row in ProdigyHook().rows("ticket_topics", batch=batch)]
+            answers = [read_answer(row, PROJECT) for row in prodigy.rows("ticket_topics", batch=batch)]
             again = make(Store(store.root / f"{place}-{batch}"), answers)
             assert again.digest == expected.digest
             assert again.manifest.counts.answers == len(ENGINE_ANSWERS)

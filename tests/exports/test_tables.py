@@ -11,10 +11,10 @@ import pyarrow.parquet
 import pytest
 import srsly
 
-from include.annotation.hashes import set_hashes
 from include.annotation.tokens import tokenize
 from include.base.errors import InvalidInput
 from include.exports import INTERFACES, Assignment
+from include.systems.prodigy.hashes import set_hashes
 from tests.exports.make import TEXTS, project, row, rows_of, write
 
 

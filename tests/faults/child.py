@@ -113,7 +113,7 @@ def _instrument(points: Points, rows: int) -> None:
     from include.governance import ledger
     from include.systems import http, pace
     from include.systems.confluence import cloud
-    from labelops.hooks.prodigy import ProdigyHook
+    from include.systems.prodigy.database import Database
 
     send, commit = HTTPAdapter.send, DefaultDialect.do_commit
 
@@ -126,7 +126,7 @@ def _instrument(points: Points, rows: int) -> None:
         commit(self, connection)
 
     HTTPAdapter.send, DefaultDialect.do_commit = sent, committed  # type: ignore[method-assign]
-    for owner, name in ((ledger.Ledger, "_writing"), (ProdigyHook, "_transaction")):
+    for owner, name in ((ledger.Ledger, "_writing"), (Database, "transaction")):
         _guard(points, owner, name)
     cloud.PAGE_ROWS = rows  # type: ignore[assignment]
     cloud.Cloud._rows.__defaults__ = (rows,)  # type: ignore[attr-defined]

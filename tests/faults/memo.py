@@ -74,7 +74,7 @@ def install() -> ExitStack:
     from include.gates import gate
     from include.governance import ledger
     from include.reporting import charts
-    from labelops.hooks.prodigy import engine as prodigy
+    from include.systems.prodigy import database as prodigy
 
     safe_load, compose, run_suite = yaml.safe_load, yaml.compose, gate.run_suite
 
@@ -106,10 +106,10 @@ def install() -> ExitStack:
 
     make_prodigy, get_connection = prodigy.make_engine, BaseHook.get_connection
 
-    def prodigy_engine(connection: Any, conn_id: str) -> Any:
-        key = f"{connection.conn_type} {connection.extra}"
+    def prodigy_engine(settings: Any) -> Any:
+        key = repr(settings)
         if key not in _engines:
-            _engines[key] = make_prodigy(connection, conn_id)
+            _engines[key] = make_prodigy(settings)
         return _engines[key]
 
     def connection_of(cls: Any, conn_id: str) -> Any:
@@ -127,19 +127,13 @@ def install() -> ExitStack:
         (ledger, "_make_engine", engine),
         (charts, "labels", _drawing("labels", charts.labels)),
         (charts, "answers_by_day", _drawing("answers_by_day", charts.answers_by_day)),
-        *((module, "make_engine", prodigy_engine) for module in _importers(prodigy.make_engine)),
+        (prodigy, "make_engine", prodigy_engine),
         (BaseHook, "get_connection", classmethod(connection_of)),
         (ledger, "LOCK_SECONDS", QUICK_LOCK),
         (prodigy, "LOCK_SECONDS", QUICK_LOCK),
     ):
         stack.enter_context(patch.object(owner, name, value))
     return stack
-
-
-def _importers(thing: Any) -> list[Any]:
-    """Return the modules of the hook that have imported a function by its name."""
-    modules = [module for name, module in sys.modules.items() if name.startswith("labelops.hooks.")]
-    return [one for one in modules if one is not None and vars(one).get(thing.__name__) is thing]
 
 
 def _drawing(name: str, drawn: Callable[..., bytes]) -> Callable[..., bytes]:

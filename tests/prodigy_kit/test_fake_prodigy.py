@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from include.annotation.hashes import set_hashes
 from include.sandbox.people.annotators import Annotator
+from include.systems.prodigy.hashes import set_hashes
 from tests.prodigy_kit.conftest import FAKE, PROJECT, Shop, make_task
 
 SCHEMA = [

@@ -12,7 +12,6 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from include.annotation.answers import Answer, AnswerValue
-from include.annotation.hashes import set_hashes
 from include.annotation.tasks import task_id
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import InvalidInput, Refused
@@ -25,6 +24,7 @@ from include.projects.model import Interface, Project
 from include.queues.progress import form
 from include.releases import write as releasing
 from include.releases.write import Release, current_release, mark_recalled, write_release
+from include.systems.prodigy.hashes import set_hashes
 from tests.datasets.make import GUIDELINE, REGISTER, answer, project, shown, task
 
 PROJECT = project()

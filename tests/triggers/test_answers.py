@@ -51,7 +51,7 @@ class Labelling:
             meta={},
             sources=[{"file": "f", "record": str(self._saved), "sha256": "0" * 64}],
         )
-        ProdigyHook().add_tasks(project, [task])
+        ProdigyHook().get_conn().add_tasks(project, [task])
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from include.systems.listing import Listing
 
@@ -17,7 +17,6 @@ __all__ = [
     "Counts",
     "DatasetInfo",
     "Piece",
-    "ProdigyGateway",
     "Rights",
     "Row",
     "RowFinding",
@@ -172,7 +171,7 @@ class Rights:
     """What an account may do in Prodigy's database.
 
     :param insert: append rows; nothing else is ever written.
-    :param delete: what :meth:`ProdigyGateway.unlink` and :meth:`ProdigyGateway.delete_examples` need.
+    :param delete: what ``unlink`` and ``delete_examples`` need.
     :param missing: the rights that are missing, such as ``insert into link``.
     """
 
@@ -180,58 +179,3 @@ class Rights:
     insert: bool
     delete: bool
     missing: tuple[str, ...]
-
-
-class ProdigyGateway(Protocol):
-    """What ``ProdigyHook`` does. It never writes an answer under a person's session."""
-
-    def rights(self) -> Rights:
-        """Tell what the account may do; nothing is left behind."""
-
-    def datasets(self, *, sessions: bool = False) -> list[DatasetInfo]:
-        """Return the named datasets, or the sessions, oldest first."""
-
-    def sessions(self, dataset: str | None = None) -> list[DatasetInfo]:
-        """Return the sessions, oldest first: all, or those in which a dataset's examples were answered."""
-
-    def meta(self, name: str) -> Mapping[str, Any] | None:
-        """Return the metadata of a dataset or session, None where there is none of this name."""
-
-    def exists(self, dataset: str) -> bool:
-        """Tell whether a named dataset exists."""
-
-    def watermark(self, dataset: str) -> Watermark:
-        """Return count and highest link id; (0, 0) for a dataset that is not there."""
-
-    def rows(self, dataset: str, *, after: int = 0, batch: int = 5000) -> Iterator[Row]:
-        """Stream a dataset's rows in link order, holding at most ``batch`` of them; empty if it is not there."""
-
-    def rows_of_session(self, session: str, *, after: int = 0, batch: int = 5000) -> Iterator[Row]:
-        """Stream the rows that a session is linked to, also those whose dataset was dropped."""
-
-    def new_rows(self, dataset: str, *, resume: str | None = None) -> RowListing:
-        """Stream the rows that came since a state was taken, and notice when rows read before are gone or changed."""
-
-    def counts(self, dataset: str) -> Counts:
-        """Count a dataset's rows by annotator, answer, label and day, without holding them."""
-
-    def add_tasks(self, dataset: str, tasks: Iterable[Mapping[str, Any]], *, batch: int = 5000) -> AddResult:
-        """Append tasks that the dataset does not hold yet (by ``labelops.task_id``), each batch in one transaction."""
-
-    def add_decisions(self, dataset: str, decisions: Iterable[Mapping[str, Any]]) -> AddResult:
-        """Append decision rows that the dataset does not hold yet (by ``labelops.decision_id``)."""
-
-    def link(self, dataset: str, example_ids: Iterable[int], meta: Mapping[str, Any]) -> int:
-        """Make ``dataset`` hold exactly these examples (created if absent); return the number of links made."""
-
-    def unlink(self, dataset: str) -> int:
-        """Remove a dataset and its links; its examples stay. Takes a retention decision."""
-
-    def delete_examples(self, example_ids: Iterable[int]) -> int:
-        """Delete examples and every link to them. Takes a retention decision."""
-
-    def example_digests(self, example_ids: Iterable[int]) -> Iterator[tuple[int, str | None]]:
-        """Yield the SHA-256 of each example's stored bytes, None for one that is gone."""
-
-    def altered(self, dataset: str, seen: Iterable[tuple[int, str]]) -> Iterator[Altered]:
-        """Yield which of the examples seen before (id, SHA-256) are altered, gone or no longer linked."""

@@ -47,7 +47,8 @@ class AnswersTrigger(BaseEventTrigger):
             try:
                 seen = await self._seen()
                 quiet = await asyncio.to_thread(_quiet_seconds)
-                found = await hook.watermarks_async(quiet)
+                client = await hook.aget_conn()
+                found = await asyncio.to_thread(client.watermarks, list(quiet))
                 marks = {name: [found[name].count, found[name].last_link] for name in quiet}
             except Exception as error:  # a database that is away now is asked again later
                 self.log.warning("The answers could not be looked at: %s: %s", type(error).__name__, error)

@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import Connection, Insert, func, insert, select, text
 
 from include.base.errors import InvalidReply
-from labelops.hooks.prodigy.errors import SYSTEM
-from labelops.hooks.prodigy.schema import Schema
-from labelops.hooks.prodigy.statements import PIECE_BYTES
+from include.systems.prodigy import statements
+from include.systems.prodigy.errors import SYSTEM
+from include.systems.prodigy.rows import PIECE_BYTES
+from include.systems.prodigy.schema import Schema
 
 __all__ = ["Prepared", "by_size", "insert_rows"]
 
@@ -56,24 +57,15 @@ def insert_rows(conn: Connection, schema: Schema, dataset_id: int, rows: Sequenc
 
 def _sqlite(conn: Connection, dataset_id: int, rows: Sequence[Prepared]) -> None:
     # The transaction holds the only write lock, so the next ids are known: those that SQLite itself would give.
-    top = int(conn.scalar(text("SELECT coalesce(max(id), 0) FROM example")) or 0)
+    top = int(conn.scalar(text(statements.NEWEST_EXAMPLE)) or 0)
     conn.exec_driver_sql(
-        "INSERT INTO example (id, input_hash, task_hash, content) VALUES (?, ?, ?, ?)",
+        statements.INSERT_EXAMPLE,
         [(top + place, row.input_hash, row.task_hash, row.content) for place, row in enumerate(rows, 1)],
     )
     conn.exec_driver_sql(
-        "INSERT INTO link (example_id, dataset_id) VALUES (?, ?)",
+        statements.INSERT_LINK,
         [(top + place, dataset_id) for place in range(1, len(rows) + 1)],
     )
-
-
-_EXAMPLES = """INSERT INTO example (id, input_hash, task_hash, content)
-SELECT * FROM unnest(CAST(:ids AS bigint[]), CAST(:inputs AS bigint[]), CAST(:tasks AS bigint[]),
-CAST(:contents AS {kind}[]))"""
-
-_LINKS = """INSERT INTO link (id, example_id, dataset_id)
-SELECT id, example_id, :dataset
-FROM unnest(CAST(:ids AS bigint[]), CAST(:examples AS bigint[])) AS given (id, example_id)"""
 
 
 def _postgresql(
@@ -83,7 +75,7 @@ def _postgresql(
     examples, links = (_numbers(conn, sequence, len(rows)) for sequence in sequences)
     contents: list[Any] = [row.content.decode("ascii") if schema.content_is_text else row.content for row in rows]
     conn.execute(
-        text(_EXAMPLES.format(kind="text" if schema.content_is_text else "bytea")),
+        text(statements.INSERT_EXAMPLES.format(kind="text" if schema.content_is_text else "bytea")),
         {
             "ids": examples,
             "inputs": [row.input_hash for row in rows],
@@ -91,7 +83,7 @@ def _postgresql(
             "contents": contents,
         },
     )
-    conn.execute(text(_LINKS), {"ids": links, "examples": examples, "dataset": dataset_id})
+    conn.execute(text(statements.INSERT_LINKS), {"ids": links, "examples": examples, "dataset": dataset_id})
 
 
 def _numbers(conn: Connection, sequence: str, count: int) -> list[int]:

@@ -26,7 +26,8 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from include.base.errors import InvalidReply
-from labelops.hooks.prodigy.errors import SYSTEM
+from include.systems.prodigy import statements
+from include.systems.prodigy.errors import SYSTEM
 
 __all__ = ["Schema", "introspect", "may_number"]
 
@@ -65,6 +66,11 @@ class Schema:
     unknown_required: tuple[str, ...]
     session_is_boolean: bool
     sequences: tuple[str, str] | None = None
+
+    @property
+    def stored(self) -> tuple[Column[Any], Column[Any], Column[Any]]:
+        """The columns of an example beside its content: id, input hash, task hash."""
+        return self.example.c.id, self.example.c.input_hash, self.example.c.task_hash
 
     def session_flag(self, session: bool) -> Any:
         """Return ``session`` as the column wants it: PostgreSQL has a boolean, SQLite and MySQL a number."""
@@ -178,13 +184,8 @@ def _content_bytes(conn: Connection, found: TypeEngine[Any]) -> int | None:
         return getattr(found, "length", None)
     if conn.dialect.name != "mysql":
         return None
-    width = conn.scalar(
-        text(
-            "SELECT character_maximum_length FROM information_schema.columns "
-            "WHERE table_schema = DATABASE() AND table_name = 'example' AND column_name = 'content'"
-        )
-    )
-    packet = int(conn.scalar(text("SELECT @@max_allowed_packet"))) // 2 - 4096
+    width = conn.scalar(text(statements.CONTENT_WIDTH))
+    packet = int(conn.scalar(text(statements.LARGEST_PACKET))) // 2 - 4096
     return packet if width is None else min(int(width), packet)
 
 
@@ -194,10 +195,7 @@ def _sequences(conn: Connection) -> tuple[str, str] | None:
     found = []
     for table in ("example", "link"):
         # An identity column may refuse ids that are given; a column without a sequence gets them elsewhere.
-        plain = conn.scalar(
-            text("SELECT attidentity = '' FROM pg_attribute WHERE attrelid = CAST(:t AS regclass) AND attname = 'id'"),
-            {"t": table},
-        )
+        plain = conn.scalar(text(statements.ID_IS_NO_IDENTITY), {"t": table})
         sequence = conn.scalar(select(func.pg_get_serial_sequence(table, "id")))
         if not plain or not sequence:
             return None

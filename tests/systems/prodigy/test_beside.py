@@ -1,4 +1,4 @@
-"""A running Prodigy server writes to the same SQLite file while the hook reads, adds and counts."""
+"""A running Prodigy server writes to the same SQLite file while the client reads, adds and counts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from typing import Any
 import pytest
 
 from include.sandbox.prodigy_schema import create_schema
-from labelops.hooks.prodigy import ProdigyHook
-from tests.hooks.test_prodigy_hook import INBOX, PROJECT, answered, connect, task
+from tests.systems.prodigy.make import ANSWERS, INBOX, answered, connect, task
 
-ANSWERS = PROJECT.answers
 SAVES, ANSWERS_A_SAVE = 30, 10
 
 
@@ -63,18 +61,16 @@ def prodigy(path: str, person: str, whole: bool, result: Any) -> None:
 
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("journal", ["delete", "wal"])
-def test_neither_loses_a_row_nor_waits_in_vain(
-    journal: str, whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_neither_loses_a_row_nor_waits_in_vain(journal: str, whole: bool, tmp_path: Path) -> None:
     path = str(tmp_path / "prodigy.db")
     url = f"sqlite+pysqlite:///{path}"
     create_schema(url)
     with sqlite3.connect(path) as conn:
         assert conn.execute(f"PRAGMA journal_mode = {journal}").fetchall() == [(journal,)]
     conn.close()
-    hook = connect(monkeypatch, url)
+    client = connect(url)
     tasks = [task(f"{number} " + "x" * 500) for number in range(4000)]
-    hook.add_tasks(INBOX, tasks[:2000])
+    client.add_tasks(INBOX, tasks[:2000])
     context = multiprocessing.get_context("fork")
     result: Any = context.Queue()
     people = {"anna": whole}
@@ -86,15 +82,15 @@ def test_neither_loses_a_row_nor_waits_in_vain(
         while any(writer.is_alive() for writer in writers) or added < 2000:
             some = tasks[2000 + added : 2200 + added]
             if some:
-                assert hook.add_tasks(INBOX, [*some, tasks[0]]).inserted == len(some)
+                assert client.add_tasks(INBOX, [*some, tasks[0]]).inserted == len(some)
                 added += len(some)
-            listing = hook.new_rows(ANSWERS, resume=state)
+            listing = client.new_rows(ANSWERS, resume=state)
             seen += [row.link_id for row in listing]
             state = listing.state
             assert listing.findings == ()
-            counts = hook.counts(ANSWERS)
+            counts = client.counts(ANSWERS)
             assert counts.unreadable == 0
-            assert hook.watermark(ANSWERS).count >= counts.rows
+            assert client.watermark(ANSWERS).count >= counts.rows
             time.sleep(0.02)
     finally:
         for writer in writers:
@@ -102,15 +98,15 @@ def test_neither_loses_a_row_nor_waits_in_vain(
     results = [result.get(timeout=10) for _ in writers]
     print("the longest save, in seconds:", max(longest for _, longest, _ in results))
     assert [error for _, _, error in results if error] == [], "Prodigy never waited longer than its 5 seconds"
-    listing = hook.new_rows(ANSWERS, resume=state)
+    listing = client.new_rows(ANSWERS, resume=state)
     seen += [row.link_id for row in listing]
-    answers = list(hook.rows(ANSWERS))
+    answers = list(client.rows(ANSWERS))
     assert len(answers) == len(people) * SAVES * ANSWERS_A_SAVE
     assert sorted(seen) == [row.link_id for row in answers]
     assert {row.session for row in answers} == {f"{ANSWERS}-{person}" for person in people}
-    assert sorted(row.content["text"] for row in hook.rows(INBOX)) == sorted(one["text"] for one in tasks)
+    assert sorted(row.content["text"] for row in client.rows(INBOX)) == sorted(one["text"] for one in tasks)
     for person in people:
-        texts = [row.content["text"] for row in hook.rows_of_session(f"{ANSWERS}-{person}")]
+        texts = [row.content["text"] for row in client.rows_of_session(f"{ANSWERS}-{person}")]
         assert texts == [f"answer {save} {number}" for save in range(SAVES) for number in range(ANSWERS_A_SAVE)]
     with sqlite3.connect(path) as conn:
         assert conn.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -118,12 +114,12 @@ def test_neither_loses_a_row_nor_waits_in_vain(
     conn.close()
 
 
-def test_the_hook_waits_while_prodigy_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hook_waits_while_prodigy_saves(tmp_path: Path) -> None:
     path = str(tmp_path / "prodigy.db")
     url = f"sqlite+pysqlite:///{path}"
     create_schema(url)
-    hook = connect(monkeypatch, url)
-    hook.add_tasks(INBOX, [task("one")])
+    client = connect(url)
+    client.add_tasks(INBOX, [task("one")])
     context = multiprocessing.get_context("fork")
     held = context.Event()
 
@@ -136,9 +132,9 @@ def test_the_hook_waits_while_prodigy_saves(tmp_path: Path, monkeypatch: pytest.
         conn.close()
 
     for act in (
-        lambda: len(list(ProdigyHook().rows(INBOX))),
-        lambda: ProdigyHook().add_tasks(INBOX, [task("one")]).present,
-        lambda: ProdigyHook().counts(INBOX).rows,
+        lambda: len(list(connect(url).rows(INBOX))),
+        lambda: connect(url).add_tasks(INBOX, [task("one")]).present,
+        lambda: connect(url).counts(INBOX).rows,
     ):
         held.clear()
         holder = context.Process(target=hold)

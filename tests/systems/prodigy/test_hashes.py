@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from include.annotation.hashes import input_hash, set_hashes, task_hash
 from include.settings import ROOT
+from include.systems.prodigy.hashes import input_hash, set_hashes, task_hash
 
 DATA = ROOT.parent / "shared" / "data"
 

@@ -1,29 +1,20 @@
-"""Statements and small helpers that reading and writing share."""
+"""A dataset's rows, read in link order in pieces of a bounded size."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from contextlib import closing, nullcontext
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 
-from include.annotation.answers import parse_content, stored_bytes
 from include.base.errors import InvalidInput
+from include.systems.prodigy.content import parse_content, stored_bytes
+from include.systems.prodigy.database import Database
+from include.systems.prodigy.schema import Schema
 from include.systems.prodigy.values import Row
-from labelops.hooks.prodigy.schema import Schema
 
-__all__ = [
-    "BATCH",
-    "LOOKUP",
-    "PIECE_BYTES",
-    "as_row",
-    "chunks",
-    "exact",
-    "linked_pieces",
-    "plain_rows",
-    "sessions_of",
-]
+__all__ = ["BATCH", "PIECE_BYTES", "linked_pieces", "linked_rows", "plain_rows"]
 
 PIECE_BYTES = 8 * 1024 * 1024
 """How much content is read or written by one statement, unless a single row is larger."""
@@ -31,12 +22,19 @@ PIECE_BYTES = 8 * 1024 * 1024
 BATCH = 5000
 """How many rows are read or written by one statement, unless :data:`PIECE_BYTES` is reached before."""
 
-LOOKUP = 500
-"""How many ids go into one IN list; SQLite once allowed 999."""
 
-Item = TypeVar("Item")
-
-Connected = Callable[[], AbstractContextManager[Connection]]
+def linked_rows(
+    database: Database, dataset_id: int, after: int = 0, batch: int = BATCH, upto: int | None = None
+) -> Iterator[Row]:
+    """Yield the rows that a dataset or session is linked to, in link order; see :func:`linked_pieces`."""
+    columns = database.schema().stored
+    for rows, sessions in linked_pieces(
+        database, dataset_id, *columns, after=after, upto=upto, batch=batch, sessions=True
+    ):
+        # What was given out is not held any more.
+        rows.reverse()
+        while rows:
+            yield _row(rows.pop(), sessions)
 
 
 def plain_rows(conn: Connection, statement: Select[Any]) -> Iterator[tuple[Any, ...]]:
@@ -55,16 +53,16 @@ def plain_rows(conn: Connection, statement: Select[Any]) -> Iterator[tuple[Any, 
 
 
 def linked_pieces(
-    connected: Connected,
-    schema: Schema,
+    database: Database,
     dataset_id: int,
     *columns: ColumnElement[Any],
     after: int = 0,
     upto: int | None = None,
     batch: int = BATCH,
     within: int | None = None,
-    beside: Callable[[Connection, int, int], Any] | None = None,
-) -> Iterator[tuple[list[tuple[Any, ...]], Any]]:
+    sessions: bool = False,
+    conn: Connection | None = None,
+) -> Iterator[tuple[list[tuple[Any, ...]], dict[int, str]]]:
     """Yield a dataset's rows in link order, in pieces of at most ``batch`` rows and about :data:`PIECE_BYTES`.
 
     Each piece is a connection of its own, closed before the piece is given out: nothing is held while the caller works
@@ -73,9 +71,11 @@ def linked_pieces(
     :param columns: of ``example``, beside the link id and the content, which come first and second in each row.
     :param after, upto: only links with a higher id, and up to that one.
     :param within: only examples that are linked to this dataset or session too.
-    :param beside: asked on the same connection for something about the links of a piece, first and last.
-    :return: the rows, and what ``beside`` said.
+    :param sessions: also look up the session of each example.
+    :param conn: read on this connection, which is left open.
+    :return: the rows, and the sessions by example id.
     """
+    schema = database.schema()
     link, example = schema.link, schema.example
     wanted = (
         select(link.c.id, example.c.content, *columns)
@@ -92,24 +92,24 @@ def linked_pieces(
         wanted = wanted.where(there.exists())
     sizes = wanted.with_only_columns(link.c.id, func.length(example.c.content))
     while True:
-        with connected() as conn:
-            if conn.dialect.name == "sqlite":
+        with database.reading() if conn is None else nullcontext(conn) as reading:
+            if database.dialect == "sqlite":
                 # Rows come from the file one by one: reading stops when there are enough.
-                rows = _enough(plain_rows(conn, wanted.where(link.c.id > after).limit(batch)))
+                rows = _enough(plain_rows(reading, wanted.where(link.c.id > after).limit(batch)))
                 last = rows[-1][0] if rows else None
             else:
                 # A server sends all it was asked for: ask for no more than a piece.
-                last = _last_of(plain_rows(conn, sizes.where(link.c.id > after).limit(batch)))
+                last = _last_of(plain_rows(reading, sizes.where(link.c.id > after).limit(batch)))
                 rows = []
                 if last is not None:
-                    rows = list(plain_rows(conn, wanted.where(link.c.id > after, link.c.id <= last)))
+                    rows = list(plain_rows(reading, wanted.where(link.c.id > after, link.c.id <= last)))
             if last is None:
                 return
-            said = beside(conn, after + 1, last) if beside is not None and rows else None
+            named = _sessions_of(reading, schema, dataset_id, after + 1, last) if sessions and rows else {}
         if rows:
-            yield rows, said
+            yield rows, named
         # The next piece is read when this one is let go.
-        rows, said = [], None
+        rows, named = [], {}
         after = last
 
 
@@ -138,7 +138,7 @@ def _last_of(sizes: Iterator[tuple[Any, ...]]) -> int | None:
     return last
 
 
-def sessions_of(conn: Connection, schema: Schema, dataset_id: int, first: int, last: int) -> dict[int, str]:
+def _sessions_of(conn: Connection, schema: Schema, dataset_id: int, first: int, last: int) -> dict[int, str]:
     """Return the session of each example of a piece, by example id; the first one where there are several."""
     link, other, dataset = schema.link, schema.link.alias("other"), schema.dataset
     wanted = (
@@ -156,7 +156,7 @@ def sessions_of(conn: Connection, schema: Schema, dataset_id: int, first: int, l
     return dict(plain_rows(conn, wanted))
 
 
-def as_row(row: tuple[Any, ...], sessions: Mapping[int, str]) -> Row:
+def _row(row: tuple[Any, ...], sessions: Mapping[int, str]) -> Row:
     """Return a row (link id, content, example id, input hash, task hash).
 
     Content that is no JSON object comes empty, beside its raw bytes.
@@ -168,13 +168,3 @@ def as_row(row: tuple[Any, ...], sessions: Mapping[int, str]) -> Row:
     except InvalidInput:
         parsed = {}
     return Row(link_id, example_id, input_hash, task_hash, parsed, raw, sessions.get(example_id))
-
-
-def exact(found: Sequence[Any], name: str) -> Any:
-    """Return the row of exactly this name: a database may take names that differ in case for one."""
-    return next((row for row in found if row.name == name), None)
-
-
-def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    """Cut a sequence into pieces."""
-    return (items[start : start + size] for start in range(0, len(items), size))

@@ -1,4 +1,4 @@
-"""Answers exported straight from Prodigy's database: bytes as stored, or typed columns; whole, resumed, incremental."""
+"""Answers exported straight from Prodigy's database: bytes as stored, or typed columns; whole, resumed, new_rows."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ from include.exports import answers as exporting
 from include.exports.answers import export_answers
 from include.governance.ledger import Ledger
 from include.sandbox.prodigy_schema import create_schema, import_jsonl
+from include.systems.prodigy import rows as reading
+from include.systems.prodigy.client import ProdigyClient
 from labelops.export_answers import ACTION, main
-from labelops.hooks.prodigy import ProdigyHook, statements
 from tests.annotation import make
-from tests.hooks.test_prodigy_hook import PROJECT, answered, connect
+from tests.servers import airflow_connection
+from tests.systems.prodigy.make import PROJECT, answered, connect
 
 DATASET = PROJECT.answers
 
 
 @pytest.fixture
-def hook(prodigy_url: str, monkeypatch: pytest.MonkeyPatch) -> ProdigyHook:
-    return connect(monkeypatch, prodigy_url)
+def client(prodigy_url: str) -> ProdigyClient:
+    return connect(prodigy_url)
 
 
 @pytest.fixture
@@ -47,10 +49,6 @@ def three_hundred() -> list[dict[str, Any]]:
     return [answered(f"Grüße {number} 😀", "anna" if number % 3 else "ben") for number in range(300)]
 
 
-def on(monkeypatch: pytest.MonkeyPatch, file: Path) -> ProdigyHook:
-    return connect(monkeypatch, f"sqlite:///{file}")
-
-
 def change(file: Path, statement: str, *values: Any) -> None:
     with closing(sqlite3.connect(file)) as conn, conn:
         conn.execute(statement, values)
@@ -61,11 +59,11 @@ def stored(rows: list[dict[str, Any]]) -> bytes:
 
 
 @pytest.mark.proves("answers are exported byte for byte as they are stored, on every engine")
-def test_lines_are_the_stored_bytes(hook: ProdigyHook, prodigy_url: str, tmp_path: Path) -> None:
+def test_lines_are_the_stored_bytes(client: ProdigyClient, prodigy_url: str, tmp_path: Path) -> None:
     rows = three_hundred()
     import_jsonl(prodigy_url, DATASET, rows)
     out = tmp_path / "out" / "answers.jsonl"
-    manifest = export_answers(hook, out, format="jsonl", dataset=DATASET)
+    manifest = export_answers(client, out, format="jsonl", dataset=DATASET)
     assert out.read_bytes() == stored(rows)
     assert (manifest.rows, manifest.rejected, manifest.rewritten) == (300, 0, 0)
     assert (manifest.sha256, manifest.bytes) == (sha256_hex(out.read_bytes()), out.stat().st_size)
@@ -76,20 +74,20 @@ def test_lines_are_the_stored_bytes(hook: ProdigyHook, prodigy_url: str, tmp_pat
     ben = tmp_path / "ben.jsonl"
     import_jsonl(prodigy_url, "other", [{**answered("x"), "_session_id": f"{DATASET}-ben"}])
     for dataset, expected in ((DATASET, rows[::3]), (None, [*rows[::3], {**answered("x"), "_session_id": "ben"}])):
-        found = export_answers(hook, ben, format="jsonl", dataset=dataset, session=f"{DATASET}-ben")
+        found = export_answers(client, ben, format="jsonl", dataset=dataset, session=f"{DATASET}-ben")
         assert found.rows == len(expected)
         assert ben.read_bytes().startswith(stored(rows[::3]))
         ben.unlink()
 
 
 @pytest.mark.proves("exported columns say what reading the answer says, on every engine")
-def test_columns_say_what_the_answer_says(hook: ProdigyHook, prodigy_url: str, tmp_path: Path) -> None:
+def test_columns_say_what_the_answer_says(client: ProdigyClient, prodigy_url: str, tmp_path: Path) -> None:
     import_jsonl(prodigy_url, DATASET, [*three_hundred(), {"text": "old", "options": [{"id": 1}], "accept": [1]}])
     out = tmp_path / "answers.parquet"
-    manifest = export_answers(hook, out, format="parquet", dataset=DATASET, raw=True)
+    manifest = export_answers(client, out, format="parquet", dataset=DATASET, raw=True)
     assert (manifest.rows, manifest.unreadable, manifest.sha256) == (301, 0, sha256_hex(out.read_bytes()))
     found = pq.read_table(out).to_pylist()
-    for column, row in zip(found, hook.rows(DATASET), strict=True):
+    for column, row in zip(found, client.rows(DATASET), strict=True):
         answer = read_answer(row, PROJECT)
         assert (column["link_id"], column["example_id"], column["row"]) == (
             answer.link_id,
@@ -111,13 +109,13 @@ def test_columns_say_what_the_answer_says(hook: ProdigyHook, prodigy_url: str, t
     assert frame["problem"].isna().all()
 
 
-def test_marks_have_types_of_their_own(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_marks_have_types_of_their_own(file: Path, tmp_path: Path) -> None:
     kinds = sorted(make.PROJECTS)
     rows = [make.answered(kind) for kind in kinds]
     embedded = {**make.answered("image"), "image": "data:image/png;base64,iVBORw0=", "image_sha256": None}
     import_jsonl(f"sqlite:///{file}", "marks", [*rows, embedded])
     out = tmp_path / "marks.parquet"
-    export_answers(on(monkeypatch, file), out, format="parquet", dataset="marks")
+    export_answers(connect(f"sqlite:///{file}"), out, format="parquet", dataset="marks")
     found = dict(zip([*kinds, "embedded"], pq.read_table(out).to_pylist(), strict=True))
     assert found["spans"]["spans"] == [
         {"start": 0, "end": 4, "label": "MAKER"},
@@ -137,25 +135,25 @@ def test_marks_have_types_of_their_own(file: Path, tmp_path: Path, monkeypatch: 
 @pytest.mark.proves("an export that was killed goes on, and gives the same bytes")
 def test_an_interrupted_export_goes_on(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "CHECKPOINT_BYTES", 20_000)
-    monkeypatch.setattr(statements, "PIECE_BYTES", 5_000)
+    monkeypatch.setattr(reading, "PIECE_BYTES", 5_000)
     change(file, "UPDATE example SET content = '[1]' WHERE id = 3")
-    out, hook = tmp_path / "a.jsonl", on(monkeypatch, file)
+    out, client = tmp_path / "a.jsonl", connect(f"sqlite:///{file}")
 
     def killed(rows: int) -> None:
         if rows > 150:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        export_answers(hook, out, format="jsonl", dataset=DATASET, progress=killed)
+        export_answers(client, out, format="jsonl", dataset=DATASET, progress=killed)
     with (tmp_path / "a.jsonl.part").open("ab") as part:
         part.write(b'{"cut off')
     assert not out.exists()
     change(file, "INSERT INTO link (example_id, dataset_id) VALUES (1, 1)")
 
     asked: list[int] = []
-    pieces = hook.pieces
-    monkeypatch.setattr(hook, "pieces", lambda *given, **more: asked.append(more["after"]) or pieces(*given, **more))
-    manifest = export_answers(hook, out, format="jsonl", dataset=DATASET)
+    pieces = client.pieces
+    monkeypatch.setattr(client, "pieces", lambda *given, **more: asked.append(more["after"]) or pieces(*given, **more))
+    manifest = export_answers(client, out, format="jsonl", dataset=DATASET)
     assert asked[0] > 0, "it did not begin anew"
     rows = three_hundred()
     assert out.read_bytes() == stored([*rows[:2], *rows[3:]]), "and what came meanwhile waits for the next export"
@@ -166,21 +164,21 @@ def test_an_interrupted_export_goes_on(file: Path, tmp_path: Path, monkeypatch: 
     # A part that is not as the journal says is begun anew.
     other = tmp_path / "b.jsonl"
     with pytest.raises(KeyboardInterrupt):
-        export_answers(hook, other, format="jsonl", dataset=DATASET, progress=killed)
+        export_answers(client, other, format="jsonl", dataset=DATASET, progress=killed)
     other.with_name("b.jsonl.part").write_bytes(b"x" * 200_000)
     with pytest.raises(InvalidInput, match="is of dataset 'ticket_topics', session None"):
-        export_answers(hook, other, format="jsonl", dataset="other")
-    assert export_answers(hook, other, format="jsonl", dataset=DATASET).rows == 300
+        export_answers(client, other, format="jsonl", dataset="other")
+    assert export_answers(client, other, format="jsonl", dataset=DATASET).rows == 300
 
 
-def test_rows_that_are_no_lines_are_told(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_are_no_lines_are_told(file: Path, tmp_path: Path) -> None:
     pretty = json.dumps(answered("pretty"), indent=1)
     changes = {1: pretty, 2: pretty.replace("\n", "\r\n").encode(), 3: "[1]", 4: b"", 5: b"\xff", 6: b' {"text": "a"} '}
     for example, content in changes.items():
         change(file, "UPDATE example SET content = ? WHERE id = ?", content, example)
     change(file, "UPDATE example SET content = ? WHERE id = 290", b'{"cut": off}')
-    out, hook = tmp_path / "a.jsonl", on(monkeypatch, file)
-    manifest = export_answers(hook, out, format="jsonl", dataset=DATASET)
+    out, client = tmp_path / "a.jsonl", connect(f"sqlite:///{file}")
+    manifest = export_answers(client, out, format="jsonl", dataset=DATASET)
     lines = out.read_bytes().splitlines()
     assert (manifest.rows, manifest.rejected, manifest.rewritten) == (297, 3, 3)
     assert len(lines) == 297
@@ -192,11 +190,11 @@ def test_rows_that_are_no_lines_are_told(file: Path, tmp_path: Path, monkeypatch
         (4, "content"),
         (5, "content"),
     ]
-    checked = export_answers(hook, tmp_path / "b.jsonl", format="jsonl", dataset=DATASET, validate=True)
+    checked = export_answers(client, tmp_path / "b.jsonl", format="jsonl", dataset=DATASET, validate=True)
     assert (checked.rows, checked.rejected) == (296, 4), "a row that only looks like an object is found by reading it"
 
 
-def test_what_does_not_fit_a_column_is_told(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_fit_a_column_is_told(file: Path, tmp_path: Path) -> None:
     odd = [
         {"_annotator_id": 5},
         {"_timestamp": "today"},
@@ -215,7 +213,7 @@ def test_what_does_not_fit_a_column_is_told(file: Path, tmp_path: Path, monkeypa
     ]
     import_jsonl(f"sqlite:///{file}", "odd", [{**answered("x"), **change} for change in odd])
     out = tmp_path / "odd.parquet"
-    manifest = export_answers(on(monkeypatch, file), out, format="parquet", dataset="odd")
+    manifest = export_answers(connect(f"sqlite:///{file}"), out, format="parquet", dataset="odd")
     assert (manifest.rows, manifest.unreadable, manifest.rejected) == (len(odd), len(odd), 0)
     problems = [row["problem"].split(":")[0] for row in pq.read_table(out).to_pylist()]
     assert problems == [
@@ -226,11 +224,11 @@ def test_what_does_not_fit_a_column_is_told(file: Path, tmp_path: Path, monkeypa
 
 @pytest.mark.proves("an export of what is new gives each new or changed answer, and says what is gone")
 @pytest.mark.parametrize("format", ["jsonl", "parquet"])
-def test_only_what_is_new(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str) -> None:
-    hook, state = on(monkeypatch, file), tmp_path / "state.json"
+def test_only_what_is_new(file: Path, tmp_path: Path, format: str) -> None:
+    client, state = connect(f"sqlite:///{file}"), tmp_path / "state.json"
 
     def texts(name: str) -> list[str]:
-        manifest = export_answers(hook, tmp_path / name, format=format, dataset=DATASET, since=state)
+        manifest = export_answers(client, tmp_path / name, format=format, dataset=DATASET, since=state)
         place = tmp_path / name
         rows = (
             [json.loads(line) for line in place.read_bytes().splitlines()]
@@ -250,10 +248,10 @@ def test_only_what_is_new(file: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     assert texts("three") == ["new"]
     assert state.read_text() != before
     change(file, "DELETE FROM link WHERE id = 1")
-    manifest = export_answers(hook, tmp_path / "four", format=format, dataset=DATASET, since=state)
+    manifest = export_answers(client, tmp_path / "four", format=format, dataset=DATASET, since=state)
     assert "gone" in [one["kind"] for one in manifest.findings]
     with pytest.raises(InvalidInput, match="is there already"):
-        export_answers(hook, tmp_path / "one", format=format, dataset=DATASET, since=state)
+        export_answers(client, tmp_path / "one", format=format, dataset=DATASET, since=state)
 
 
 @pytest.mark.parametrize(
@@ -270,25 +268,23 @@ def test_only_what_is_new(file: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         ({"format": "jsonl", "session": "x", "since": Path("s")}, InvalidInput, "since: found with a session"),
     ],
 )
-def test_what_cannot_be_exported(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], error: Any, match: str
-) -> None:
+def test_what_cannot_be_exported(file: Path, tmp_path: Path, options: dict[str, Any], error: Any, match: str) -> None:
     with pytest.raises(error, match=match):
-        export_answers(on(monkeypatch, file), tmp_path / "a", **options)
+        export_answers(connect(f"sqlite:///{file}"), tmp_path / "a", **options)
     assert not (tmp_path / "a").exists()
 
 
-def test_a_file_is_never_written_over(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_never_written_over(file: Path, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("mine")
     with pytest.raises(InvalidInput, match="is there already; allowed: a new name"):
-        export_answers(on(monkeypatch, file), tmp_path / "a", format="jsonl", dataset=DATASET)
+        export_answers(connect(f"sqlite:///{file}"), tmp_path / "a", format="jsonl", dataset=DATASET)
     assert (tmp_path / "a").read_text() == "mine"
 
 
 def test_prodigy_can_save_between_two_pieces(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statements, "PIECE_BYTES", 5_000)
+    monkeypatch.setattr(reading, "PIECE_BYTES", 5_000)
     with closing(sqlite3.connect(file, timeout=0)) as other:
-        for number, _ in enumerate(on(monkeypatch, file).pieces(DATASET, sessions=True)):
+        for number, _ in enumerate(connect(f"sqlite:///{file}").pieces(DATASET, sessions=True)):
             other.execute("UPDATE dataset SET created = ?", (number,))
             other.commit()
     assert number > 5
@@ -311,7 +307,7 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
 def test_the_command_puts_the_export_on_the_ledger(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ledger: Ledger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    on(monkeypatch, file)
+    monkeypatch.setenv("AIRFLOW_CONN_PRODIGY_DEFAULT", airflow_connection(f"sqlite:///{file}"))
     monkeypatch.setattr("getpass.getuser", lambda: "olga")
     out = tmp_path / "a.jsonl"
     arguments = ["--dataset", DATASET, "--out", str(out), "--reason", "for the annual audit"]
@@ -336,7 +332,7 @@ def test_the_command_puts_the_export_on_the_ledger(
 def test_nothing_is_exported_that_cannot_be_put_on_record(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    on(monkeypatch, file)
+    monkeypatch.setenv("AIRFLOW_CONN_PRODIGY_DEFAULT", airflow_connection(f"sqlite:///{file}"))
     monkeypatch.setenv("LABELOPS_LEDGER", f"sqlite:///{tmp_path / 'none.db'}")
     out = tmp_path / "a.jsonl"
     assert main(["--dataset", DATASET, "--out", str(out)]) == 2
@@ -347,7 +343,7 @@ def test_nothing_is_exported_that_cannot_be_put_on_record(
 def test_an_installation_without_a_ledger_is_told(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    on(monkeypatch, file)
+    monkeypatch.setenv("AIRFLOW_CONN_PRODIGY_DEFAULT", airflow_connection(f"sqlite:///{file}"))
     monkeypatch.delenv("LABELOPS_LEDGER", raising=False)
     monkeypatch.setenv("LABELOPS_HOME", str(tmp_path / "home"))
     assert main(["--session", f"{DATASET}-ben", "--out", str(tmp_path / "a.jsonl")]) == 0

@@ -12,11 +12,12 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, LargeBinary, case, cast, func, literal_column, select, text
 
 from include.base.errors import InvalidInput
+from include.systems.prodigy.database import Database
+from include.systems.prodigy.rows import linked_rows
+from include.systems.prodigy.schema import Schema
 from include.systems.prodigy.values import Row, RowFinding, RowListing
-from labelops.hooks.prodigy.reading import Reading
-from labelops.hooks.prodigy.schema import Schema
 
-__all__ = ["Incremental"]
+__all__ = ["NewRows"]
 
 FORMAT = 1
 
@@ -36,54 +37,29 @@ _PRIME = 2**31 - 1
 _FACTOR = 1_000_003
 
 
-class Incremental(Reading):
-    """What is new."""
-
-    def new_rows(self, dataset: str, *, resume: str | None = None) -> RowListing:
-        """Stream the rows of a dataset that were not given out before, in link order, and notice what became of those.
-
-        Read to the end, the listing's ``state`` gives only what is new to the next call. Each row comes at least once;
-        an item may come a second time where something changed. The state remembers the newest
-        hundred rows one by one, with a digest of their content, and sums up the older ones in up to 64 ranges of link
-        ids: their number and a checksum over link, example, both hashes and the length of the content. A resumed call
-        reads these columns of all rows (no content) in short statements, about a second for a million rows.
-
-        Noticed, told as ``findings``, and the rows of that range given out anew: rows that are gone; rows added below
-        the newest one read, by a transaction that began earlier and was committed later (they come alone if they lie
-        among the newest hundred, else with all of their range); another row under a link that SQLite gave out again;
-        a dataset that was dropped, or dropped and made anew. Not noticed: an older row's content that was changed to
-        another of the same length, with its hashes kept (:meth:`altered` finds that); a change that was taken back in
-        between.
-
-        :param resume: ``state`` of an earlier listing of the same dataset.
-        :raises InvalidInput: for a state that is none, was changed, belongs to another dataset, was taken later than
-            this machine's time, or is about links past the newest one with nothing left of what it saw (the database
-            is an older copy, or another).
-        """
-        return _NewRows(self, dataset, resume)
-
-    def _sums(self, schema: Schema, dataset_id: int, upto: int, shift: int) -> dict[int, tuple[int, int]]:
-        """Return number and checksum of the links up to ``upto`` by range of ids (``id >> shift``)."""
-        link, example = schema.link, schema.example
-        found: dict[int, tuple[int, int]] = {}
-        of_dataset = select(link.c.id).where(link.c.dataset_id == dataset_id, link.c.id <= upto).order_by(link.c.id)
-        after = 0
-        while after < upto:
-            with self._reading() as conn:
-                last = conn.scalar(of_dataset.where(link.c.id > after).offset(RANGE - 1).limit(1))
-                last = upto if last is None else last
-                bucket = link.c.id.bitwise_rshift(literal_column(str(shift))).label("bucket")
-                summed = (
-                    select(bucket, func.count(), func.sum(_checksum(conn.dialect.name, schema)))
-                    .join_from(link, example, example.c.id == link.c.example_id)
-                    .where(link.c.dataset_id == dataset_id, link.c.id > after, link.c.id <= last)
-                    .group_by(text("bucket"))
-                )
-                for number, count, total in conn.execute(summed):
-                    before = found.get(number, (0, 0))
-                    found[int(number)] = (before[0] + int(count), before[1] + int(total))
-            after = last
-        return found
+def sums_of(database: Database, dataset_id: int, upto: int, shift: int) -> dict[int, tuple[int, int]]:
+    """Return number and checksum of the links up to ``upto`` by range of ids (``id >> shift``)."""
+    schema = database.schema()
+    link, example = schema.link, schema.example
+    found: dict[int, tuple[int, int]] = {}
+    of_dataset = select(link.c.id).where(link.c.dataset_id == dataset_id, link.c.id <= upto).order_by(link.c.id)
+    after = 0
+    while after < upto:
+        with database.reading() as conn:
+            last = conn.scalar(of_dataset.where(link.c.id > after).offset(RANGE - 1).limit(1))
+            last = upto if last is None else last
+            bucket = link.c.id.bitwise_rshift(literal_column(str(shift))).label("bucket")
+            summed = (
+                select(bucket, func.count(), func.sum(_checksum(conn.dialect.name, schema)))
+                .join_from(link, example, example.c.id == link.c.example_id)
+                .where(link.c.dataset_id == dataset_id, link.c.id > after, link.c.id <= last)
+                .group_by(text("bucket"))
+            )
+            for number, count, total in conn.execute(summed):
+                before = found.get(number, (0, 0))
+                found[int(number)] = (before[0] + int(count), before[1] + int(total))
+        after = last
+    return found
 
 
 def _checksum(dialect: str, schema: Schema) -> ColumnElement[Any]:
@@ -207,11 +183,11 @@ def _check(value: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(value, separators=(",", ":"), sort_keys=True).encode()).hexdigest()[:16]
 
 
-class _NewRows(RowListing):
-    """See :meth:`Incremental.new_rows`."""
+class NewRows(RowListing):
+    """See :meth:`include.systems.prodigy.client.ProdigyClient.new_rows`."""
 
-    def __init__(self, hook: Incremental, dataset: str, resume: str | None) -> None:
-        self._hook = hook
+    def __init__(self, database: Database, dataset: str, resume: str | None) -> None:
+        self._database = database
         self._dataset = dataset
         self._of = f"prodigy rows of dataset {dataset}"
         self._position = _Position() if resume is None else _Position.read(resume, self._of, _now())
@@ -253,7 +229,7 @@ class _NewRows(RowListing):
 
     def _read(self) -> Iterator[Row]:
         position = self._position
-        dataset_id = self._hook._dataset_id(self._dataset)
+        dataset_id = self._database.id_of(self._dataset)
         if position.dataset_id is not None and dataset_id != position.dataset_id:
             count, last = position.count, position.last
             self._refuse_future(dataset_id)
@@ -271,8 +247,7 @@ class _NewRows(RowListing):
         position = self._position
         if not position.floor and not position.window:
             return
-        schema = self._hook._tables()
-        now = self._hook._sums(schema, dataset_id, position.floor, position.shift)
+        now = sums_of(self._database, dataset_id, position.floor, position.shift)
         changed = sorted(
             bucket for bucket in {*now, *position.sums} if now.get(bucket) != position.sums.get(bucket, (0, 0))
         )
@@ -284,7 +259,7 @@ class _NewRows(RowListing):
             first, last = bucket << position.shift, min(((bucket + 1) << position.shift) - 1, position.floor)
             kind = "gone" if found < seen else "late" if found > seen else "changed"
             self._find(kind, first, last, seen, found)
-            for row in self._hook._linked(dataset_id, first - 1, upto=last):
+            for row in linked_rows(self._database, dataset_id, first - 1, upto=last):
                 count, total = anew.get(bucket, (0, 0))
                 anew[bucket] = (count + 1, total + _row_checksum(row))
                 yield row
@@ -297,7 +272,7 @@ class _NewRows(RowListing):
         remembered = sorted(position.window)
         newest = position.last
         place = 0
-        for row in self._hook._linked(dataset_id, position.floor):
+        for row in linked_rows(self._database, dataset_id, position.floor):
             while place < len(remembered) and remembered[place] < row.link_id:
                 self._missing(remembered[place])
                 place += 1
@@ -320,14 +295,13 @@ class _NewRows(RowListing):
     def _refuse_future(self, dataset_id: int | None) -> None:
         """Refuse a state about links past the newest one, of which nothing is left."""
         position = self._position
-        schema = self._hook._tables()
-        with self._hook._reading() as conn:
-            newest = conn.scalar(select(func.max(schema.link.c.id))) or 0
+        with self._database.reading() as conn:
+            newest = conn.scalar(select(func.max(self._database.schema().link.c.id))) or 0
         if position.last <= newest:
             return
         left = dataset_id is not None and any(
             position.window.get(row.link_id, ("", 0))[0] == _row_digest(row)
-            for row in self._hook._linked(dataset_id, position.floor)
+            for row in linked_rows(self._database, dataset_id, position.floor)
         )
         if not left:
             raise InvalidInput(
