@@ -4,6 +4,11 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export LABELOPS_HOME ?= $(CURDIR)/.labelops
+# Where it is set, each of the many processes of a run compiles Airflow and the tests anew.
+unexport PYTHONDONTWRITEBYTECODE
+# A worker for each processor, up to four: each takes a gigabyte, and the longest file bounds a run from there on.
+# ARGS comes later and wins: make test ARGS="-n0 -k ledger".
+PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: docs demo up down test validation lint bench readers faults clean lock neighbours install help
 
@@ -34,10 +39,10 @@ down: install
 	@$(BIN)/python -m include.sandbox down
 
 test: install
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 validation: install
-	@$(BIN)/python -m pytest -m proves --validation=docs/validation.md $(ARGS)
+	@$(PYTEST) -m proves --validation=docs/validation.md $(ARGS)
 
 docs: install
 	@$(BIN)/python tools/dag_tables.py

@@ -4,6 +4,8 @@ import pytest
 
 pytest_plugins = [
     "tests.airflow_home",
+    "tests.workers",
+    "tests.order",
     "tests.servers",
     "tests.house",
     "tests.validation",

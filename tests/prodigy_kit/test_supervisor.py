@@ -12,6 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from include.prodigy_kit import supervisor
 from include.prodigy_kit.supervisor import Backoff
 from include.sandbox.people.annotators import Annotator
 from tests.prodigy_kit.conftest import PROJECT, SUPERVISOR, Shop, healthy, make_task, wait_for
@@ -151,6 +154,25 @@ def test_an_orphan_whose_start_was_never_recorded_is_still_found(shop: Shop) -> 
     shop.supervise()
     assert shop.status()["child"] == child
     assert servers_of(shop) == [child]
+
+
+def test_a_child_id_that_was_given_out_again_gets_no_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "END_SECONDS", 0.2)
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+    born = supervisor.birth(stranger.pid)
+    handle = supervisor.try_lock(tmp_path / "child.lock")  # something of the child lives, outside its process group
+    try:
+        known = {"pid": stranger.pid, "born": born - 1, "command": [], "started": 1.0}
+        supervisor.write_json(tmp_path / "child.json", known)
+        supervisor.Child(tmp_path).end()
+        assert stranger.poll() is None
+        supervisor.write_json(tmp_path / "child.json", {**known, "born": born})
+        supervisor.Child(tmp_path).end()
+        assert stranger.wait(10) == -signal.SIGTERM
+    finally:
+        os.close(handle)
+        stranger.kill()
+        stranger.wait()
 
 
 def test_a_second_supervisor_on_the_same_state_refuses(shop: Shop) -> None:
