@@ -10,13 +10,14 @@ unexport PYTHONDONTWRITEBYTECODE
 # ARGS comes later and wins: make test ARGS="-n0 -k ledger".
 PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: docs demo up down test validation lint bench readers faults clean lock neighbours install help
+.PHONY: docs demo up down test memory validation lint bench readers faults clean lock neighbours install help
 
 help:
 	@echo "make demo   run the five use cases end to end on embedded defaults, then stop"
 	@echo "make up     the same, but leave everything running; make down stops it"
 	@echo "make test   run all tests; make lint, make bench, make readers, make faults SEEDS=200, make clean, make lock"
 	@echo "make neighbours   resolve requirements.lock together with what platforms run beside it"
+	@echo "make memory       run the tests that measure memory or stream a great many rows, which make test leaves out"
 	@echo "make validation   run the tests that prove a promise or a requirement, and write docs/validation.md"
 
 install: $(VENV)/.installed
@@ -40,6 +41,9 @@ down: install
 
 test: install
 	@$(PYTEST) $(ARGS)
+
+memory: install
+	@$(BIN)/python -m pytest -m memory $(ARGS)
 
 validation: install
 	@$(PYTEST) -m proves --validation=docs/validation.md $(ARGS)
