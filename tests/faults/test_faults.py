@@ -22,7 +22,7 @@ from tests.faults.play import Theatre
 from tests.faults.schedule import Action, PlannedFault, Schedule
 from tests.integration.airflow_house import PROJECT
 
-pytestmark = pytest.mark.airflow
+pytestmark = [pytest.mark.airflow, pytest.mark.long(100)]
 
 SEEDS = int(os.environ.get("FAULT_SEEDS", "25"))
 

@@ -25,6 +25,7 @@ from include.sandbox.processes import wait_until
 from tests.integration.airflow_house import PROJECT, House, Systems, Undisturbed, reached, together
 
 pytestmark = [
+    pytest.mark.long(200),
     pytest.mark.airflow,
     pytest.mark.skipif(sys.platform != "linux", reason="processes are found through /proc"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
