@@ -3,8 +3,8 @@ from collections.abc import Iterator
 import pytest
 
 pytest_plugins = [
-    "tests.airflow_home",
     "tests.workers",
+    "tests.airflow_home",
     "tests.order",
     "tests.servers",
     "tests.house",
