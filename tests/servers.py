@@ -28,7 +28,7 @@ from sqlalchemy.pool import NullPool
 
 from include.sandbox.processes import Process
 from include.sandbox.prodigy_schema import create_schema
-from tests.workers import FOLDER, is_worker, once
+from tests.workers import ends_with_run, once
 
 START_SECONDS = 60
 ENGINES = ("sqlite", "postgresql", "mariadb")
@@ -69,23 +69,15 @@ def mariadb_url(run_folder: Path) -> str:
     return _shared(run_folder, _mariadb)
 
 
-def _shared(folder: Path, start: Callable[[], DatabaseServer]) -> str:
+def _shared(run_folder: Path, start: Callable[[], DatabaseServer]) -> str:
     """Return the URL of a server that the first who asks starts, for all processes of the run."""
 
     def begin() -> str:
         server = start()
-        return json.dumps([server.url, str(server.folder), server.process.pid, server.process.started])
+        ends_with_run(run_folder, server.process, server.folder)
+        return server.url
 
-    return json.loads(once(folder, start.__name__ + ".server", begin))[0]
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop the servers when the whole run has ended, whoever started them and whatever became of it."""
-    if not is_worker(config):
-        for place in config.stash[FOLDER].glob("*.server"):
-            url, folder, pid, started = json.loads(place.read_text("utf-8"))
-            DatabaseServer(url, Path(folder), Process(pid, started)).stop()
+    return once(run_folder, start.__name__, begin)
 
 
 @contextmanager

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from include.sandbox.processes import Process
 from include.settings import ROOT
-from tests import order
-from tests.workers import TOTALS, once, pytest_testnodedown
+from tests import order, workers
+from tests.workers import FOLDER, TOTALS, ends_with_run, once
 
 ASK = """
 import sys, time, uuid
@@ -40,11 +41,27 @@ def test_what_could_not_be_made_is_tried_again(tmp_path: Path) -> None:
     assert once(tmp_path, "thing", lambda: "made") == "made"
 
 
+def test_what_was_begun_for_the_run_ends_with_it(tmp_path: Path) -> None:
+    folder, files = tmp_path / "run", tmp_path / "files"
+    folder.mkdir()
+    files.mkdir()
+    begun = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+    process = Process.of(begun.pid)
+    assert process is not None
+    ends_with_run(folder, process, files)
+    worker = SimpleNamespace(stash={FOLDER: folder}, workerinput={})
+    workers.pytest_unconfigure(worker)
+    assert process.alive()
+    workers.pytest_unconfigure(SimpleNamespace(stash={FOLDER: folder}))
+    assert not process.alive()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_counts_of_all_workers_are_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(TOTALS, "tried", raising=False)
     for counts in ([(("GET", 200), 2)], [(("GET", 200), 3), (("PUT", 409), 1)]):
-        pytest_testnodedown(SimpleNamespace(workeroutput={"totals": {"tried": counts}}))
-    pytest_testnodedown(SimpleNamespace())  # one that crashed
+        workers.pytest_testnodedown(SimpleNamespace(workeroutput={"totals": {"tried": counts}}))
+    workers.pytest_testnodedown(SimpleNamespace())  # one that crashed
     assert TOTALS.pop("tried") == {("GET", 200): 5, ("PUT", 409): 1}
 
 

@@ -6,6 +6,7 @@ A run is one process, or a main process and the workers of pytest-xdist, each of
 from __future__ import annotations
 
 import fcntl
+import json
 import shutil
 import tempfile
 from collections import Counter, defaultdict
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from include.sandbox.processes import Process
 
 TOTALS: defaultdict[str, Counter[Any]] = defaultdict(Counter)
 """Counts of the whole run, by name, in its main process when it ends; a worker's own until then."""
@@ -42,6 +45,12 @@ def once(folder: Path, name: str, make: Callable[[], str]) -> str:
         return place.read_text("utf-8")
 
 
+def ends_with_run(folder: Path, process: Process, files: Path | None = None) -> None:
+    """Have a process and its session ended, and its files removed, when the run ends, whoever began it and lives."""
+    told = [process.pid, process.started, None if files is None else str(files)]
+    (folder / f"{process.pid}.process").write_text(json.dumps(told), "utf-8")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Make the folder, or take that of the main process."""
     given = getattr(config, "workerinput", {}).get("shared folder")
@@ -49,9 +58,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove the folder when the whole run has ended."""
-    if not is_worker(config):
-        shutil.rmtree(config.stash[FOLDER], ignore_errors=True)
+    """When the whole run has ended, end what was begun for it, and remove the folder."""
+    if is_worker(config):
+        return
+    for place in config.stash[FOLDER].glob("*.process"):
+        pid, started, files = json.loads(place.read_text("utf-8"))
+        Process(pid, started).end(5, place.stem)
+        if files is not None:
+            shutil.rmtree(files, ignore_errors=True)
+    shutil.rmtree(config.stash[FOLDER], ignore_errors=True)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -42,6 +42,7 @@ from include.sandbox.processes import Process, Processes, free_port, wait_until
 from include.sandbox.prodigy_schema import create_schema, import_jsonl
 from include.settings import ROOT
 from tests.runner import DagRun
+from tests.workers import ends_with_run
 
 PROJECT = "ticket_topics"
 CLIENT = {"id": "labelops-service", "secret": "sandbox-secret-of-labelops"}
@@ -371,9 +372,10 @@ class Victim:
 
 @dataclass
 class House:
-    """A real Airflow on its systems."""
+    """A real Airflow on its systems; what is left of it ends with the test run."""
 
     systems: Systems
+    run_folder: Path
     processes: Processes = field(init=False)
     airflow: LocalAirflow = field(init=False)
     leaders: set[Process] = field(default_factory=set)
@@ -406,6 +408,8 @@ class House:
     def _start(self, components: tuple[str, ...]) -> None:
         self.airflow.start(os.environ, components)
         self.leaders.update(self.processes.running().values())
+        for leader in self.leaders:
+            ends_with_run(self.run_folder, leader)
 
     def close(self) -> None:
         """Stop Airflow, and what a killed component left behind."""

@@ -52,11 +52,11 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systems]:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, calm: Systems) -> Iterator[House]:
+def house(tmp_path_factory: pytest.TempPathFactory, run_folder: Path, calm: Systems) -> Iterator[House]:
     """The home in which everything goes wrong, with Airflow running. The calm life is lived while Airflow starts."""
     systems = Systems(tmp_path_factory.mktemp("stormy"))
     systems.seed()
-    house = House(systems)
+    house = House(systems, run_folder)
     try:
         house.start()
         LIFE["undisturbed"] = Undisturbed(calm).live()
