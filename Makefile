@@ -4,14 +4,20 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export LABELOPS_HOME ?= $(CURDIR)/.labelops
+# Where it is set, each of the many processes of a run compiles Airflow and the tests anew.
+unexport PYTHONDONTWRITEBYTECODE
+# A worker for each processor, up to four: each takes a gigabyte, and the longest file bounds a run from there on.
+# ARGS comes later and wins: make test ARGS="-n0 -k ledger".
+PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: docs demo up down test validation lint bench readers faults clean lock neighbours install help
+.PHONY: docs demo up down test memory validation lint bench readers faults clean lock neighbours install help
 
 help:
 	@echo "make demo   run the five use cases end to end on embedded defaults, then stop"
 	@echo "make up     the same, but leave everything running; make down stops it"
 	@echo "make test   run all tests; make lint, make bench, make readers, make faults SEEDS=200, make clean, make lock"
 	@echo "make neighbours   resolve requirements.lock together with what platforms run beside it"
+	@echo "make memory       run the tests that measure memory or stream a great many rows, which make test leaves out"
 	@echo "make validation   run the tests that prove a promise or a requirement, and write docs/validation.md"
 
 install: $(VENV)/.installed
@@ -34,10 +40,13 @@ down: install
 	@$(BIN)/python -m include.sandbox down
 
 test: install
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
+
+memory: install
+	@$(BIN)/python -m pytest -m memory $(ARGS)
 
 validation: install
-	@$(BIN)/python -m pytest -m proves --validation=docs/validation.md $(ARGS)
+	@$(PYTEST) -m proves --validation=docs/validation.md $(ARGS)
 
 docs: install
 	@$(BIN)/python tools/dag_tables.py

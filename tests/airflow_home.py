@@ -1,19 +1,23 @@
 """The one Airflow that the whole test session sees, in a folder of its own; set before anything imports Airflow.
 
-Airflow reads its environment once, at import. So this module changes the environment when pytest loads it, as the
-first of the plugins in ``tests/conftest.py``, and no test may set these variables again.
+Airflow reads its environment once, at import. So this module changes the environment when pytest loads it, before any
+plugin in ``tests/conftest.py`` that imports Airflow, and no test may set these variables again.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.workers import once
 
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag
@@ -62,16 +66,29 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.fixture(scope="session")
-def airflow_database() -> None:
-    """Make the metadata database and the pools, once a session."""
-    from airflow.models.pool import Pool
-    from airflow.utils.db import initdb
-    from airflow.utils.session import create_session
+def airflow_database(run_folder: Path) -> None:
+    """Make the metadata database and the pools, once a run; each process works in a copy of its own."""
+    template = run_folder / "airflow.db"
 
-    initdb()
-    with create_session() as session:
-        for name in POOLS:
-            Pool.create_or_update_pool(name, 4, "Requests of one connection", False, session=session)
+    def make() -> str:
+        from airflow.models.pool import Pool
+        from airflow.utils.db import initdb
+        from airflow.utils.session import create_session
+
+        initdb()
+        with create_session() as session:
+            for name in POOLS:
+                Pool.create_or_update_pool(name, 4, "Requests of one connection", False, session=session)
+        _copy(HOME / "airflow.db", template)
+        return ""
+
+    once(run_folder, "airflow.database", make)
+    _copy(template, HOME / "airflow.db")
+
+
+def _copy(database: Path, to: Path) -> None:
+    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(to)) as target:
+        source.backup(target)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,9 @@ from collections.abc import Iterator
 import pytest
 
 pytest_plugins = [
+    "tests.workers",
     "tests.airflow_home",
+    "tests.order",
     "tests.servers",
     "tests.house",
     "tests.validation",

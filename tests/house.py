@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -37,6 +38,7 @@ from labelops.hooks.opentext import OpenTextWorkflowHook
 from labelops.hooks.prodigy import ProdigyHook
 from tests.integration.airflow_house import CLIENT, PROJECT, Systems, environment
 from tests.runner import DagRun, context, the_use_case
+from tests.workers import once
 
 Result = Any
 
@@ -276,32 +278,38 @@ def house(tmp_path: Path) -> Iterator[House]:
         yield made
 
 
-def _template(home: Path, stage: str, start: Path | None = None) -> Path:
-    if start is not None:
-        shutil.copytree(start, home)
-    with opened(House(home)) as made:
-        if start is None:
-            made.seed()
-        getattr(made, stage)()
-    return home
+def _template(folder: Path, stage: str, start: Path | None = None) -> Path:
+    """Return a closed installation at a stage; the first of the run's processes that asks makes it."""
+
+    def make() -> str:
+        home = Path(tempfile.mkdtemp(dir=folder)) / "house"
+        if start is not None:
+            shutil.copytree(start, home)
+        with opened(House(home)) as made:
+            if start is None:
+                made.seed()
+            getattr(made, stage)()
+        return str(home)
+
+    return Path(once(folder, f"{stage}.home", make))
 
 
 @pytest.fixture(scope="session")
-def labelled_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def labelled_home(run_folder: Path) -> Path:
     """A closed installation in which everything is labelled."""
-    return _template(tmp_path_factory.mktemp("labelled") / "house", "labelled")
+    return _template(run_folder, "labelled")
 
 
 @pytest.fixture(scope="session")
-def asked_home(tmp_path_factory: pytest.TempPathFactory, labelled_home: Path) -> Path:
+def asked_home(run_folder: Path, labelled_home: Path) -> Path:
     """A closed installation in which the approvers were asked."""
-    return _template(tmp_path_factory.mktemp("asked") / "house", "approve_run", labelled_home)
+    return _template(run_folder, "approve_run", labelled_home)
 
 
 @pytest.fixture(scope="session")
-def approved_home(tmp_path_factory: pytest.TempPathFactory, asked_home: Path) -> Path:
+def approved_home(run_folder: Path, asked_home: Path) -> Path:
     """A closed installation in which both approvers approved."""
-    return _template(tmp_path_factory.mktemp("approved") / "house", "approve", asked_home)
+    return _template(run_folder, "approve", asked_home)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Real database servers for the tests, started from the installed binaries and stopped at the end.
 
-Each server runs in a folder of its own under the system's temporary folder, listens on a free loopback port, and
+A run has at most one of each kind, started by the first test that asks, whichever process runs it; each test works in a
+database of its own. A server has its folder under the system's temporary folder, listens on a free loopback port, and
 trusts whoever connects. Where the binaries are missing the tests that need them are skipped, with the reason.
 """
 
@@ -15,8 +16,9 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -24,7 +26,9 @@ from sqlalchemy import URL, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from include.sandbox.processes import Process
 from include.sandbox.prodigy_schema import create_schema
+from tests.workers import ends_with_run, once
 
 START_SECONDS = 60
 ENGINES = ("sqlite", "postgresql", "mariadb")
@@ -39,16 +43,54 @@ def pytest_report_header() -> str:
     )
 
 
+@dataclass(frozen=True)
+class DatabaseServer:
+    """A server that runs: where it answers, its folder and its process."""
+
+    url: str
+    folder: Path
+    process: Process
+
+    def stop(self) -> None:
+        """End it and remove its folder."""
+        self.process.end(5, self.folder.name)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """A PostgreSQL server of its own; the URL's account owns it."""
-    with postgres() as url:
-        yield url
+def postgres_url(run_folder: Path) -> str:
+    """The PostgreSQL server of the whole run; the URL's account owns it."""
+    return _shared(run_folder, _postgres)
+
+
+@pytest.fixture(scope="session")
+def mariadb_url(run_folder: Path) -> str:
+    """The MariaDB server of the whole run; the URL's account may do everything."""
+    return _shared(run_folder, _mariadb)
+
+
+def _shared(run_folder: Path, start: Callable[[], DatabaseServer]) -> str:
+    """Return the URL of a server that the first who asks starts, for all processes of the run."""
+
+    def begin() -> str:
+        server = start()
+        ends_with_run(run_folder, server.process, server.folder)
+        return server.url
+
+    return once(run_folder, start.__name__, begin)
 
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """Run a PostgreSQL server; skip the test where its binaries are missing."""
+    """Run a PostgreSQL server and give its URL; skip the test where its binaries are missing."""
+    server = _postgres()
+    try:
+        yield server.url
+    finally:
+        server.stop()
+
+
+def _postgres() -> DatabaseServer:
     initdb, postgres = _binary("initdb"), _binary("postgres")
     if initdb is None or postgres is None:
         pytest.skip("PostgreSQL's server binaries (initdb, postgres) are not installed")
@@ -58,14 +100,10 @@ def postgres() -> Iterator[str]:
         _run(folder, [initdb, "-D", data, "-U", "labelops", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"])
         command = [postgres, "-D", data, "-p", str(port), "-k", str(folder), "-F"]
         command += ["-c", "listen_addresses=127.0.0.1", "-c", "synchronous_commit=off"]
-        url = f"postgresql+psycopg://labelops@127.0.0.1:{port}/postgres"
-        with _server(folder, command, url):
-            yield url
+        return _server(folder, command, f"postgresql+psycopg://labelops@127.0.0.1:{port}/postgres")
 
 
-@pytest.fixture(scope="session")
-def mariadb_url() -> Iterator[str]:
-    """A MariaDB server of its own; the URL's account may do everything."""
+def _mariadb() -> DatabaseServer:
     install, server = _binary("mariadb-install-db"), _binary("mariadbd")
     if install is None or server is None:
         pytest.skip("MariaDB's server binaries (mariadb-install-db, mariadbd) are not installed")
@@ -74,29 +112,19 @@ def mariadb_url() -> Iterator[str]:
         data = f"--datadir={folder / 'data'}"
         # Its own temporary tables too: two servers that are set up at one time would delete each other's.
         scratch = f"--tmpdir={folder}"
-        _run(
-            folder,
-            [install, "--no-defaults", data, scratch, "--auth-root-authentication-method=normal", "--skip-test-db"],
-        )
+        install_options = ["--auth-root-authentication-method=normal", "--skip-test-db"]
+        _run(folder, [install, "--no-defaults", data, scratch, *install_options])
         first = folder / "first.sql"
         # One statement a line: the server reads the file so.
         first.write_text(
             "CREATE USER labelops@'%' IDENTIFIED BY 'labelops';\nGRANT ALL ON *.* TO labelops@'%' WITH GRANT OPTION;\n"
         )
         first.chmod(0o644)
-        command = [
-            server,
-            "--no-defaults",
-            data,
-            scratch,
-            f"--socket={folder / 's.sock'}",
-            f"--pid-file={folder / 'pid'}",
-        ]
-        command += [f"--port={port}", "--bind-address=127.0.0.1", "--skip-name-resolve", f"--init-file={first}"]
-        command += ["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M", "--skip-log-bin"]
-        url = f"mysql+pymysql://labelops:labelops@127.0.0.1:{port}/mysql"
-        with _server(folder, command, url):
-            yield url
+        command = [server, "--no-defaults", data, scratch, f"--socket={folder / 's.sock'}"]
+        command += [f"--pid-file={folder / 'pid'}", f"--port={port}", "--bind-address=127.0.0.1", "--skip-name-resolve"]
+        command += [f"--init-file={first}", "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M"]
+        command += ["--skip-log-bin"]
+        return _server(folder, command, f"mysql+pymysql://labelops:labelops@127.0.0.1:{port}/mysql")
 
 
 @contextmanager
@@ -176,14 +204,16 @@ def _account() -> str | None:
 
 @contextmanager
 def _folder(kind: str) -> Iterator[Path]:
+    """Make a server's folder, and remove it when the server did not come up."""
     # Not pytest's folder: only its owner may enter that, and the server runs as somebody else.
     folder = Path(tempfile.mkdtemp(prefix=f"labelops-{kind}-"))
     try:
         if account := _account():
             shutil.chown(folder, account)
         yield folder
-    finally:
+    except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _start(folder: Path, command: list[str]) -> subprocess.Popen[bytes]:
@@ -209,20 +239,17 @@ def _run(folder: Path, command: list[str]) -> None:
         pytest.fail(f"{command[0]} failed:\n{_log(folder)}")
 
 
-@contextmanager
-def _server(folder: Path, command: list[str], url: str) -> Iterator[None]:
+def _server(folder: Path, command: list[str], url: str) -> DatabaseServer:
     process = _start(folder, command)
     try:
         _wait_until_up(folder, process, url)
-        yield
-    finally:
-        process.terminate()
-        try:
-            # PostgreSQL's SIGTERM waits for clients that stayed: give it a moment, then be firm.
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)
+        begun = Process.of(process.pid)
+        assert begun is not None, _log(folder)
+        return DatabaseServer(url, folder, begun)
+    except BaseException:
+        process.kill()
+        process.wait(10)
+        raise
 
 
 def _wait_until_up(folder: Path, process: subprocess.Popen[bytes], url: str) -> None:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.workers import is_worker
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "validation.md"
 
@@ -142,25 +144,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--validation"):
-        config.stash[_RESULTS] = defaultdict(list)
+    if config.getoption("--validation") and not is_worker(config):
+        config.pluginmanager.register(_Pack(Path(config.getoption("--validation"))))
 
 
-_RESULTS: pytest.StashKey[dict[tuple[str, str], list[str]]] = pytest.StashKey()
+class _Pack:
+    """Keeps what came of each test, whichever process ran it, and writes the page at the end."""
 
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._results: dict[tuple[str, str], list[str]] = defaultdict(list)
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  # type: ignore[no-untyped-def]
-    report = yield
-    results = item.config.stash.get(_RESULTS, None)
-    if results is not None and (report.when == "call" or report.outcome != "passed"):
-        name = getattr(item, "originalname", item.name)
-        results[item.path.relative_to(ROOT).as_posix(), name].append(report.outcome)
-    return report
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" or report.outcome != "passed":
+            file, _, name = report.nodeid.partition("::")
+            self._results[file, name.partition("[")[0]].append(report.outcome)
 
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    results = session.config.stash.get(_RESULTS, None)
-    if results is not None:
-        Path(session.config.getoption("--validation")).write_text(page(results), "utf-8")
-        sys.stdout.write(f"\nwrote {session.config.getoption('--validation')}\n")
+    def pytest_sessionfinish(self) -> None:
+        self._place.write_text(page(self._results), "utf-8")
+        sys.stdout.write(f"\nwrote {self._place}\n")

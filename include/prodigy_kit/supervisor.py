@@ -191,12 +191,21 @@ class Child:
             if not self.alive():
                 return
             pid = self.pid
-            if pid is not None:
+            if pid is not None and self._is_ours(pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(pid, number)
             deadline = time.monotonic() + seconds
             while time.monotonic() < deadline and self.alive():
                 time.sleep(0.02)
+
+    def _is_ours(self, pid: int) -> bool:
+        """Tell whether the child's id is still the child's: what holds the lock may have left its process group.
+
+        While anybody of the group lives, the kernel gives its id to no other; so only a process that was born at
+        another moment is a stranger. A child of an earlier kit wrote no birth.
+        """
+        born = read_json(self._pid_file).get("born")
+        return born is None or birth(pid) in (None, born)
 
     def activity(self) -> dict[str, Any]:
         """Return what the recipe of this very child says of itself; empty while it has said nothing yet.
@@ -211,9 +220,21 @@ class Child:
         return float(read_json(self._activity).get("saved") or 0.0)
 
 
+def birth(pid: int) -> int | None:
+    """Return when a process was started, in clock ticks since boot; None where none has this id, or without ``/proc``.
+
+    An id is given out again after a process has ended; with its birth it names one process for good.
+    """
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[19])
+    except OSError:
+        return None
+
+
 def become(pid_file: Path, command: list[str]) -> None:
     """Write down who we are, then become the command (the child's first moments)."""
-    write_json(pid_file, {"pid": os.getpid(), "command": command, "started": time.time()})
+    pid = os.getpid()
+    write_json(pid_file, {"pid": pid, "born": birth(pid), "command": command, "started": time.time()})
     os.execvp(command[0], command)  # noqa: S606
 
 

@@ -10,12 +10,13 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from include.base.store import atomic_write
 
-__all__ = ["Processes", "free_port", "wait_until"]
+__all__ = ["Process", "Processes", "free_port", "wait_until"]
 
 
 def free_port(preferred: str | None = None) -> int:
@@ -39,40 +40,93 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str, pause: 
         time.sleep(pause)
 
 
-def _start_time(pid: int) -> str | None:
-    """Return when a process started, in clock ticks since boot; with the pid it names one process for good."""
+@dataclass(frozen=True)
+class Process:
+    """One process for good: its id is given to another one after its end, its id and start time together are not.
+
+    :param started: clock ticks from boot to its start, as ``/proc`` has them.
+    """
+
+    pid: int
+    started: int
+
+    @classmethod
+    def of(cls, pid: int) -> Process | None:
+        """Return the process that has an id now; None where none lives."""
+        stat = _stat(pid)
+        return None if stat is None or stat.ended else cls(pid, stat.started)
+
+    def alive(self) -> bool:
+        """Tell whether this very process lives."""
+        return Process.of(self.pid) == self
+
+    def signal(self, number: int) -> bool:
+        """Send it a signal; False, and nothing is sent to anybody, where it has ended."""
+        try:
+            handle = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return False
+        try:
+            # Looked at after the handle was taken: the handle stays with the process that is looked at.
+            if not self.alive():
+                return False
+            signal.pidfd_send_signal(handle, number)
+        except ProcessLookupError:
+            return False
+        finally:
+            os.close(handle)
+        return True
+
+    def session(self) -> list[Process]:
+        """Return the living processes of the session that this one began: itself, and what it started or left."""
+        return [one for one, _ in self._members()]
+
+    def _members(self) -> list[tuple[Process, _Stat]]:
+        leader = _stat(self.pid)
+        # While one of the session lives, its id is given to nobody: a leader of other birth means that all have ended.
+        if leader is not None and leader.started != self.started:
+            return []
+        if leader is not None and leader.ended:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.pid, os.WNOHANG)
+        every = [(int(entry.name), _stat(int(entry.name))) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        return [
+            (Process(pid, stat.started), stat)
+            for pid, stat in every
+            if stat is not None and not stat.ended and stat.session == self.pid and stat.started >= self.started
+        ]
+
+    def end(self, seconds: float, what: str) -> None:
+        """End it and its whole session: its process group politely, and after some seconds all of them for good.
+
+        :param what: its name, for the error.
+        :raises TimeoutError: when something of it survives even that.
+        """
+        for member, stat in self._members():
+            if stat.group == self.pid:
+                member.signal(signal.SIGTERM)
+        try:
+            wait_until(lambda: not self.session(), seconds, f"the end of {what}", 0.1)
+        except TimeoutError:
+            for member in self.session():
+                member.signal(signal.SIGKILL)
+            wait_until(lambda: not self.session(), 10, f"the end of {what} after SIGKILL", 0.1)
+
+
+class _Stat(NamedTuple):
+    ended: bool
+    group: int
+    session: int
+    started: int
+
+
+def _stat(pid: int) -> _Stat | None:
+    """Return what the kernel says of a process, also of one that has ended and that nobody waited for; None of none."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return None if fields[0] == "Z" else fields[19]
-
-
-def _session(leader: int) -> list[int]:
-    """Return the living processes of a session; its members may have process groups of their own."""
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(leader, os.WNOHANG)
-    members = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if fields[0] != "Z" and int(fields[3]) == leader:
-            members.append(int(entry.name))
-    return members
-
-
-def _signal(pid: int, number: int) -> None:
-    try:
-        if pid < 0:
-            os.killpg(-pid, number)
-        else:
-            os.kill(pid, number)
-    except ProcessLookupError:
-        return
+    return _Stat(fields[0] in "ZX", int(fields[2]), int(fields[3]), int(fields[19]))
 
 
 class Processes:
@@ -98,28 +152,20 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        running = self._read()
-        running[name] = {"pid": process.pid, "started": _start_time(process.pid)}
-        self._write(running)
+        begun = Process.of(process.pid)
+        if begun is not None:
+            self._write({**self._read(), name: begun})
         return process
 
-    def running(self) -> dict[str, int]:
-        """Return the names and pids of those still alive."""
-        return {
-            name: entry["pid"] for name, entry in self._read().items() if _start_time(entry["pid"]) == entry["started"]
-        }
+    def running(self) -> dict[str, Process]:
+        """Return the names and processes of those still alive."""
+        return {name: process for name, process in self._read().items() if process.alive()}
 
     def stop(self, name: str, seconds: float = 15) -> None:
         """End a process and its whole session: politely, then for good."""
-        pid = self.running().get(name)
-        if pid is not None:
-            _signal(-pid, signal.SIGTERM)
-            try:
-                wait_until(lambda: not _session(pid), seconds, f"the end of {name}", 0.1)
-            except TimeoutError:
-                for member in _session(pid):
-                    _signal(member, signal.SIGKILL)
-                wait_until(lambda: not _session(pid), 10, f"the end of {name} after SIGKILL", 0.1)
+        process = self.running().get(name)
+        if process is not None:
+            process.end(seconds, name)
         left = self._read()
         left.pop(name, None)
         self._write(left)
@@ -132,11 +178,13 @@ class Processes:
         self._write({})
         return running
 
-    def _read(self) -> dict[str, dict[str, Any]]:
+    def _read(self) -> dict[str, Process]:
         try:
-            return json.loads(self._file.read_text("utf-8"))
+            found = json.loads(self._file.read_text("utf-8"))
         except (OSError, ValueError):
             return {}
+        return {name: Process(one["pid"], one["started"]) for name, one in found.items()}
 
-    def _write(self, running: Mapping[str, object]) -> None:
-        atomic_write(self._file, json.dumps(running, indent=1).encode("utf-8"))
+    def _write(self, running: Mapping[str, Process]) -> None:
+        known = {name: asdict(process) for name, process in running.items()}
+        atomic_write(self._file, json.dumps(known, indent=1).encode("utf-8"))

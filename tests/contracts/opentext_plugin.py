@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from functools import wraps
 from typing import Any
@@ -15,10 +14,21 @@ import requests.adapters
 from include.sandbox.http import HttpError, Reply, Request
 from include.sandbox.opentext import OpenTextStandIn
 from tests.contracts import opentext
+from tests.workers import TOTALS
 
 ROOTS = (opentext.RUN + "/", opentext.HISTORY + "/")
-WATCHED = ("hooks", "opentext", "sandbox", "contracts", "usecases", "acceptance", "triggers", "bpmn")
-TOTAL: dict[str, Counter[str]] = {"requests": Counter(), "replies": Counter()}
+WATCHED = (
+    "hooks",
+    "opentext",
+    "decisions",
+    "releases",
+    "sandbox",
+    "contracts",
+    "usecases",
+    "acceptance",
+    "triggers",
+    "bpmn",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +51,7 @@ def _listen(patch: pytest.MonkeyPatch, faults: list[str]) -> None:
 
     def note(into: str, what: str, found: list[str]) -> None:
         with lock:
-            TOTAL[into][what] += 1
+            TOTALS[f"opentext {into}"][what] += 1
             faults.extend(found)
 
     @wraps(send)
@@ -95,7 +105,7 @@ def _name(method: str, path: str) -> str:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say how much was held to the schema."""
-    sent, answered = TOTAL["requests"], TOTAL["replies"]
+    sent, answered = TOTALS["opentext requests"], TOTALS["opentext replies"]
     if sent or answered:
         terminalreporter.write_line(
             f"Flowable's schema: {sum(sent.values())} requests of the OpenText client ({len(sent)} operations) and "

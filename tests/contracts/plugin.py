@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from include.settings import ROOT
+from tests.workers import TOTALS
 
 if TYPE_CHECKING:
     from tests.contracts.recorder import Recorder
 
 SPECS = ROOT.parent / "shared" / "specs"
-WATCHED = ("confluence", "hooks", "sandbox", "contracts", "usecases", "acceptance")
-TOTAL: dict[str, Counter[Any]] = {"requests": Counter(), "replies": Counter()}
+WATCHED = ("confluence", "decisions", "releases", "hooks", "sandbox", "contracts", "usecases", "acceptance")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -33,15 +32,15 @@ def held_to_contract(request: pytest.FixtureRequest) -> Iterator[Recorder | None
 
     with recording() as recorder:
         yield recorder
-    TOTAL["requests"].update(recorder.requests)
-    TOTAL["replies"].update(recorder.replies)
+    TOTALS["confluence requests"].update(recorder.requests)
+    TOTALS["confluence replies"].update(recorder.replies)
     if not request.node.get_closest_marker("off_contract"):
         assert not recorder.faults, "\n".join(dict.fromkeys(recorder.faults))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say how much was held to the contracts."""
-    sent, answered = TOTAL["requests"], TOTAL["replies"]
+    sent, answered = TOTALS["confluence requests"], TOTALS["confluence replies"]
     if sent or answered:
         terminalreporter.write_line(
             f"Confluence contracts: {sum(sent.values())} requests of the client ({len(sent)} operations) and "

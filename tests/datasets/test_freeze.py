@@ -482,6 +482,7 @@ def test_an_answer_altered_or_gone_in_the_database_is_found(store: Store) -> Non
 # Size.
 
 
+@pytest.mark.memory
 def test_a_hundred_thousand_answers_freeze_in_bounded_memory(store: Store) -> None:
     numbers = range(50_000)
     base = answer(0, "anna", "billing")

@@ -1,4 +1,4 @@
-"""Two hundred schedules, and a checker that is itself checked."""
+"""The first of many schedules (`make faults` plays more), and a checker that is itself checked."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from tests.faults.play import Theatre
 from tests.faults.schedule import Action, PlannedFault, Schedule
 from tests.integration.airflow_house import PROJECT
 
-pytestmark = pytest.mark.airflow
+pytestmark = [pytest.mark.airflow, pytest.mark.long(100)]
 
-SEEDS = int(os.environ.get("FAULT_SEEDS", "200"))
+SEEDS = int(os.environ.get("FAULT_SEEDS", "25"))
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def theatre() -> Iterator[Theatre]:
 
 @pytest.mark.proves("P3")
 def test_many_schedules_end_whole() -> None:
-    command = [sys.executable, "-m", "tests.faults", "--seeds", str(SEEDS), "--jobs", "2"]
+    command = [sys.executable, "-m", "tests.faults", "--seeds", str(SEEDS), "--jobs", "1"]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]

@@ -63,6 +63,7 @@ def test_a_warning_cannot_stop_and_unknown_names_are_refused():
         suite_for("report", parameters={"min_rwos": 1})
 
 
+@pytest.mark.memory
 def test_two_hundred_thousand_staged_rows_in_bounded_memory(tmp_path):
     staged = tmp_path / "rows.jsonl"
     with staged.open("w") as out:

@@ -44,12 +44,12 @@ def grow(ledger: Ledger, count: int = 5) -> None:
 
 
 @pytest.fixture
-def signed(ledger: Ledger, store: Store, signer: Signer) -> Ledger:
+def signed(sqlite_ledger: Ledger, store: Store, signer: Signer) -> Ledger:
     """Five events and a key noted, a signed checkpoint of six; five more, and one of eleven."""
     for _ in range(2):
-        grow(ledger)
-        assert ledger.write_checkpoint(store, signer) is True
-    return ledger
+        grow(sqlite_ledger)
+        assert sqlite_ledger.write_checkpoint(store, signer) is True
+    return sqlite_ledger
 
 
 def newest(store: Store) -> Path:

@@ -112,6 +112,7 @@ def test_malformed_json_lines_name_line_field_and_what_was_found(tmp_path):
     assert "0xff" in reasons[9]
 
 
+@pytest.mark.memory
 def test_a_very_long_line_is_refused_without_being_held(tmp_path):
     path = tmp_path / "long.jsonl"
     with path.open("wb") as out:
@@ -284,6 +285,7 @@ def test_what_is_staged_is_each_task_with_the_sources_it_was_made_from(tmp_path,
     assert found.tasks.read_bytes().splitlines() == [json.dumps(task, ensure_ascii=False).encode() for task in expected]
 
 
+@pytest.mark.memory
 def test_memory_is_bounded_by_the_largest_record_not_by_their_number(tmp_path, project):
     place = tmp_path / "in"
     place.mkdir()

@@ -38,10 +38,11 @@ from include.sandbox.opentext import OpenTextStandIn
 from include.sandbox.opentext.person import Person
 from include.sandbox.people.annotators import ticket_topics
 from include.sandbox.people.approvers import Approver
-from include.sandbox.processes import Processes, free_port, wait_until
+from include.sandbox.processes import Process, Processes, free_port, wait_until
 from include.sandbox.prodigy_schema import create_schema, import_jsonl
 from include.settings import ROOT
 from tests.runner import DagRun
+from tests.workers import ends_with_run
 
 PROJECT = "ticket_topics"
 CLIENT = {"id": "labelops-service", "secret": "sandbox-secret-of-labelops"}
@@ -363,19 +364,20 @@ class Undisturbed:
 class Victim:
     """A running try of a task: its own process, and the supervisor that started it and speaks for it to Airflow."""
 
-    pid: int
-    supervisor: int
+    task: Process
+    supervisor: Process
     try_number: int
 
 
 @dataclass
 class House:
-    """A real Airflow on its systems."""
+    """A real Airflow on its systems; what is left of it ends with the test run."""
 
     systems: Systems
+    run_folder: Path
     processes: Processes = field(init=False)
     airflow: LocalAirflow = field(init=False)
-    leaders: set[int] = field(default_factory=set)
+    leaders: set[Process] = field(default_factory=set)
     began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -405,18 +407,20 @@ class House:
     def _start(self, components: tuple[str, ...]) -> None:
         self.airflow.start(os.environ, components)
         self.leaders.update(self.processes.running().values())
+        for leader in self.leaders:
+            ends_with_run(self.run_folder, leader)
 
     def close(self) -> None:
         """Stop Airflow, and what a killed component left behind."""
-        for pid, session in _sessions():
-            if session in self.leaders:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGCONT)
+        for process in self.left():
+            process.signal(signal.SIGCONT)
         self.processes.stop_all(COMPONENTS)
-        for pid, session in _sessions():
-            if session in self.leaders:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        for process in self.left():
+            process.signal(signal.SIGKILL)
+
+    def left(self) -> list[Process]:
+        """Return what lives of Airflow: the components, their tasks, and what a killed component left behind."""
+        return [process for leader in self.leaders for process in leader.session()]
 
     # --- asking Airflow --------------------------------------------------------------------------------------------
 
@@ -493,14 +497,16 @@ class House:
             wait_until(running, seconds, f"try {try_number} of {task_id}", 0.1)
         except TimeoutError as error:
             raise TimeoutError(f"{error}; it is {found.get('state')}, try {found.get('try_number')}") from None
-        return Victim(found["pid"], _parent(found["pid"]), try_number)
+        task, supervisor = Process.of(found["pid"]), Process.of(_parent(found["pid"]))
+        if task is None or supervisor is None:
+            raise AssertionError(f"try {try_number} of {task_id} has ended before it could be hit")
+        return Victim(task, supervisor, try_number)
 
-    def kill(self, pid: int, number: int = signal.SIGKILL) -> None:
+    def kill(self, process: Process, number: int = signal.SIGKILL) -> None:
         """Send a signal to a process of this house; any other is refused."""
-        session = dict(_sessions()).get(pid)
-        if session not in self.leaders:
-            raise AssertionError(f"process {pid} is none of ours, or has ended before it could be hit")
-        os.kill(pid, number)
+        ours = os.getsid(process.pid) in {leader.pid for leader in self.leaders}
+        if not ours or not process.signal(number):
+            raise AssertionError(f"process {process.pid} is none of ours, or has ended before it could be hit")
 
     def orphan(self, victim: Victim) -> None:
         """Kill a task's supervisor and freeze the task: Airflow will think that the task is dead, and it is not.
@@ -508,24 +514,24 @@ class House:
         In this order, while a lock holds the task: the kernel hangs up a process that is stopped when it is orphaned.
         """
         self.kill(victim.supervisor)
-        wait_until(lambda: victim.supervisor not in dict(_sessions()), 10, "the end of the supervisor", 0.01)
-        self.kill(victim.pid, signal.SIGSTOP)
+        wait_until(lambda: not victim.supervisor.alive(), 10, "the end of the supervisor", 0.01)
+        self.kill(victim.task, signal.SIGSTOP)
 
     def wake(self, victim: Victim) -> None:
         """Let a frozen task go on, and wait until it has ended by itself."""
-        self.kill(victim.pid, signal.SIGCONT)
+        self.kill(victim.task, signal.SIGCONT)
         self.wait_gone(victim)
 
     def wait_gone(self, victim: Victim, seconds: float = 60) -> None:
         """Wait until a task's process has ended."""
-        wait_until(lambda: victim.pid not in dict(_sessions()), seconds, f"the end of the orphan {victim.pid}", 0.1)
+        wait_until(lambda: not victim.task.alive(), seconds, f"the end of the orphan {victim.task.pid}", 0.1)
 
     def kill_component(self, name: str) -> None:
         """Kill one of Airflow's components, and nothing that it started."""
-        pid = self.processes.running()[name]
-        self.kill(pid)
+        process = self.processes.running()[name]
+        self.kill(process)
         with suppress(ChildProcessError):
-            os.waitpid(pid, 0)
+            os.waitpid(process.pid, 0)
 
     def restart(self, name: str) -> None:
         """Start a component that was killed."""
@@ -594,18 +600,6 @@ def together(*stories: Callable[[], None]) -> None:
 def _instance(dag_id: str, run_id: str, task_id: str, index: int) -> str:
     place = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}"
     return place if index < 0 else f"{place}/{index}"
-
-
-def _sessions() -> list[tuple[int, int]]:
-    """Return pid and session of every living process."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                if fields[0] != "Z":
-                    found.append((int(entry.name), int(fields[3])))
-    return found
 
 
 def _parent(pid: int) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from include.sandbox.processes import wait_until
 from tests.integration.airflow_house import PROJECT, House, Systems, Undisturbed, reached, together
 
 pytestmark = [
+    pytest.mark.long(200),
     pytest.mark.airflow,
     pytest.mark.skipif(sys.platform != "linux", reason="processes are found through /proc"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
@@ -52,11 +52,11 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systems]:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, calm: Systems) -> Iterator[House]:
+def house(tmp_path_factory: pytest.TempPathFactory, run_folder: Path, calm: Systems) -> Iterator[House]:
     """The home in which everything goes wrong, with Airflow running. The calm life is lived while Airflow starts."""
     systems = Systems(tmp_path_factory.mktemp("stormy"))
     systems.seed()
-    house = House(systems)
+    house = House(systems, run_folder)
     try:
         house.start()
         LIFE["undisturbed"] = Undisturbed(calm).live()
@@ -139,11 +139,11 @@ def _sync(house: House) -> None:
     # The task, while it reads pages.
     with systems.hold(systems.confluence.app, "hold", "GET", PAGE) as fault:
         reached(fault)
-        house.kill(house.victim(dag, run, "guideline.collect", 1).pid)
+        house.kill(house.victim(dag, run, "guideline.collect", 1).task)
     # The task, when everything is read and its first write is begun.
     victim = house.victim(dag, run, "guideline.publish", 1, seconds=90)
     house.wait_claim(dag, 1)
-    house.kill(victim.pid)
+    house.kill(victim.task)
     # The supervisor, when the files are written and the ledger does not know yet; the orphan goes on later.
     victim = house.victim(dag, run, "guideline.publish", 2)
     house.wait_claim(dag, 2)
@@ -163,14 +163,14 @@ def _ingest(house: House) -> None:
     run = LIFE[dag] = house.client().trigger(dag)
 
     # The task, at whatever point of its reading.
-    house.kill(house.victim(dag, run, "source.read", 1).pid)
+    house.kill(house.victim(dag, run, "source.read", 1).task)
     house.wait_task(dag, run, "source.gate", "running", "success")
     # The task, when rejects are in quarantine and the rows wait for Prodigy's database.
     with house.locked(systems.prodigy_file):
         victim = house.victim(dag, run, "source.load", 1, seconds=90)
         house.wait_claim(dag, 1)
         wait_until(lambda: systems.actions()["quarantine.kept"] > 0, 20, "the quarantine", 0.02)
-        house.kill(victim.pid)
+        house.kill(victim.task)
         victim = house.victim(dag, run, "source.load", 2)
         house.wait_claim(dag, 2)
         time.sleep(1)  # what it writes on the ledger before it comes to the rows is done by then
@@ -196,7 +196,7 @@ def test_p3_labeling_approval_survives_kills(house: House) -> None:
         # The task, while it freezes.
         victim = house.victim(dag, run, "version.freeze", 1)
         house.wait_claim(dag, 1)
-        house.kill(victim.pid)
+        house.kill(victim.task)
         # The supervisor, when the process was started and the reply is on its way.
         reached(fault)
         victim = house.victim(dag, run, "version.request", 1)
@@ -260,7 +260,7 @@ def test_p3_dataset_release_survives_kills(house: House) -> None:
     with systems.hold(systems.opentext.app, "hold_after", "POST", STARTS) as started:
         run = house.first_run(dag, after=1)
         reached(started)
-        house.kill(house.victim(dag, run, "release.check", 1).pid)
+        house.kill(house.victim(dag, run, "release.check", 1).task)
     # The scheduler, while a task looks whether it may hand over; what it had started lives on without it.
     house.wait_task(dag, run, "release.gate", "running", "success")
     with systems.hold(systems.opentext.app, "hold", "GET", HISTORY) as fault:
@@ -282,7 +282,7 @@ def test_p3_dataset_release_survives_kills(house: House) -> None:
         victim = house.victim(dag, run, "release.hand_over", 1)
         release = systems.home / "store" / "releases" / PROJECT / "current.json"
         wait_until(release.exists, 20, "the files of the release", 0.02)
-        house.kill(victim.pid)
+        house.kill(victim.task)
         victim = house.victim(dag, run, "release.hand_over", 2)
         house.wait_claim("dataset_release.files", 2)
         ledger = house.lock(systems.ledger_file)
@@ -309,7 +309,7 @@ def test_p3_lineage_report_survives_kills(house: House) -> None:
     ):
         # The task, when the page is there and not yet marked as ours.
         reached(page)
-        house.kill(house.victim(dag, run, "report.publish", 1).pid)
+        house.kill(house.victim(dag, run, "report.publish", 1).task)
         # The supervisor, when the first of two charts is attached; the orphan goes on to the second.
         reached(file)
         victim = house.victim(dag, run, "report.publish", 2)
@@ -319,7 +319,7 @@ def test_p3_lineage_report_survives_kills(house: House) -> None:
         house.wait_gone(victim)
         # The task, when the comment is on the process and its reply on the way.
         reached(comment)
-        house.kill(house.victim(dag, run, "report.comment", 1).pid)
+        house.kill(house.victim(dag, run, "report.comment", 1).task)
     assert house.end_of(dag, run) == "success"
 
 
@@ -410,6 +410,4 @@ def test_nothing_is_left_running(house: House) -> None:
     assert own == {"scheduler", "triggerer", "dag-processor", "api-server"}
     house.close()
     assert not house.processes.running()
-    for pid in house.leaders:
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
+    assert not house.left()

@@ -24,7 +24,7 @@ from include.settings import ROOT
 from include.systems.prodigy.values import Row
 from tests.house import House
 from tests.integration.airflow_house import PROJECT
-from tests.servers import ENGINES, airflow_connection
+from tests.servers import airflow_connection
 
 DATA = ROOT.parent / "shared" / "data"
 NEEDED = 15
@@ -155,24 +155,19 @@ def release(house: House, orchestrator: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def digests() -> dict[str, str]:
-    """The digest of the version's rows and of the version on each engine that was tried."""
+    """The digest of the version on each engine, and with each orchestrator, that was tried."""
     return {}
 
 
-@pytest.mark.parametrize(
-    ("prodigy_url", "orchestrator"),
-    [*((engine, "opentext") for engine in ENGINES), ("sqlite", "airflow")],
-    indirect=["prodigy_url"],
-)
+@pytest.mark.parametrize("orchestrator", ["opentext", "airflow"])
+@pytest.mark.parametrize("prodigy_url", ["sqlite"], indirect=True)
 def test_the_answers_of_42_people_become_a_release(real_house, prodigy_url, orchestrator, digests):
     house = real_house
     rows = answered(house, prodigy_url, orchestrator)
     close_and_freeze(house, rows)
     released = release(house, orchestrator)
     version = house.version()
-    engine = create_engine(prodigy_url).dialect.name
-    # The same answers are the same version, whatever database held them.
-    digests[f"{engine} {orchestrator}"] = version.digest
+    digests[orchestrator] = version.digest
     assert len(set(digests.values())) == 1, digests
     check_against_the_file(house, rows, version)
     check_exports(house.home / "store" / "releases" / PROJECT / Path(released["where"]).name, version)
@@ -180,6 +175,16 @@ def test_the_answers_of_42_people_become_a_release(real_house, prodigy_url, orch
     assert (report["state"], report["changed"]) == ("published", True)
     check_quiet(house)
     check_alteration_is_found(house, prodigy_url, version)
+
+
+def test_the_same_answers_are_the_same_version_whatever_database_held_them(real_house, prodigy_url, digests):
+    rows = answered(real_house, prodigy_url, "opentext")
+    close_and_freeze(real_house, rows)
+    version = real_house.version()
+    digests[create_engine(prodigy_url).dialect.name] = version.digest
+    assert len(set(digests.values())) == 1, digests
+    check_against_the_file(real_house, rows, version)
+    check_alteration_is_found(real_house, prodigy_url, version)
 
 
 def check_against_the_file(house: House, rows: list[dict[str, Any]], version: Any) -> None:

@@ -1,4 +1,4 @@
-"""What Airflow sees of this project when it loads plugins and providers, each in a process of its own."""
+"""What Airflow sees of this project when it loads plugins and providers, in a process of its own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ for name, module in list(sys.modules.items()):
         twice.setdefault(place, []).append(name)
 standard = {name: sys.modules[name].__file__ for name in ("json", "types", "operator", "platform", "code")
             if name in sys.modules}
-print(json.dumps({
+loaded = {
     "errors": get_import_errors(),
     "plugins": [one["name"] for one in get_plugin_info()],
     "names": twice,
@@ -38,7 +38,7 @@ print(json.dumps({
     "heavy": sorted({one.partition(".")[0] for one in sys.modules}
                     & {"pandas", "great_expectations", "matplotlib", "pyarrow", "lxml"}),
     "applications": [[one["url_prefix"], type(one["app"]).__name__] for one in get_fastapi_plugins()[0]],
-}))
+}
 """
 
 PROVIDERS = """
@@ -61,32 +61,36 @@ for name in TYPES:
         "testable": callable(getattr(made, "test_connection", None)),
         "made": type(made(**{made.conn_name_attr: made.default_conn_name})).__name__,
     }
-print(json.dumps({
+provided = {
     "hooks": hooks,
     "form": forms,
     "providers": {name: one.data.get("package-name") for name, one in manager.providers.items() if "labelops" in name},
-}))
+}
+print(json.dumps([loaded, provided]))
 """
 
 
-def run_python(code: str, home: Path) -> Any:
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    home = tmp_path_factory.mktemp("airflow")
+    # The plugins first: what they load is looked at before the providers load more.
+    code = f"PLUGINS, TYPES = {str(PLUGINS)!r}, {sorted(TYPES)!r}\n{LOAD}\n{PROVIDERS}"
     env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), **environment(home)}
     done = subprocess.run(
-        [sys.executable, "-c", f"PLUGINS, TYPES = {str(PLUGINS)!r}, {sorted(TYPES)!r}\n{code}"],
-        env=env, capture_output=True, text=True, timeout=120, cwd=home,
-    )  # fmt: skip
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120, cwd=home, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return run_python(LOAD, tmp_path_factory.mktemp("plugins"))
+def loaded(seen: list[Any]) -> Any:
+    return seen[0]
 
 
 @pytest.fixture(scope="module")
-def provided(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return run_python(PROVIDERS, tmp_path_factory.mktemp("providers"))
+def provided(seen: list[Any]) -> Any:
+    return seen[1]
 
 
 def test_the_plugin_loads_without_an_error(loaded: Any) -> None:

@@ -12,8 +12,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from include.prodigy_kit import supervisor
 from include.prodigy_kit.supervisor import Backoff
 from include.sandbox.people.annotators import Annotator
+from include.sandbox.processes import Process
 from tests.prodigy_kit.conftest import PROJECT, SUPERVISOR, Shop, healthy, make_task, wait_for
 
 INBOX = f"{PROJECT}__inbox"
@@ -21,14 +25,6 @@ INBOX = f"{PROJECT}__inbox"
 
 def answer_other(task: dict[str, Any]) -> dict[str, Any]:
     return {"accept": ["other"], "answer": "accept"}
-
-
-def alive(pid: int) -> bool:
-    """Tell whether a process runs (a zombie nobody has waited for does not)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] != "Z"
-    except OSError:
-        return False
 
 
 def servers_of(shop: Shop) -> list[int]:
@@ -42,7 +38,7 @@ def servers_of(shop: Shop) -> list[int]:
                 continue
             if "labelops.serve" in words and str(shop.publication) in words and "start" not in words:
                 found.append(int(entry.name))
-    return [pid for pid in found if alive(pid)]
+    return [pid for pid in found if Process.of(pid)]
 
 
 def supervisor_log(shop: Shop) -> str:
@@ -100,10 +96,12 @@ def test_a_killed_child_is_started_again(shop: Shop) -> None:
     ready(shop)
     shop.supervise()
     first = shop.status()["child"]
-    os.kill(first, signal.SIGKILL)
+    process = Process.of(first)
+    assert process is not None
+    process.signal(signal.SIGKILL)
     second = wait_for(lambda: (pid := shop.status()["child"]) not in (None, first) and pid, what="a new child")
     wait_for(lambda: healthy(shop.url), what="server")
-    assert not alive(first)
+    assert not process.alive()
     assert servers_of(shop) == [second]
     assert "ended by itself (code -9)" in supervisor_log(shop)
 
@@ -132,12 +130,14 @@ def test_an_orphan_with_another_command_is_ended_first(shop: Shop) -> None:
     ready(shop)
     first = shop.supervise()
     child = shop.status()["child"]
+    process = Process.of(child)
+    assert process is not None
     first.kill()
     first.wait()
     start = shop.supervisor("start", "--publication", str(shop.publication), "--poll", "0.1")
     shop.spawn([*start, "--", *shop.command(round_number=2)], "supervisor.out")
     wait_for(lambda: shop.status()["child"] not in (None, child) and healthy(shop.url), what="the new child")
-    assert not alive(child)
+    assert not process.alive()
     assert len(servers_of(shop)) == 1
 
 
@@ -151,6 +151,25 @@ def test_an_orphan_whose_start_was_never_recorded_is_still_found(shop: Shop) -> 
     shop.supervise()
     assert shop.status()["child"] == child
     assert servers_of(shop) == [child]
+
+
+def test_a_child_id_that_was_given_out_again_gets_no_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "END_SECONDS", 0.2)
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+    born = supervisor.birth(stranger.pid)
+    handle = supervisor.try_lock(tmp_path / "child.lock")  # something of the child lives, outside its process group
+    try:
+        known = {"pid": stranger.pid, "born": born - 1, "command": [], "started": 1.0}
+        supervisor.write_json(tmp_path / "child.json", known)
+        supervisor.Child(tmp_path).end()
+        assert stranger.poll() is None
+        supervisor.write_json(tmp_path / "child.json", {**known, "born": born})
+        supervisor.Child(tmp_path).end()
+        assert stranger.wait(10) == -signal.SIGTERM
+    finally:
+        os.close(handle)
+        stranger.kill()
+        stranger.wait()
 
 
 def test_a_second_supervisor_on_the_same_state_refuses(shop: Shop) -> None:
