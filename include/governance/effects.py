@@ -21,7 +21,7 @@ from include.governance.records import SERVICE, NewEvent, time_text
 if TYPE_CHECKING:
     from include.governance.ledger import Ledger, Transaction
 
-__all__ = ["Claim", "Done", "claim"]
+__all__ = ["Claim", "Done", "claim", "find_done"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,13 @@ class Claim:
             newest = newest_token(connection, self.scope)
         if newest != self.token:
             raise Fenced(fenced_sentence(self, newest))
+
+    def check_in(self, transaction: Transaction) -> None:
+        """Stop unless this claim is still the newest of its subject; holds to the end of the transaction.
+
+        :raises Fenced: when a newer claim exists.
+        """
+        transaction.check(self)
 
     def done(self, reference: str, *, created: int, updated: int, detail: str = "", digest: str | None = None) -> bool:
         """Record the effect as complete. Writes nothing when it was, and nothing has changed.
@@ -167,6 +174,12 @@ def claim(ledger: Ledger, key: str, *, use_case: str, project: str, subject: str
         }  # fmt: skip
         connection.execute(sa.insert(table), values)
     return Claim(ledger, key, use_case, project, subject, run, try_number, token, previous, interrupted)
+
+
+def find_done(ledger: Ledger, key: str) -> Done | None:
+    """Return what completed the effect of that key, or None. Claims nothing and writes nothing."""
+    with ledger.reading() as connection:
+        return read_done(connection, key)
 
 
 def newest_token(connection: Connection, scope: str) -> int:
