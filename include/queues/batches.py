@@ -292,7 +292,7 @@ def _record(
         return 0
     with run.ledger.transaction() as transaction:
         if effect is not None:
-            transaction.check(effect.claim)
+            effect.claim.check_in(transaction)
         made = sum(transaction.append(event, key=key)[1] for event, key in new.values())
     for event, _ in new.values():
         size = event.body["size"]

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from include.base.canonical import digest_of, effect_key
-from include.governance.effects import Claim, Done, claim
+from include.governance.effects import Claim, Done, claim, find_done
 
 if TYPE_CHECKING:
     from include.governance.ledger import Transaction
@@ -35,7 +35,7 @@ class Effect:
     @property
     def done(self) -> Done | None:
         """Return how it was completed before, None where it never was. Nothing is claimed by asking."""
-        return self.run.ledger.done(self.key)
+        return find_done(self.run.ledger, self.key)
 
     @cached_property
     def claim(self) -> Claim:
@@ -93,7 +93,7 @@ class Effect:
         :raises Fenced: when a newer try has taken over.
         """
         with self.run.ledger.transaction() as transaction:
-            transaction.check(self.claim)
+            self.claim.check_in(transaction)
             happened = self.run.event(action, self.project, self.subject, **event)
             _, new = transaction.append(happened, key=digest_of([action, self.project, self.subject, key]))
             for scope, value in (states or {}).items():

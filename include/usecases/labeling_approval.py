@@ -153,7 +153,7 @@ def _record(
     asked: dict[str, Any] = {"batch": batch.digest, "requesters": requesters}
     asked["sources_digest"] = measure(frozen.path / "sources.jsonl").sha256
     with run.ledger.transaction() as transaction:
-        transaction.check(effect.claim)
+        effect.claim.check_in(transaction)
         version = transaction.record_version(
             VersionRecord(
                 project=project,

@@ -12,7 +12,7 @@ from typing import Any
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import LabelopsError, NotFound, Refused, Unsupported
 from include.datasets.drift import note_drift, source_drift
-from include.governance.checkpoint import last_note
+from include.governance.checkpoint import last_note, write_checkpoint
 from include.guidelines import storage
 from include.projects.model import Project
 from include.reporting import lineage
@@ -152,7 +152,7 @@ def _write(
     created = updated = 0
     effect.check()
     # What the page tells is on an outside checkpoint before it is told.
-    effect.run.ledger.write_checkpoint(effect.run.store, effect.run.signer)
+    write_checkpoint(effect.run.ledger, effect.run.store, effect.run.signer)
     if page is None:
         page, created = _create(project, report, confluence), 1
     elif not storage.equal(page.body or "", report["body"]):
