@@ -21,6 +21,7 @@ from include.base.signing import PublicKey, Signer, make_key, read_public_key, r
 from include.base.store import Store
 from include.base.text import printable
 from include.governance import checkpoint, proof, tables
+from include.governance.checkpoint import write_checkpoint
 from include.governance.erasure import erase
 from include.governance.ledger import Ledger
 from include.governance.records import Event, time_text
@@ -173,7 +174,7 @@ def _note(_ledger: Ledger, options: argparse.Namespace) -> int:
 
 
 def _checkpoint(ledger: Ledger, options: argparse.Namespace) -> int:
-    written = ledger.write_checkpoint(_store(options), _signer())
+    written = write_checkpoint(ledger, _store(options), _signer())
     sys.stdout.write("The checkpoint is written.\n" if written else "Nothing was added since the last checkpoint.\n")
     return 0
 
@@ -196,7 +197,7 @@ def _recover(ledger: Ledger, options: argparse.Namespace) -> int:
         if head.epoch == 1:
             raise
     found = readopt(ledger, store, actor=options.actor)
-    ledger.write_checkpoint(store, signer)
+    write_checkpoint(ledger, store, signer)
     lost = _last_recovery(ledger)
     if options.json:
         sys.stdout.write(json.dumps({"epoch": head.epoch, "lost": lost, **asdict(found)}, ensure_ascii=False) + "\n")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -20,13 +20,10 @@ from include.base.errors import InvalidInput, LedgerBehind, Refused
 from include.base.signing import PublicKey, Signer, read_public_key
 from include.base.store import Store, StorePath, read_json
 from include.governance import tables
-from include.governance.ledger import Transaction, read_head
+from include.governance.ledger import Ledger, Transaction, read_head
 from include.governance.merkle import Frontier
 from include.governance.note import TreeHead, origin, sign_note
 from include.governance.records import SERVICE, Head, NewEvent
-
-if TYPE_CHECKING:
-    from include.governance.ledger import Ledger
 
 __all__ = [
     "SIGNING_KEY",

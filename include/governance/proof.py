@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -25,7 +25,7 @@ from include.base.signing import PublicKey
 from include.base.store import Store
 from include.governance import tables
 from include.governance.checkpoint import Checkpoint, all_checkpoints, leaves
-from include.governance.ledger import HASHED, chain_hash
+from include.governance.ledger import HASHED, Ledger, chain_hash
 from include.governance.merkle import (
     Frontier,
     consistency_ranges,
@@ -36,9 +36,6 @@ from include.governance.merkle import (
     verify_inclusion,
 )
 from include.governance.note import read_note, read_tree_head
-
-if TYPE_CHECKING:
-    from include.governance.ledger import Ledger
 
 __all__ = ["Checked", "check_proof", "prove_consistency", "prove_inclusion"]
 

@@ -12,6 +12,7 @@ from include.base.signing import Signer, make_key
 from include.base.store import Store
 from include.governance import checkpoint as checkpoints
 from include.governance.__main__ import main
+from include.governance.checkpoint import write_checkpoint
 from include.governance.erasure import erase, erased_objects
 from include.governance.ledger import Ledger
 from include.governance.proof import check_proof, prove_inclusion
@@ -36,7 +37,7 @@ def decided(ledger: Ledger, store: Store, signer: Signer) -> Ledger:
         raw = store.put_object(json.dumps({"who": "Dana Dietz", "decision": name}).encode())
         ledger.record_decision(decision(name, person=person, account=account, raw_digest=raw))
     ledger.append(note(1))
-    ledger.write_checkpoint(store, signer)
+    write_checkpoint(ledger, store, signer)
     return ledger
 
 
@@ -49,7 +50,7 @@ def test_a_persons_replies_go_and_every_proof_stays(decided: Ledger, store: Stor
     assert not any(store.has_object(digest) for digest in removed)
     assert all(store.has_object(one.raw_digest) for one in before if one.person != "dana")
     assert decided.decisions() == before, "who decided, by the register's id, stays"
-    decided.write_checkpoint(store, signer)
+    write_checkpoint(decided, store, signer)
     outcome = verify_with(decided, store, trusted=[signer.public])
     assert (outcome.ok, outcome.findings, outcome.erased) == (True, [], 2)
     assert outcome.signed_size == decided.head().size

@@ -15,6 +15,7 @@ from include.base.signing import Signer, make_key
 from include.base.store import Store
 from include.governance import checkpoint as checkpoints
 from include.governance.__main__ import main
+from include.governance.checkpoint import write_checkpoint
 from include.governance.ledger import Ledger
 from include.governance.proof import check_proof, prove_consistency, prove_inclusion
 from tests.governance.ledgers import note, rechain, start, tamper
@@ -40,9 +41,9 @@ def grow(ledger: Ledger, count: int) -> None:
 def kept(ledger: Ledger, store: Store, signer: Signer) -> Ledger:
     """Signed checkpoints of 8 and 13 events, and two events after."""
     grow(ledger, 7)
-    ledger.write_checkpoint(store, signer)
+    write_checkpoint(ledger, store, signer)
     grow(ledger, 5)
-    ledger.write_checkpoint(store, signer)
+    write_checkpoint(ledger, store, signer)
     grow(ledger, 2)
     return ledger
 

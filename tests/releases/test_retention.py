@@ -11,6 +11,7 @@ import pytest
 from include.base.errors import InvalidInput, Refused
 from include.datasets import freeze as freezing
 from include.datasets.withdrawals import VersionWithdrawn
+from include.governance.verify import verify
 from include.releases import retention
 from tests.integration.airflow_house import PROJECT
 
@@ -72,7 +73,7 @@ def test_what_is_due_is_removed_and_its_proof_stays(withdrawn):
         assert freezing.read_manifest(at.store, PROJECT, digest).digest == digest
         with pytest.raises(VersionWithdrawn, match="the schedule of records"):
             list(freezing.rows(at.store, PROJECT, digest))
-        assert at.ledger.verify().ok
+        assert verify(at.ledger).ok
         [event] = at.ledger.events(actions=["retention.applied"])
         listing = json.loads(at.store.get_object(event.body["listing"]))
     assert (event.actor, event.body["class"]) == ("olga", "short")
