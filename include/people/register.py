@@ -17,8 +17,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from include.base.canonical import digest_of
+from include.base.configuration import load_model
 from include.base.errors import InvalidInput
-from include.projects.load import load_model
 
 __all__ = ["Grant", "Person", "Register", "RegisterFile", "SystemAccount", "account_key"]
 
