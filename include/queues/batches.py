@@ -20,8 +20,7 @@ from include.base.errors import InvalidInput
 from include.governance.records import Event, NewEvent
 from include.projects.model import Project
 from include.queues.progress import BatchTally, Progress, form
-from include.run.effect import Effect
-from include.run.run import Run, event_key, short
+from include.run.run import Effect, Run, event_key, short
 from include.systems.prodigy.values import ProdigyGateway, Row
 
 __all__ = ["OpenBatch", "adopt", "answers_of", "assign", "batch_progress", "malformed", "open_batches", "task_ids"]

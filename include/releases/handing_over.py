@@ -18,8 +18,7 @@ from include.projects.model import Project
 from include.releases import write as releasing
 from include.releases.passport import release_context, send_lineage
 from include.releases.standing import recallable, standing_releases, stands_released
-from include.run.effect import Effect
-from include.run.run import ItemResult, Run, WorkItem, short
+from include.run.run import Effect, ItemResult, Run, WorkItem, short
 from include.systems.prodigy.values import ProdigyGateway
 
 __all__ = ["Tell", "recall", "result_of", "write"]

@@ -17,9 +17,8 @@ from include.guidelines import storage
 from include.projects.model import Project
 from include.reporting import lineage
 from include.reporting.gather import facts
-from include.run.effect import Effect
 from include.run.gates import require_gate
-from include.run.run import ItemResult, Run, WorkItem, short
+from include.run.run import Effect, ItemResult, Run, WorkItem, short
 from include.systems.confluence.values import ConfluenceGateway, Page
 from include.systems.opentext.values import OpenTextGateway
 from include.systems.prodigy.values import ProdigyGateway

@@ -14,8 +14,7 @@ import pytest
 from include.base.errors import Fenced, InvalidInput, LedgerBehind, Refused
 from include.governance.checkpoint import write_checkpoint
 from include.governance.verify import verify
-from include.run.effect import Effect
-from include.run.run import WorkItem
+from include.run.run import Effect, WorkItem
 from include.settings import ROOT
 from tests.integration.airflow_house import PROJECT
 
