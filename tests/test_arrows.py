@@ -47,9 +47,6 @@ APART = ("sandbox", "prodigy_kit")
 UPWARD = {
     # Only the sandbox deploys models, and the client that can is still part of the hook.
     ("include.sandbox.deploy", "labelops.hooks.opentext"),
-    # The command of governance.
-    ("include.governance.__main__", "include.questions.commands"),
-    ("include.governance.__main__", "include.releases.recovery"),
 }
 """Arrows that still point up. One that was mended is struck out here."""
 

@@ -49,7 +49,7 @@ PAGE = 10_000
 
 WHAT_TO_DO = (
     "Nothing may be written. Check that LABELOPS_LEDGER and LABELOPS_STORE belong together, and restore the newest "
-    "backup of the ledger. If events are lost for good, record that with `python -m include.governance recover "
+    "backup of the ledger. If events are lost for good, record that with `labelops recover "
     "--actor <your id> --reason <why>`"
 )
 
@@ -235,7 +235,7 @@ def _made(ledger: Ledger, head: Head, known: Checkpoint | None, signer: Signer |
     if tree.size != head.size:
         raise LedgerBehind(
             f"The ledger's last event is {head.size}, but {head.size - tree.size} before it are missing: "
-            "run `python -m include.governance verify`"
+            "run `labelops verify`"
         )
     root = tree.root()
     text, name = TreeHead(head, root).text, origin(head)

@@ -189,7 +189,7 @@ class Ledger:
         if found != tables.REVISION:
             state = f"has schema {found}, older than {tables.REVISION}" if found else "holds no ledger yet"
             raise Unsupported(
-                f"{self!r} {state}. Run `python -m include.governance migrate` once, then try again",
+                f"{self!r} {state}. Run `labelops migrate` once, then try again",
                 system="ledger",
             )
         self._ledger_id = connection.scalar(sa.select(tables.ledger_info.c.ledger_id))
@@ -223,7 +223,7 @@ class Ledger:
         """
         if self.dialect == "sqlite" and not Path(str(self.url.database)).exists():
             raise Unsupported(
-                f"{self!r} does not exist. Run `python -m include.governance migrate` once, then try again",
+                f"{self!r} does not exist. Run `labelops migrate` once, then try again",
                 system="ledger",
             )
         with self._typed_errors(), self._connect().connect() as plain:
@@ -566,7 +566,7 @@ class Transaction:
         appended, created = self.append(event, key=key)
         if not created:
             raise Conflict(
-                f"event {appended.seq} records {key}, but its row is gone: run `python -m include.governance verify`",
+                f"event {appended.seq} records {key}, but its row is gone: run `labelops verify`",
                 system="ledger",
             )
         return appended

@@ -210,8 +210,7 @@ def _tree(connection: sa.Connection, kept: Mapping[int, Checkpoint], size: int) 
     known, root = kept.get(size), tree.root()
     if known is not None and known.root != root:
         raise LedgerBehind(
-            f"The events up to {size} do not give the root that {known.source} names: "
-            "run `python -m include.governance verify`"
+            f"The events up to {size} do not give the root that {known.source} names: run `labelops verify`"
         )
     return {"size": size, "root": root.hex(), "checkpoint": None if known is None else known.note}
 
@@ -227,7 +226,7 @@ def _event(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 def _checked(made: dict[str, Any]) -> dict[str, Any]:
     if not check_proof(made).ok:
-        raise LedgerBehind("The ledger's events contradict themselves: run `python -m include.governance verify`")
+        raise LedgerBehind("The ledger's events contradict themselves: run `labelops verify`")
     return made
 
 

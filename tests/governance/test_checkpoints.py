@@ -14,23 +14,12 @@ from include.base.errors import InvalidInput, LedgerBehind
 from include.base.signing import PublicKey, Signer, make_key
 from include.base.store import Store
 from include.governance import checkpoint as checkpoints
-from include.governance.__main__ import main
 from include.governance.checkpoint import write_checkpoint
 from include.governance.ledger import Ledger
 from include.governance.merkle import Frontier
 from include.governance.note import origin, read_note, read_tree_head, sign_note, verifier_key
 from include.governance.verify import Verification, verify, verify_with
 from tests.governance.ledgers import note, raw, rechain, tamper
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
-def signer(tmp_path: Path) -> Signer:
-    return make_key(tmp_path / "key.pem")
 
 
 @pytest.fixture
@@ -341,35 +330,6 @@ def test_a_recovery_begins_a_log_of_another_name(signed: Ledger, store: Store, s
     write_checkpoint(signed, store, signer)
     outcome = verify_with(signed, store, trusted=[signer.public])
     assert (found(outcome), outcome.signed, outcome.signed_size) == (["recovered"], 3, 14)
-
-
-# ---- the command line
-
-
-def test_the_command_says_how_far_signatures_vouch(
-    signed: Ledger, store: Store, signer: Signer, other: Signer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    grow(signed, 1)
-    url = signed.url.render_as_string(hide_password=False)
-    base = ["verify", "--ledger", url, "--store", str(store.root)]
-    assert main(base) == 0
-    out = capsys.readouterr().out
-    short = signer.public.key_id[:12]
-    assert f"2 signed, by key {short} (as published in the store; pin it with --public-key): signatures vouch" in out
-    assert "for the events up to 11 of 12." in out
-    (tmp_path / "pub.pem").write_bytes(signer.public.pem)
-    (tmp_path / "kept.note").write_text(str(checkpoints.last_note(store)))
-    pinned = [*base, "--public-key", str(tmp_path / "pub.pem"), "--note", str(tmp_path / "kept.note")]
-    assert main([*pinned, "--json"]) == 0
-    value = json.loads(capsys.readouterr().out)
-    assert (value["signed"], value["signed_size"], value["pinned"]) == (2, 11, True)
-    assert value["keys"] == [signer.public.key_id]
-    assert value["not_covered"] == ["effect", "effect_claim", "source_record", "sync_state"]
-    (tmp_path / "pub.pem").write_bytes(other.public.pem)
-    assert main(pinned) == 1
-    assert "is signed by none of the given public keys" in capsys.readouterr().out
-    assert main([*base, "--note", str(tmp_path / "none.note")]) == 2
-    assert "none.note: cannot be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from include.base.errors import InvalidInput
-from include.base.signing import Signer, make_key
+from include.base.signing import Signer
 from include.base.store import Store
 from include.governance import checkpoint as checkpoints
-from include.governance.__main__ import main
 from include.governance.checkpoint import write_checkpoint
 from include.governance.erasure import erase, erased_objects
 from include.governance.ledger import Ledger
 from include.governance.proof import check_proof, prove_inclusion
 from include.governance.verify import verify_with
+from labelops.commands import main
 from tests.governance.ledgers import decision, note
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
-def signer(tmp_path: Path) -> Signer:
-    return make_key(tmp_path / "key.pem")
 
 
 @pytest.fixture

@@ -3,9 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,10 +11,9 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from include.base.errors import InvalidInput, LedgerBehind, Refused, Unsupported
+from include.base.errors import InvalidInput, LedgerBehind, Refused
 from include.base.store import Store
 from include.governance import checkpoint as checkpoints
-from include.governance.__main__ import main
 from include.governance.checkpoint import require_not_behind, write_checkpoint
 from include.governance.ledger import Ledger, chain_hash
 from include.governance.records import Head
@@ -24,50 +21,19 @@ from include.governance.verify import FINDINGS_KEPT, verify
 from tests.governance.ledgers import (
     decision,
     digest,
+    fill,
+    moment,
     note,
     raw,
     rechain,
-    start,
     tamper,
-    version,
 )
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
-def filled(ledger: Ledger) -> Ledger:
-    """Ten events on each kind of database."""
-    return fill(ledger)
 
 
 @pytest.fixture
 def filled_sqlite(sqlite_ledger: Ledger) -> Ledger:
     """Ten events in SQLite, for the many variants of a case that was shown on both kinds of database."""
     return fill(sqlite_ledger)
-
-
-def fill(ledger: Ledger) -> Ledger:
-    """Append notes, a version as event 4, decisions as 7 and 8."""
-    for number in (1, 2, 3):
-        ledger.append(note(number), key=f"k{number}", time=moment(number))
-    ledger.record_version(version())
-    for number in (5, 6):
-        ledger.append(note(number), key=f"k{number}")
-    ledger.record_decision(decision("d1"))
-    ledger.record_decision(decision("d2", outcome="reject", role="quality_reviewer", person="quentin"))
-    for number in (9, 10):
-        ledger.append(note(number), key=f"k{number}")
-    assert ledger.head().size == 10
-    assert verify(ledger, ledger.head()).findings == []
-    return ledger
-
-
-def moment(minute: int) -> datetime:
-    return datetime(2026, 1, 1, 0, minute, tzinfo=UTC)
 
 
 def kinds(ledger: Ledger, checkpoint: Head | list[Head] | None = None) -> list[tuple[str, int | None]]:
@@ -442,118 +408,3 @@ def test_a_malformed_checkpoint_is_an_error(filled_sqlite: Ledger, store: Store)
     store.at("ledger", "checkpoint.json").write_text('{"ledger_id": "x", "epoch": 1, "size": "10"}')
     with pytest.raises(InvalidInput, match=r"checkpoint.json: field 'size' is '10'; expected int"):
         require_not_behind(filled_sqlite, store)
-
-
-# ---- the command line
-
-
-@pytest.fixture
-def command(filled: Ledger, empty_url: str, store: Store) -> Callable[..., int]:
-    def run(name: str, *arguments: str) -> int:
-        extra = ["--store", str(store.root)] if name in ("verify", "checkpoint", "recover") else []
-        return main([name, "--ledger", empty_url, *extra, *arguments])
-
-    return run
-
-
-def test_the_command_says_that_all_is_well(
-    command: Callable[..., int], filled: Ledger, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert command("checkpoint") == 0
-    assert command("checkpoint") == 0
-    assert command("verify") == 0
-    out = capsys.readouterr().out.splitlines()
-    head = filled.head()
-    assert out == [
-        "The checkpoint is written.",
-        "Nothing was added since the last checkpoint.",
-        f"The ledger {head.ledger_id} is sound: 10 events read, head {head.hash[:12]}; "
-        "compared with 1 outside checkpoint.",
-        "No checkpoint is signed: whoever can write to the database and to the store could have made all of it.",
-        "Outside the chain, and not looked at: the tables effect, effect_claim, source_record, sync_state.",
-    ]
-
-
-def test_the_command_tells_a_forgery(
-    command: Callable[..., int], filled: Ledger, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command("checkpoint")
-    tamper(
-        filled, "UPDATE decision SET outcome = 'approve' WHERE decision_id = 'd2'", "DELETE FROM event WHERE seq = 10"
-    )
-    capsys.readouterr()
-    assert command("verify") == 1
-    out = capsys.readouterr().out
-    assert "The decision d2 differs from what event 8 recorded." in out
-    assert "a checkpoint kept outside says that it had 10 events: 1 were cut off" in out
-    assert "is NOT what was written: 9 events read" in out
-    assert command("verify", "--json") == 1
-    found = json.loads(capsys.readouterr().out)
-    assert (found["ok"], found["size"], found["checkpoints"]) == (False, 9, 1)
-    assert [(finding["kind"], finding["seq"]) for finding in found["findings"]] == [
-        ("row_changed", 8),
-        ("truncated", 9),
-    ]
-    assert command("checkpoint") == 1
-    assert "1 are lost" in capsys.readouterr().err
-    assert command("recover", "--actor", "olga", "--reason", "lost") == 0
-    out = capsys.readouterr().out
-    assert "The loss is recorded as event 10: the ledger had 10 events, the backup 9. It goes on in epoch 2." in out
-    assert command("recover", "--actor", "olga", "--reason", "again", "--json") == 0, "after a crash it goes on"
-    assert json.loads(capsys.readouterr().out)["lost"]["size"] == 10
-
-
-def test_the_command_without_checkpoints_says_what_it_cannot_see(
-    command: Callable[..., int], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert command("verify") == 0
-    assert "no outside checkpoint to compare with, so a cut-off end would not show" in capsys.readouterr().out
-
-
-def test_the_command_lists_who_did_what(
-    command: Callable[..., int], filled: Ledger, capsys: pytest.CaptureFixture[str]
-) -> None:
-    filled.append(note(11, reason="two\nlines \x1b[31m", project="other"))
-    assert command("events", "--subject", f"version:{digest(1001)}") == 0
-    header, *lines = capsys.readouterr().out.splitlines()
-    assert header.split("  ")[0].strip() == "number"
-    assert [line.split()[0] for line in lines] == ["4", "7", "8"]
-    assert [line.split()[2:4] for line in lines] == [
-        ["olga", "version.frozen"], ["dana", "decision.recorded"], ["quentin", "decision.recorded"],
-    ]  # fmt: skip
-    assert "version:000000000000 " in lines[0]
-    assert command("events", "--project", "other") == 0
-    assert capsys.readouterr().out.splitlines()[1].endswith("two\\nlines \\x1b[31m")
-    assert command("events", "--action", "version.frozen", "--full", "--limit", "5") == 0
-    assert f"version:{digest(1001)} " in capsys.readouterr().out
-    assert command("events", "--json", "--after", "10") == 0
-    assert json.loads(capsys.readouterr().out)["seq"] == 11
-    assert command("head") == 0
-    assert json.loads(capsys.readouterr().out) == asdict(filled.head())
-
-
-def test_the_module_is_a_command(sqlite_ledger: Ledger, tmp_path: Path) -> None:
-    url = sqlite_ledger.url.render_as_string(hide_password=False)
-    sqlite_ledger.append(note(1))
-    code = "import runpy; runpy.run_module('include.governance', run_name='__main__')"
-    process = start(code, "verify", "--ledger", url, "--store", str(tmp_path / "store"))
-    out, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
-    assert "is sound: 1 events read" in out
-    tamper(sqlite_ledger, "UPDATE event SET actor = 'x'")
-    process = start(code, "verify", "--ledger", url, "--store", str(tmp_path / "store"))
-    out, errors = process.communicate(timeout=60)
-    assert process.returncode == 1, errors
-    assert "Event 1 was changed" in out
-
-
-def test_the_command_says_why_it_could_not_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    url = f"sqlite:///{tmp_path / 'none.db'}"
-    assert main(["verify", "--ledger", url, "--store", str(tmp_path)]) == 2
-    assert "Run `python -m include.governance migrate`" in capsys.readouterr().err
-    assert main(["migrate", "--ledger", url]) == 0
-    assert main(["migrate", "--ledger", url]) == 0
-    assert capsys.readouterr().out == "The ledger's tables are built.\nThe ledger's tables are up to date.\n"
-    assert main(["head", "--ledger", "mysql://x"]) == 2
-    with pytest.raises(Unsupported):
-        verify(Ledger(f"sqlite:///{tmp_path / 'other.db'}"))
