@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from include.projects.load import load_model
+from include.base.configuration import load_model
 
 __all__ = ["ROOT", "Schedules", "Settings", "schedules", "settings"]
 

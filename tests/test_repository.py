@@ -6,7 +6,6 @@ import ast
 import importlib.metadata as metadata
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,17 +147,6 @@ def test_make_targets_of_the_documents_exist() -> None:
     }
     assert ("README.md", "demo") in named
     assert {name for _, name in named} <= targets
-
-
-def test_the_ledger_commands_of_the_documents_exist() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "include.governance", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    commands = set(re.findall(r"^    ([a-z]+)\b", done.stdout, re.M))
-    named = {
-        name for path in DOCUMENTS for name in re.findall(r"-m include\.governance ([a-z]+)", path.read_text("utf-8"))
-    }
-    assert {"migrate", "verify", "events"} <= named <= commands
 
 
 def test_the_example_project_of_the_readme_is_valid() -> None:

@@ -213,7 +213,7 @@ def from_answers(
 ) -> Iterator[Given]:
     """Yield the answers of a project's dataset, by our own task ids.
 
-    :param person: says who answered, such as ``include.datasets.values.person_of``.
+    :param person: says who answered, such as ``include.annotation.values.person_of``.
     :raises InvalidInput: for ``UnitKey.INPUT``, which needs the rows: see :func:`from_rows`.
     """
     if key is not UnitKey.TASK:

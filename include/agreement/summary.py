@@ -12,7 +12,23 @@ from typing import Any
 from include.agreement.accounting import Accounting
 from include.base.errors import InvalidInput
 
-__all__ = ["Part", "Quality", "Score", "spelled"]
+__all__ = ["Part", "Quality", "Score", "score_name", "spelled"]
+
+_NAMES = {
+    "krippendorff_alpha": "Krippendorff's alpha (nominal)",
+    "gwet_ac": "Gwet's AC1",
+    "percent_agreement": "Percent agreement",
+    "span_f1_exact": "Span F1 (exact)",
+    "span_f1_partial": "Span F1 (partial)",
+    "span_f1_type": "Span F1 (type only)",
+    "span_f1_iou": "Region F1 (IoU ≥ 0.5)",
+    "token_alpha": "Krippendorff's alpha (tokens)",
+}
+
+
+def score_name(name: str) -> str:
+    """Return what a score is called on a page."""
+    return _NAMES.get(name, name)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from include.base.configuration import load_model
 from include.base.errors import InvalidInput
-from include.projects.load import load_model
 
 __all__ = [
     "MAPPINGS",

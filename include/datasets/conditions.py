@@ -8,8 +8,8 @@ from typing import Protocol
 from include.base.canonical import SHORT, digest_of
 from include.base.errors import InvalidInput
 from include.datasets.manifest import Manifest
-from include.decisions.approval import is_unknown
 from include.governance.records import signed_enough
+from include.people.register import is_unknown
 from include.projects.model import Policy, Project
 
 __all__ = ["DecisionLike", "completeness", "pinned_problems", "policy_problems"]

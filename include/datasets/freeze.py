@@ -27,6 +27,7 @@ from operator import attrgetter, itemgetter
 from typing import Any, Literal
 
 from include.annotation.answers import Answer
+from include.annotation.values import choice_of, labels_of, plain, utc_text
 from include.base.canonical import SHORT, canonical_json
 from include.base.errors import InvalidInput, Refused
 from include.base.store import BLOCK, Store, StorePath, atomic_file, atomic_write, measure
@@ -56,7 +57,6 @@ from include.datasets.resolve import (
     final_decisions,
     resolve_task,
 )
-from include.datasets.values import choice_of, labels_of, plain, utc_text
 from include.datasets.votes import VoteStore, pack
 from include.datasets.withdrawals import Withdrawal, refuse_withdrawn, withdrawal
 from include.people.register import Register

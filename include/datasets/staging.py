@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from include.annotation.values import labels_of
 from include.base.canonical import canonical_json
 from include.datasets import freeze as freezing
-from include.datasets.values import labels_of
 from include.projects.model import Project
 from include.run.run import Run
 

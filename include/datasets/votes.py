@@ -18,9 +18,9 @@ from typing import Any
 
 from include.annotation.answers import Answer, AnswerValue
 from include.annotation.tasks import CONTENT_KEYS
+from include.annotation.values import choice_of, person_of, plain, utc_text
 from include.base.canonical import canonical_json
 from include.datasets.resolve import Vote
-from include.datasets.values import choice_of, person_of, plain, utc_text
 from include.people.register import Register
 
 __all__ = ["VoteStore", "pack"]

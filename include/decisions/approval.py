@@ -21,14 +21,13 @@ from typing import Any, Literal
 from include.base.canonical import SHORT, digest_of, effect_key
 from include.bpmn.mapping import STATEMENTS, ProcessMapping, TaskMapping
 from include.governance.records import Decision, Grade, Outcome, Signature, lower_signature, signed_enough
-from include.people.register import Register, account_key
+from include.people.register import UNKNOWN, Register, account_key, is_unknown
 from include.projects.model import Policy, Project
 from include.systems.opentext.values import HistoricProcess, HistoricTask, ProcessComment, UserTask
 
 __all__ = [
     "STATEMENTS",
     "STATEMENT_VERSION",
-    "UNKNOWN",
     "Evaluation",
     "Holding",
     "Observed",
@@ -39,7 +38,6 @@ __all__ = [
     "TaskMapping",
     "evaluate",
     "evaluate_release",
-    "is_unknown",
     "mapped_task",
     "observe",
     "read_observed",
@@ -49,9 +47,6 @@ __all__ = [
 ]
 
 SYSTEM = "opentext"
-UNKNOWN = "unknown"
-"""How the name of somebody who is not in the register begins, wherever person ids are listed."""
-
 STATEMENT_VERSION = 1
 """Raised whenever the wording of a statement changes, so that a kept statement says which wording it is."""
 
@@ -288,11 +283,6 @@ class _Case:
 class _Judged:
     decisions: tuple[ProcessDecision, ...]
     findings: tuple[str, ...]
-
-
-def is_unknown(person: str) -> bool:
-    """Tell whether an entry in a list of persons stands for somebody who is not in the register."""
-    return person == UNKNOWN or person.startswith(f"{UNKNOWN}:")
 
 
 def statement(*, meaning: str, outcome: str, role: str, project: str, digest: str, policy_digest: str) -> str:

@@ -20,8 +20,7 @@ from include.decisions.process import check_deployed, kept_decisions, snapshot, 
 from include.decisions.state import TERMINAL, ApprovalState, approval_state
 from include.governance.records import Event, VersionRecord
 from include.projects.model import Policy, Project
-from include.run.effect import Effect
-from include.run.run import ItemResult, Run, short
+from include.run.run import Effect, ItemResult, Run, short
 from include.systems.opentext.client import OpenTextClient
 
 __all__ = ["SETTLE_SECONDS", "Course", "next_look"]

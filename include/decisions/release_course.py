@@ -14,8 +14,7 @@ from include.decisions.process import check_deployed, kept_decisions, snapshot, 
 from include.decisions.state import ApprovalState
 from include.governance.records import Event, VersionRecord
 from include.projects.model import Project
-from include.run.effect import Effect
-from include.run.run import Run, short
+from include.run.run import Effect, Run, short
 from include.systems.opentext.client import OpenTextClient
 
 __all__ = ["ReleaseCourse"]

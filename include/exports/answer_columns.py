@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from include.annotation.tasks import MEDIA_KEYS, shown
 from include.base.canonical import sha256_hex
 from include.base.errors import InvalidInput
-from include.base.store import measure
 from include.systems.prodigy.content import annotator_of, parse_content, stored_bytes
 from include.systems.prodigy.values import Piece
 
-if TYPE_CHECKING:
-    from include.exports.answers import Manifest, Progress, _Work
-
-__all__ = ["columns_of", "schema_of", "write_columns"]
-
-GROUP_ROWS = 50_000
-"""Rows in a row group, at most."""
-
-GROUP_BYTES = 64 * 1024 * 1024
-"""Bytes of columns in a row group, about."""
+__all__ = ["columns_of", "schema_of"]
 
 SPAN = pa.struct([("start", pa.int64()), ("end", pa.int64()), ("label", pa.string())])
 REGION = pa.struct([("label", pa.string()), ("shape", pa.string()), ("points", pa.list_(pa.list_(pa.float64())))])
@@ -77,41 +65,6 @@ def schema_of(raw: bool = False) -> pa.Schema:
         ("problem", pa.string()),
     ]
     return pa.schema([*fields, *([("raw", pa.binary())] if raw else [])])
-
-
-def write_columns(work: _Work, raw: bool, progress: Progress) -> Manifest:
-    """Write an export to its ``.part`` file, and return its manifest."""
-    asked = work.asked
-    upto = work.source.newest(asked.dataset, session=asked.session).last_link
-    manifest = replace(asked, upto=upto)
-    schema = schema_of(raw)
-    part = work.beside("part")
-    held: list[pa.RecordBatch] = []
-    with part.open("wb") as out, pq.ParquetWriter(out, schema, compression="zstd", compression_level=1) as writer:
-
-        def flush() -> None:
-            table = pa.Table.from_batches(held, schema)
-            held.clear()
-            writer.write_table(table, row_group_size=GROUP_ROWS)
-
-        for piece in work.start(0, upto, sessions=True):
-            batch, unreadable = columns_of(piece, asked.dataset or "", raw=raw, reject=work.reject)
-            held.append(batch)
-            manifest = replace(
-                manifest,
-                rows=manifest.rows + batch.num_rows,
-                unreadable=manifest.unreadable + unreadable,
-                first_link=manifest.first_link or piece.rows[0][0],
-                last_link=piece.rows[-1][0],
-                rejected=work.rejected,
-            )
-            del piece, batch  # before the next one is read
-            if sum(one.num_rows for one in held) >= GROUP_ROWS or sum(one.nbytes for one in held) >= GROUP_BYTES:
-                flush()
-                progress(manifest.rows)
-        flush()
-    written = measure(part)
-    return replace(manifest, sha256=written.sha256, bytes=written.size)
 
 
 def columns_of(

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import InvalidInput
-from include.base.store import atomic_write, read_json
+from include.base.store import atomic_write, measure, read_json
 from include.systems.prodigy.client import ProdigyClient
 from include.systems.prodigy.content import parse_content, stored_bytes
 from include.systems.prodigy.values import Piece, RowListing
@@ -33,6 +33,12 @@ BLOCK_ROWS = 256
 
 CHECKPOINT_BYTES = 64 * 1024 * 1024
 """After how many bytes the journal says again how far an export has come."""
+
+GROUP_ROWS = 50_000
+"""Rows in a row group of Parquet, at most."""
+
+GROUP_BYTES = 64 * 1024 * 1024
+"""Bytes of columns in a row group, about."""
 
 LISTED_REJECTS = 10_000
 """How many of the rows left out are listed; all are counted."""
@@ -123,13 +129,8 @@ def export_answers(
     if finished is not None:
         return finished
     out.parent.mkdir(parents=True, exist_ok=True)
-    if format == "jsonl":
-        manifest = _write_lines(work, validate, progress)
-    else:
-        from include.exports.answer_columns import write_columns
-
-        manifest = write_columns(work, raw, progress)
-    manifest = work.listed(manifest)
+    written = _write_lines(work, validate, progress) if format == "jsonl" else _write_columns(work, raw, progress)
+    manifest = work.listed(written)
     record(manifest)
     work.place(manifest)
     return manifest
@@ -233,6 +234,49 @@ def _listed_pieces(listing: RowListing) -> Iterator[Piece]:
             rows, sessions = [], {}
     if rows:
         yield Piece(rows, sessions)
+
+
+# Parquet -------------------------------------------------------------------------------------------------------------
+
+
+def _write_columns(work: _Work, raw: bool, progress: Progress) -> Manifest:
+    """Write an export to its ``.part`` file, and return its manifest."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from include.exports.answer_columns import columns_of, schema_of
+
+    asked = work.asked
+    upto = work.source.newest(asked.dataset, session=asked.session).last_link
+    manifest = replace(asked, upto=upto)
+    schema = schema_of(raw)
+    part = work.beside("part")
+    held: list[pa.RecordBatch] = []
+    with part.open("wb") as out, pq.ParquetWriter(out, schema, compression="zstd", compression_level=1) as writer:
+
+        def flush() -> None:
+            table = pa.Table.from_batches(held, schema)
+            held.clear()
+            writer.write_table(table, row_group_size=GROUP_ROWS)
+
+        for piece in work.start(0, upto, sessions=True):
+            batch, unreadable = columns_of(piece, asked.dataset or "", raw=raw, reject=work.reject)
+            held.append(batch)
+            manifest = replace(
+                manifest,
+                rows=manifest.rows + batch.num_rows,
+                unreadable=manifest.unreadable + unreadable,
+                first_link=manifest.first_link or piece.rows[0][0],
+                last_link=piece.rows[-1][0],
+                rejected=work.rejected,
+            )
+            del piece, batch  # before the next one is read
+            if sum(one.num_rows for one in held) >= GROUP_ROWS or sum(one.nbytes for one in held) >= GROUP_BYTES:
+                flush()
+                progress(manifest.rows)
+        flush()
+    written = measure(part)
+    return replace(manifest, sha256=written.sha256, bytes=written.size)
 
 
 # JSON lines -----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -20,13 +20,10 @@ from include.base.errors import InvalidInput, LedgerBehind, Refused
 from include.base.signing import PublicKey, Signer, read_public_key
 from include.base.store import Store, StorePath, read_json
 from include.governance import tables
-from include.governance.ledger import Transaction, read_head
+from include.governance.ledger import Ledger, Transaction, read_head
 from include.governance.merkle import Frontier
 from include.governance.note import TreeHead, origin, sign_note
 from include.governance.records import SERVICE, Head, NewEvent
-
-if TYPE_CHECKING:
-    from include.governance.ledger import Ledger
 
 __all__ = [
     "SIGNING_KEY",
@@ -52,7 +49,7 @@ PAGE = 10_000
 
 WHAT_TO_DO = (
     "Nothing may be written. Check that LABELOPS_LEDGER and LABELOPS_STORE belong together, and restore the newest "
-    "backup of the ledger. If events are lost for good, record that with `python -m include.governance recover "
+    "backup of the ledger. If events are lost for good, record that with `labelops recover "
     "--actor <your id> --reason <why>`"
 )
 
@@ -238,7 +235,7 @@ def _made(ledger: Ledger, head: Head, known: Checkpoint | None, signer: Signer |
     if tree.size != head.size:
         raise LedgerBehind(
             f"The ledger's last event is {head.size}, but {head.size - tree.size} before it are missing: "
-            "run `python -m include.governance verify`"
+            "run `labelops verify`"
         )
     root = tree.root()
     text, name = TreeHead(head, root).text, origin(head)

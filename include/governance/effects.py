@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -16,12 +16,10 @@ from sqlalchemy.engine import Connection
 from include.base.canonical import digest_of
 from include.base.errors import Fenced, InvalidInput
 from include.governance import tables
+from include.governance.ledger import Ledger, Transaction
 from include.governance.records import SERVICE, NewEvent, time_text
 
-if TYPE_CHECKING:
-    from include.governance.ledger import Ledger, Transaction
-
-__all__ = ["Claim", "Done", "claim"]
+__all__ = ["Claim", "Done", "claim", "find_done"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +75,22 @@ class Claim:
         :raises Fenced: when a newer claim exists.
         """
         with self.ledger.reading() as connection:
-            newest = newest_token(connection, self.scope)
+            self._check(connection)
+
+    def check_in(self, transaction: Transaction) -> None:
+        """Stop unless this claim is still the newest of its subject; holds to the end of the transaction.
+
+        :raises Fenced: when a newer claim exists.
+        """
+        self._check(transaction.connection)
+
+    def _check(self, connection: Connection) -> None:
+        newest = _newest_token(connection, self.scope)
         if newest != self.token:
-            raise Fenced(fenced_sentence(self, newest))
+            raise Fenced(
+                f"{self.use_case} on {self.subject}: claim {self.token} of try {self.try_number} was taken over by "
+                f"claim {newest}; this try stops and writes nothing more"
+            )
 
     def done(self, reference: str, *, created: int, updated: int, detail: str = "", digest: str | None = None) -> bool:
         """Record the effect as complete. Writes nothing when it was, and nothing has changed.
@@ -109,8 +120,8 @@ class Claim:
         digest: str | None = None,
     ) -> bool:
         """Record the effect as complete inside a transaction, together with what else belongs to it."""
-        transaction.check(self)
-        known = read_done(transaction.connection, self.key)
+        self.check_in(transaction)
+        known = _read_done(transaction.connection, self.key)
         changed = bool(created or updated)
         made = Done(self.key, reference, created, updated, detail, self.token)
         if known is not None and known.token == self.token and known == made:
@@ -158,9 +169,9 @@ def claim(ledger: Ledger, key: str, *, use_case: str, project: str, subject: str
                 "this try stops and writes nothing more"
             )
         before = sa.select(sa.func.count()).select_from(table).where(table.c.key == key)
-        previous = read_done(connection, key)
+        previous = _read_done(connection, key)
         interrupted = previous is None and bool(connection.scalar(before))
-        token = newest_token(connection, scope) + 1
+        token = _newest_token(connection, scope) + 1
         values: dict[str, Any] = {
             "scope": scope, "token": token, "key": key, "use_case": use_case, "project": project, "subject": subject,
             "run": run, "try_number": try_number, "claimed_at": time_text(datetime.now(UTC)),
@@ -169,26 +180,23 @@ def claim(ledger: Ledger, key: str, *, use_case: str, project: str, subject: str
     return Claim(ledger, key, use_case, project, subject, run, try_number, token, previous, interrupted)
 
 
-def newest_token(connection: Connection, scope: str) -> int:
+def find_done(ledger: Ledger, key: str) -> Done | None:
+    """Return what completed the effect of that key, or None. Claims nothing and writes nothing."""
+    with ledger.reading() as connection:
+        return _read_done(connection, key)
+
+
+def _newest_token(connection: Connection, scope: str) -> int:
     """Return the highest token given out for a scope, 0 where there is none."""
     table = tables.effect_claim
     return connection.scalar(sa.select(sa.func.max(table.c.token)).where(table.c.scope == scope)) or 0
 
 
-def read_done(connection: Connection, key: str) -> Done | None:
-    """Return how the effect of that key was completed, or None."""
+def _read_done(connection: Connection, key: str) -> Done | None:
     row = connection.execute(sa.select(tables.effect).where(tables.effect.c.key == key)).mappings().first()
     if row is None:
         return None
     return Done(row["key"], row["reference"], row["created"], row["updated"], row["detail"], row["token"])
-
-
-def fenced_sentence(held: Claim, newest: int) -> str:
-    """Say who was refused and why."""
-    return (
-        f"{held.use_case} on {held.subject}: claim {held.token} of try {held.try_number} was taken over by claim "
-        f"{newest}; this try stops and writes nothing more"
-    )
 
 
 def _write_done(transaction: Transaction, held: Claim, done: Done, known: Done | None) -> None:

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from include.base.canonical import digest_of
 from include.base.errors import InvalidInput
 from include.base.store import Store
+from include.governance.ledger import Ledger
 from include.governance.records import NewEvent
-
-if TYPE_CHECKING:
-    from include.governance.ledger import Ledger
 
 __all__ = ["Evidence", "erase", "erased_objects", "evidence_of"]
 

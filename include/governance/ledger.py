@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -31,7 +31,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 
 from include.base.canonical import canonical_json, canonical_text, digest_of
-from include.base.errors import Conflict, Fenced, InvalidInput, Unavailable, Unsupported
+from include.base.errors import Conflict, InvalidInput, Unavailable, Unsupported
 from include.governance import tables
 from include.governance.records import (
     GRADES,
@@ -47,12 +47,6 @@ from include.governance.records import (
     read_time,
     time_text,
 )
-
-if TYPE_CHECKING:
-    from include.base.signing import Signer
-    from include.base.store import Store
-    from include.governance.effects import Claim, Done
-    from include.governance.verify import Verification
 
 __all__ = ["BODY_LIMIT", "Ledger", "Transaction", "chain_hash", "genesis_hash", "row_digest"]
 
@@ -195,7 +189,7 @@ class Ledger:
         if found != tables.REVISION:
             state = f"has schema {found}, older than {tables.REVISION}" if found else "holds no ledger yet"
             raise Unsupported(
-                f"{self!r} {state}. Run `python -m include.governance migrate` once, then try again",
+                f"{self!r} {state}. Run `labelops migrate` once, then try again",
                 system="ledger",
             )
         self._ledger_id = connection.scalar(sa.select(tables.ledger_info.c.ledger_id))
@@ -229,7 +223,7 @@ class Ledger:
         """
         if self.dialect == "sqlite" and not Path(str(self.url.database)).exists():
             raise Unsupported(
-                f"{self!r} does not exist. Run `python -m include.governance migrate` once, then try again",
+                f"{self!r} does not exist. Run `labelops migrate` once, then try again",
                 system="ledger",
             )
         with self._typed_errors(), self._connect().connect() as plain:
@@ -316,12 +310,12 @@ class Ledger:
         with self.transaction() as transaction:
             return transaction.record_decision(decision)
 
-    def save_sync_state(self, scope: str, value: Mapping[str, Any], claim: Claim | None = None) -> bool:
+    def save_sync_state(self, scope: str, value: Mapping[str, Any]) -> bool:
         """Keep what a sync has seen; see :meth:`Transaction.save_sync_state`."""
-        if claim is None and self.sync_state(scope) == value:
+        if self.sync_state(scope) == value:
             return False
         with self.transaction() as transaction:
-            return transaction.save_sync_state(scope, value, claim)
+            return transaction.save_sync_state(scope, value)
 
     def record_sources(self, project: str, records: Iterable[SourceRecord]) -> int:
         """Keep where tasks came from; what is known already is left alone.
@@ -335,14 +329,6 @@ class Ledger:
             with self.transaction() as transaction:
                 new += transaction.record_sources(project, chunk)
         return new
-
-    def claim(self, key: str, *, use_case: str, project: str, subject: str, run: str, try_number: int) -> Claim:
-        """Claim an outside effect before making it; see :func:`include.governance.effects.claim`."""
-        from include.governance import effects
-
-        return effects.claim(
-            self, key, use_case=use_case, project=project, subject=subject, run=run, try_number=try_number
-        )
 
     # ---- reading ---------------------------------------------------------------------------------------------------
 
@@ -431,33 +417,6 @@ class Ledger:
         )
         with self.reading() as connection:
             return [SourceRecord(**row) for row in connection.execute(query).mappings()]
-
-    def done(self, key: str) -> Done | None:
-        """Return what completed the effect of that key, or None. Claims nothing and writes nothing."""
-        from include.governance import effects
-
-        with self.reading() as connection:
-            return effects.read_done(connection, key)
-
-    # ---- proof -----------------------------------------------------------------------------------------------------
-
-    def verify(self, checkpoint: Head | Iterable[Head] | None = None) -> Verification:
-        """Check every hash and every row; see :func:`include.governance.verify.verify`."""
-        from include.governance import verify
-
-        return verify.verify(self, checkpoint)
-
-    def write_checkpoint(self, store: Store, signer: Signer | None = None) -> bool:
-        """Write the head outside the database; see :func:`include.governance.checkpoint.write_checkpoint`."""
-        from include.governance import checkpoint
-
-        return checkpoint.write_checkpoint(self, store, signer)
-
-    def require_not_behind(self, store: Store) -> None:
-        """Stop when events were lost; see :func:`include.governance.checkpoint.require_not_behind`."""
-        from include.governance import checkpoint
-
-        checkpoint.require_not_behind(self, store)
 
 
 class Transaction:
@@ -607,21 +566,17 @@ class Transaction:
         appended, created = self.append(event, key=key)
         if not created:
             raise Conflict(
-                f"event {appended.seq} records {key}, but its row is gone: run `python -m include.governance verify`",
+                f"event {appended.seq} records {key}, but its row is gone: run `labelops verify`",
                 system="ledger",
             )
         return appended
 
-    def save_sync_state(self, scope: str, value: Mapping[str, Any], claim: Claim | None = None) -> bool:
+    def save_sync_state(self, scope: str, value: Mapping[str, Any]) -> bool:
         """Keep what a sync has seen, so that the next run can tell what is new.
 
         :param value: JSON without floats, of any size.
-        :param claim: the claim under which it was seen: a newer try stops this write.
         :returns: False when it was the same already.
-        :raises Fenced: when the claim was taken over.
         """
-        if claim is not None:
-            self.check(claim)
         try:
             text = canonical_text(dict(value))
         except (TypeError, ValueError) as error:
@@ -659,17 +614,6 @@ class Transaction:
         counted = {"preserve_rowcount": True}
         # One short statement for each row: one long statement for all is compiled anew for every number of rows.
         return self.connection.execute(insert.on_conflict_do_nothing(), rows, execution_options=counted).rowcount
-
-    def check(self, claim: Claim) -> None:
-        """Stop unless ``claim`` is still the newest of its subject; holds to the end of this transaction.
-
-        :raises Fenced: when a newer try has taken the effect over.
-        """
-        from include.governance import effects
-
-        newest = effects.newest_token(self.connection, claim.scope)
-        if newest != claim.token:
-            raise Fenced(effects.fenced_sentence(claim, newest))
 
 
 # ---- opening -------------------------------------------------------------------------------------------------------

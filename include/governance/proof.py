@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -25,7 +25,7 @@ from include.base.signing import PublicKey
 from include.base.store import Store
 from include.governance import tables
 from include.governance.checkpoint import Checkpoint, all_checkpoints, leaves
-from include.governance.ledger import HASHED, chain_hash
+from include.governance.ledger import HASHED, Ledger, chain_hash
 from include.governance.merkle import (
     Frontier,
     consistency_ranges,
@@ -36,9 +36,6 @@ from include.governance.merkle import (
     verify_inclusion,
 )
 from include.governance.note import read_note, read_tree_head
-
-if TYPE_CHECKING:
-    from include.governance.ledger import Ledger
 
 __all__ = ["Checked", "check_proof", "prove_consistency", "prove_inclusion"]
 
@@ -213,8 +210,7 @@ def _tree(connection: sa.Connection, kept: Mapping[int, Checkpoint], size: int) 
     known, root = kept.get(size), tree.root()
     if known is not None and known.root != root:
         raise LedgerBehind(
-            f"The events up to {size} do not give the root that {known.source} names: "
-            "run `python -m include.governance verify`"
+            f"The events up to {size} do not give the root that {known.source} names: run `labelops verify`"
         )
     return {"size": size, "root": root.hex(), "checkpoint": None if known is None else known.note}
 
@@ -230,7 +226,7 @@ def _event(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 def _checked(made: dict[str, Any]) -> dict[str, Any]:
     if not check_proof(made).ok:
-        raise LedgerBehind("The ledger's events contradict themselves: run `python -m include.governance verify`")
+        raise LedgerBehind("The ledger's events contradict themselves: run `labelops verify`")
     return made
 
 

@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from orjson import OPT_SORT_KEYS, Fragment, dumps, loads
@@ -35,13 +35,10 @@ from include.governance.checkpoint import (
     read_checkpoint,
 )
 from include.governance.erasure import evidence_of
-from include.governance.ledger import chain_hash, genesis_hash, read_head, row_digest
+from include.governance.ledger import Ledger, chain_hash, genesis_hash, read_head, row_digest
 from include.governance.merkle import Frontier
 from include.governance.note import Note, origin, read_note, read_tree_head
 from include.governance.records import Head, read_time, time_text
-
-if TYPE_CHECKING:
-    from include.governance.ledger import Ledger
 
 __all__ = ["FINDINGS_KEPT", "Finding", "Kind", "Verification", "verify", "verify_with"]
 

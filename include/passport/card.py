@@ -220,7 +220,7 @@ def _proof(facts: Facts) -> list[str]:
     place = facts.context.ledger
     if place is not None:
         lines.append(f"- rests on the ledger `{place.ledger_id}` up to event {place.size}, hash `{place.hash}`")
-    return [*lines, "- `python -m include.passport verify <this folder>` checks it offline, without any database"]
+    return [*lines, "- `labelops verify-release <this folder>` checks it offline, without any database"]
 
 
 def _statements(lines: Iterable[str]) -> list[str]:

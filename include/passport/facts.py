@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from include.annotation.values import utc_text
 from include.base.canonical import digest_of
 from include.datasets.conditions import completeness
 from include.datasets.manifest import Manifest
-from include.datasets.values import utc_text
-from include.decisions.approval import is_unknown
+from include.people.register import is_unknown
 from include.projects.model import Card, Project
 
 __all__ = [

@@ -77,7 +77,7 @@ def recount(path: Path, name: str, interface: str) -> Tally:
 
 
 def _labels(row: Mapping[str, Any], given: tuple[str, ...]) -> list[str]:
-    """Return the labels that an accepted row gives, as ``include.datasets.values.labels_of`` counts them."""
+    """Return the labels that an accepted row gives, as ``include.annotation.values.labels_of`` counts them."""
     found: list[str] = []
     for name in given if row["answer"] == "accept" else ():
         value = row.get(name)

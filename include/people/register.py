@@ -17,10 +17,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from include.base.canonical import digest_of
+from include.base.configuration import load_model
 from include.base.errors import InvalidInput
-from include.projects.load import load_model
 
-__all__ = ["Grant", "Person", "Register", "RegisterFile", "SystemAccount", "account_key"]
+__all__ = ["UNKNOWN", "Grant", "Person", "Register", "RegisterFile", "SystemAccount", "account_key", "is_unknown"]
+
+UNKNOWN = "unknown"
+"""How the name of somebody who is not in the register begins, wherever person ids are listed."""
 
 System = Literal["prodigy", "confluence", "opentext", "jira", "airflow"]
 
@@ -76,7 +79,7 @@ class Person(_Valid):
     @field_validator("id")
     @classmethod
     def _id_is_plain(cls, value: str) -> str:
-        if not PERSON_ID.match(value) or value.startswith("unknown"):
+        if not PERSON_ID.match(value) or value.startswith(UNKNOWN):
             raise ValueError(f"{value!r}: 1 to 64 of a-z, 0-9, dot, dash and underscore; not starting with `unknown`")
         return value
 
@@ -119,6 +122,11 @@ class _Claim:
 def account_key(account: str) -> str:
     """Return the form in which accounts are compared: e-mail addresses without case, all others as they are."""
     return account.strip().casefold() if "@" in account else account
+
+
+def is_unknown(person: str) -> bool:
+    """Tell whether an entry in a list of persons stands for somebody who is not in the register."""
+    return person == UNKNOWN or person.startswith(f"{UNKNOWN}:")
 
 
 class Register:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from include.base.errors import InvalidInput
 from include.datasets import freeze as freezing
 from include.datasets.manifest import Manifest
-from include.decisions.approval import is_unknown
 from include.governance.records import Event, VersionRecord, signed_enough
+from include.people.register import is_unknown
 from include.projects.model import Policy
 from include.questions.models import RELEASED, release_facts, uses_of
 from include.questions.shared import (

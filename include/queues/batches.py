@@ -20,8 +20,7 @@ from include.base.seen import SeenNames
 from include.governance.records import Event, NewEvent
 from include.projects.model import Project
 from include.queues.progress import BatchTally, Progress, form
-from include.run.effect import Effect
-from include.run.run import Run, event_key, short
+from include.run.run import Effect, Run, event_key, short
 from include.systems.prodigy.client import ProdigyClient
 from include.systems.prodigy.values import Row
 
@@ -293,7 +292,7 @@ def _record(
         return 0
     with run.ledger.transaction() as transaction:
         if effect is not None:
-            transaction.check(effect.claim)
+            effect.claim.check_in(transaction)
         made = sum(transaction.append(event, key=key)[1] for event, key in new.values())
     for event, _ in new.values():
         size = event.body["size"]

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from include.annotation.answers import Answer
+from include.annotation.values import person_of
 from include.base.canonical import SHORT, canonical_json, sha256_hex
 from include.base.errors import InvalidInput
-from include.datasets.values import person_of
-from include.decisions.approval import is_unknown
-from include.people.register import Register
+from include.people.register import Register, is_unknown
 from include.projects.model import Project
 
 __all__ = ["Batch", "BatchTally", "Progress", "form", "progress"]

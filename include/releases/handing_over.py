@@ -11,14 +11,14 @@ from include.base.errors import Refused
 from include.datasets import freeze as freezing
 from include.decisions.release_course import ReleaseCourse
 from include.decisions.state import ApprovalState, approval_state
+from include.governance.checkpoint import write_checkpoint
 from include.governance.records import Event
 from include.governance.usage import USED
 from include.projects.model import Project
 from include.releases import write as releasing
 from include.releases.passport import release_context, send_lineage
 from include.releases.standing import recallable, standing_releases, stands_released
-from include.run.effect import Effect
-from include.run.run import ItemResult, Run, WorkItem, short
+from include.run.run import Effect, ItemResult, Run, WorkItem, short
 from include.systems.prodigy.client import ProdigyClient
 
 __all__ = ["Tell", "recall", "result_of", "write"]
@@ -74,7 +74,7 @@ def write(
                 "webhook": training is not None,
             },
         )
-    run.ledger.write_checkpoint(run.store, run.signer)
+    write_checkpoint(run.ledger, run.store, run.signer)
     sentence = (
         f"Version {version.number} ({short(version.digest)}) is released: {version.row_count} rows, dataset {dataset}"
     )
@@ -172,7 +172,7 @@ def recall(
                 "webhook": released is not None and training is not None,
             },
         )
-    run.ledger.write_checkpoint(run.store, run.signer)
+    write_checkpoint(run.ledger, run.store, run.signer)
     what = "is recalled" if released else "was about to be released, and is not"
     sentence = f"Version {version.number} ({short(digest)}) {what}: {withdrawn.reason}"
     run.log.warning(f"{sentence}.{f' Its files stay in {where}, marked.' if where else ''}")

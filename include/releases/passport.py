@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 
 from include.agreement.measurements import quality_of
-from include.agreement.summary import Quality, Score
+from include.agreement.summary import Quality, Score, score_name
 from include.base.canonical import sha256_hex
 from include.base.errors import InvalidInput, LabelopsError
 from include.base.store import StorePath, read_json
@@ -23,7 +23,6 @@ from include.passport.facts import (
     LedgerPlace,
 )
 from include.projects.model import Project
-from include.reporting.quality import NAMES
 from include.run.run import Run, short
 
 __all__ = ["release_context", "send_lineage"]
@@ -83,9 +82,9 @@ def _agreement(quality: Quality | None) -> Agreement | None:
     """Return what was measured where more than one person answered, None where nothing is defined."""
     if quality is None:
         return None
-    scores = [(NAMES.get(one.name, one.name), one) for one in quality.scores]
+    scores = [(score_name(one.name), one) for one in quality.scores]
     scores += [
-        (f"{NAMES.get(one.name, one.name)} of label {part.name}", one)
+        (f"{score_name(one.name)} of label {part.name}", one)
         for part in quality.labels[:_LABELS]
         for one in part.scores
         if one.name == "krippendorff_alpha"

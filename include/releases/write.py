@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from include.annotation.values import utc_text
 from include.base.canonical import SHORT, canonical_json, digest_of, sha256_hex
 from include.base.errors import InvalidInput, Refused
 from include.base.store import Store, StorePath, atomic_write, measure, read_json, remove_abandoned
 from include.datasets.freeze import verify_version
 from include.datasets.manifest import Manifest
-from include.datasets.values import utc_text
 from include.passport.documents import bind, describe
 from include.passport.facts import CHECKSUMS, RECALLED, Context, Facts
 from include.projects.model import Project

@@ -286,7 +286,7 @@ def _how_to_verify(facts: LineageFacts) -> str:
     return macro(
         "info",
         {"title": "How to verify"},
-        "<p>Run <code>python -m include.governance verify</code> where Labelops is installed: it recomputes the "
+        "<p>Run <code>labelops verify</code> where Labelops is installed: it recomputes the "
         f"chain of the ledger{escape(at)} and needs no secret. A version's digest is the SHA-256 that its "
         "<code>manifest.json</code> in the store repeats; a decision counts only for that digest.</p>"
         "<p>Where the installation has a signing key, this page's content property <code>labelops_checkpoint</code> "

@@ -6,30 +6,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from include.agreement import accounting
 from include.agreement.accounting import Accounting, seconds
-from include.agreement.summary import Part, Quality, Score
+from include.agreement.summary import Part, Quality, Score, score_name
 from include.reporting.facts import VersionFacts
 from include.reporting.markup import Raw, code, count, table
 from include.systems.confluence.storage import escape
 
-__all__ = ["NAMES", "agreement", "annotation", "changes", "told"]
+__all__ = ["agreement", "annotation", "changes", "told"]
 
 People = Callable[[str], str]
 """How a person appears on the page."""
 
 MOST = 25
 """Labels, people and changes that a table shows of one version."""
-
-NAMES = {
-    "krippendorff_alpha": "Krippendorff's alpha (nominal)",
-    "gwet_ac": "Gwet's AC1",
-    "percent_agreement": "Percent agreement",
-    "span_f1_exact": "Span F1 (exact)",
-    "span_f1_partial": "Span F1 (partial)",
-    "span_f1_type": "Span F1 (type only)",
-    "span_f1_iou": "Region F1 (IoU ≥ 0.5)",
-    "token_alpha": "Krippendorff's alpha (tokens)",
-}
-"""What a score is called on a page."""
 
 
 def agreement(newest_first: Sequence[VersionFacts], people: People) -> str:
@@ -251,7 +239,7 @@ def _by_part(title: str, parts: Sequence[Part], shown: People, confidence: int) 
     names = list(dict.fromkeys(one.name for part in parts for one in part.scores))
     head = [title, "Given" if title == "Label" else "Ratings"]
     for name in names:
-        head += [NAMES.get(name, name), f"{confidence} % interval"]
+        head += [score_name(name), f"{confidence} % interval"]
     lines = []
     for part in parts:
         line = [shown(part.name), f"{part.ratings:,}"]
@@ -272,7 +260,7 @@ def _earlier(measured: Sequence[VersionFacts]) -> str:
         by_name = {one.name: one for one in each.quality.scores}
         scores = [by_name.get(name) for name in names]
         lines.append([str(each.number), *("" if one is None else _value(one) + _in_brackets(one) for one in scores)])
-    return table(("Version", *(NAMES.get(name, name) for name in names)), lines, "None.", most=MOST, what="versions")
+    return table(("Version", *(score_name(name) for name in names)), lines, "None.", most=MOST, what="versions")
 
 
 def _streaks(one: Accounting, people: People) -> str:
@@ -316,7 +304,7 @@ def _change(version: VersionFacts) -> tuple[str, ...]:
 
 
 def _name(one: Score) -> str:
-    return NAMES.get(one.name, one.name)
+    return score_name(one.name)
 
 
 def _value(one: Score) -> str:

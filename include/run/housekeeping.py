@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from include.base.store import StorePath, files_below, modified, remove_abandoned
+from include.governance.checkpoint import write_checkpoint
 from include.run.run import Run
 
 __all__ = ["keep_checkpoint", "remove_old_staging"]
@@ -12,7 +13,7 @@ __all__ = ["keep_checkpoint", "remove_old_staging"]
 
 def keep_checkpoint(run: Run) -> bool:
     """Write the ledger's head into the store, unless nothing was added since the last time."""
-    written = run.ledger.write_checkpoint(run.store, run.signer)
+    written = write_checkpoint(run.ledger, run.store, run.signer)
     # Each checkpoint has a name of its own, so no later writer would take away what a killed one left.
     remove_abandoned(run.store.at("ledger", "checkpoints"))
     head = run.ledger.head()

@@ -374,8 +374,8 @@ class Demo:
             received = shutil.copytree(release, Path(place) / release.name)
             key = Path(place) / "public.pem"
             key.write_bytes(read_signer(self.home / "signing.pem").public.pem)
-            command = [sys.executable, "-m", "include.passport", "verify", str(received), "--public-key", str(key)]
-            clean = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT)}
+            command = [sys.executable, "-m", "labelops", "verify-release", str(received), "--public-key", str(key)]
+            clean = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'plugins'}"}
             done = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=120)
         self.say((done.stdout or done.stderr).strip())
         return done.returncode == 0

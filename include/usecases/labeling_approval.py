@@ -22,9 +22,8 @@ from include.projects.model import Project
 from include.queues.batches import OpenBatch, answers_of, batch_progress, open_batches, task_ids
 from include.releases import by_hand
 from include.releases.courses import approval_course
-from include.run.effect import Effect
 from include.run.gates import require_gate
-from include.run.run import ItemResult, Run, WorkItem, event_key, short
+from include.run.run import Effect, ItemResult, Run, WorkItem, event_key, short
 from include.systems.opentext.client import OpenTextClient
 from include.systems.prodigy.client import ProdigyClient
 
@@ -153,7 +152,7 @@ def _record(
     asked: dict[str, Any] = {"batch": batch.digest, "requesters": requesters}
     asked["sources_digest"] = measure(frozen.path / "sources.jsonl").sha256
     with run.ledger.transaction() as transaction:
-        transaction.check(effect.claim)
+        effect.claim.check_in(transaction)
         version = transaction.record_version(
             VersionRecord(
                 project=project,

@@ -12,13 +12,12 @@ from typing import Any
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import LabelopsError, NotFound, Refused, Unsupported
 from include.datasets.drift import note_drift, source_drift
-from include.governance.checkpoint import last_note
+from include.governance.checkpoint import last_note, write_checkpoint
 from include.projects.model import Project
 from include.reporting import lineage
 from include.reporting.gather import facts
-from include.run.effect import Effect
 from include.run.gates import require_gate
-from include.run.run import ItemResult, Run, WorkItem, short
+from include.run.run import Effect, ItemResult, Run, WorkItem, short
 from include.systems.confluence import storage
 from include.systems.confluence.client import ConfluenceClient
 from include.systems.confluence.values import Page
@@ -153,7 +152,7 @@ def _write(
     created = updated = 0
     effect.check()
     # What the page tells is on an outside checkpoint before it is told.
-    effect.run.ledger.write_checkpoint(effect.run.store, effect.run.signer)
+    write_checkpoint(effect.run.ledger, effect.run.store, effect.run.signer)
     if page is None:
         page, created = _create(project, report, confluence), 1
     elif not storage.equal(page.body or "", report["body"]):

@@ -15,9 +15,8 @@ from include.ingestion.pipeline import ingest
 from include.ingestion.scan import scan
 from include.projects.model import Project
 from include.queues.batches import assign
-from include.run.effect import Effect
 from include.run.gates import require_gate
-from include.run.run import ItemResult, NothingToDo, Run, WorkItem, event_key, short
+from include.run.run import Effect, ItemResult, NothingToDo, Run, WorkItem, event_key, short
 from include.systems.prodigy.client import ProdigyClient
 
 __all__ = ["Taken", "load", "pending", "read"]

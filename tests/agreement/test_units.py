@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from include.agreement.given import Category, Given, UnitKey, category_of, from_answers, from_rows, from_version, gather
 from include.agreement.units import AnswerMapping, Repeats, Treat, units_of
 from include.annotation.answers import read_answer
+from include.annotation.values import person_of
 from include.base.errors import InvalidInput, Refused
 from include.datasets import freeze as freezing
-from include.datasets.values import person_of
 from include.queues.progress import form
 from include.systems.prodigy.values import Row
 from tests.agreement.make import binary, choice, given, ner

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from include.annotation.numbers import number_text
 from include.annotation.tasks import shown, task_id
+from include.annotation.values import labels_of
 from include.base.canonical import canonical_json, digest_of
 from include.base.errors import InvalidInput
-from include.datasets.values import labels_of
 from tests.annotation.make import (
     CONTENT,
     DIGEST,

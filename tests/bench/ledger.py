@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from include.base.signing import make_key
 from include.base.store import Store
 from include.governance import tables
+from include.governance.checkpoint import write_checkpoint
 from include.governance.ledger import Ledger, genesis_hash, hashed_text
 from include.governance.records import NewEvent, time_text
 from tests.bench.measure import WORDS, job, timed
@@ -165,7 +166,7 @@ def verify_ledger(url: str, folder: str) -> dict[str, Any]:
     from include.governance.verify import verify_with
 
     ledger, store = Ledger(url), Store(Path(folder) / "store")
-    ledger.write_checkpoint(store, make_key(Path(folder) / "key.pem"))
+    write_checkpoint(ledger, store, make_key(Path(folder) / "key.pem"))
     found: dict[str, Any] = {}
     with timed(found):
         outcome = verify_with(ledger, store)
@@ -181,11 +182,11 @@ def first_and_next_checkpoint(url: str, folder: str) -> dict[str, Any]:
     """Write a checkpoint of a whole ledger, then one after a thousand further events."""
     ledger, store, found = Ledger(url), Store(Path(folder) / "store2"), {"count": 1}
     with timed(found, "first_seconds"):
-        ledger.write_checkpoint(store)
+        write_checkpoint(ledger, store)
     with ledger.transaction() as transaction:
         for number in range(BATCH):
             transaction.append(_event(number))
     with timed(found, "seconds"):
-        ledger.write_checkpoint(store)
+        write_checkpoint(ledger, store)
     ledger.close()
     return found

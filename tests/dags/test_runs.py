@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from include.base.canonical import effect_key
+from include.governance.verify import verify
 from include.settings import ROOT
 from tests.airflow_home import DAGS
 from tests.integration.airflow_house import PROJECT, Systems
@@ -230,7 +231,7 @@ def test_the_report_is_on_a_page_of_its_own(life: Office) -> None:
     assert titles[ours] == 1
     ledger = life.systems.ledger()
     try:
-        assert ledger.verify().ok
+        assert verify(ledger).ok
     finally:
         ledger.close()
 

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import InvalidInput
 from include.base.store import Store
-from include.datasets import __main__ as command
 from include.datasets import diff as diffing
 from include.datasets.diff import LabelShift, ManifestChange, changes, diff
 from include.datasets.diff_report import markdown, plain_text
 from include.datasets.freeze import freeze, rows
 from include.datasets.resolve import FinalDecision
 from include.queues.progress import form
+from labelops.commands import main
 from tests.datasets.make import LABELS, REGISTER, START, answer, project, shown, task
 
 PROJECT = project()
@@ -128,16 +128,16 @@ def test_content_is_shown_only_where_asked_for(store: Store, capsys: pytest.Capt
         assert "ticket 1" in text
     file = store.root / "changes.jsonl"
     arguments = ["diff", "ticket_topics", old[:8], new, "--store", str(store.root), "--changes", str(file)]
-    assert command.main(arguments) == 1
+    assert main(arguments) == 1
     assert "1 unchanged, 0 added, 0 removed, 1 relabelled" in capsys.readouterr().out
     [line] = file.read_bytes().splitlines()
     assert json.loads(line) == next(changes(store, PROJECT, old, new)).as_json()
     assert b"ticket 1" not in line
-    assert command.main([*arguments, "--full", "--json"]) == 1
+    assert main([*arguments, "--full", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["relabelled"] == 1
     assert json.loads(file.read_bytes())["shown"] == shown(1)
-    assert command.main(["diff", "ticket_topics", old, old, "--store", str(store.root)]) == 0
-    assert command.main(["diff", "ticket_topics", old[:5], new, "--store", str(store.root)]) == 2
+    assert main(["diff", "ticket_topics", old, old, "--store", str(store.root)]) == 0
+    assert main(["diff", "ticket_topics", old[:5], new, "--store", str(store.root)]) == 2
     assert "6 or more characters" in capsys.readouterr().err
 
 

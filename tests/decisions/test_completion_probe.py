@@ -11,12 +11,11 @@ import pytest
 
 from include.base.errors import InvalidInput
 from include.bpmn.read import read_process
-from include.decisions.completion_probe import PROCESS_KEY, Probe, last_probe, probe, record_probe, service_token
-from include.governance.ledger import Ledger
+from include.decisions.completion_probe import PROCESS_KEY, Probe, probe, record_probe
 from include.sandbox.http import HttpError, Server, json_reply
 from include.sandbox.opentext import OpenTextStandIn
 from include.systems.opentext.client import OpenTextClient
-from labelops.probe import MODEL, main
+from labelops.commands.probe import MODEL
 from tests.systems.opentext.connect import connect
 
 SERVICE = {"id": "labelops-service", "secret": "an-invented-secret"}
@@ -123,31 +122,6 @@ def test_without_the_model_nothing_is_tried(bench: Bench) -> None:
     with pytest.raises(InvalidInput, match="needs a person"):
         probe(bench.client, person="", group="g")
     assert bench.left() == []
-
-
-def test_the_command_puts_the_answer_on_the_ledger(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    from include.settings import settings
-
-    arguments = ["opentext_default", "--person", PERSON["email"], "--group", "probe_people"]
-    assert main(arguments) == 2  # no ledger yet: nothing is tried
-    assert bench.client.find_process("") is None
-    assert list(bench.client.running()) == []
-    Ledger(settings().ledger_url).migrate()
-    assert main([*arguments, "--deploy"]) == 0
-    bench.standin.service_may_complete = True
-    assert main(arguments) == 1
-    shown = capsys.readouterr()
-    assert shown.out.startswith("cannot: ")
-    assert SERVICE["secret"] not in shown.out + shown.err
-    assert main([arguments[0], "other", *arguments[1:], "--deploy"]) == 2
-    ledger = Ledger(settings().ledger_url)
-    event = last_probe(ledger, "opentext_default")
-    assert event is not None
-    assert (event.action, event.subject) == ("opentext.probed", "opentext:opentext_default")
-    assert (event.body["result"], event.body["way"], event.body["ended"]) == ("can", "complete", True)
-    assert service_token(ledger, "opentext_default") == {"result": "can", "event": event.seq}
-    assert service_token(ledger, "another") == {"result": "unknown", "event": None}
-    ledger.close()
 
 
 def known(house: Any, result: str) -> None:

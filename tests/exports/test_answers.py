@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,10 @@ from include.base.canonical import sha256_hex
 from include.base.errors import InvalidInput, NotFound
 from include.exports import answers as exporting
 from include.exports.answers import export_answers
-from include.governance.ledger import Ledger
 from include.sandbox.prodigy_schema import create_schema, import_jsonl
 from include.systems.prodigy import rows as reading
 from include.systems.prodigy.client import ProdigyClient
-from labelops.export_answers import ACTION, main
 from tests.annotation import make
-from tests.servers import airflow_connection
 from tests.systems.prodigy.make import PROJECT, answered, connect
 
 DATASET = PROJECT.answers
@@ -288,65 +284,3 @@ def test_prodigy_can_save_between_two_pieces(file: Path, monkeypatch: pytest.Mon
             other.execute("UPDATE dataset SET created = ?", (number,))
             other.commit()
     assert number > 5
-
-
-# The command ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
-    monkeypatch.setenv("LABELOPS_LEDGER", url)
-    ledger = Ledger(url)
-    ledger.migrate()
-    yield ledger
-    ledger.close()
-
-
-@pytest.mark.proves("who took answers out of Prodigy's database, how many and which bytes, is on the ledger")
-def test_the_command_puts_the_export_on_the_ledger(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ledger: Ledger, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_PRODIGY_DEFAULT", airflow_connection(f"sqlite:///{file}"))
-    monkeypatch.setattr("getpass.getuser", lambda: "olga")
-    out = tmp_path / "a.jsonl"
-    arguments = ["--dataset", DATASET, "--out", str(out), "--reason", "for the annual audit"]
-    assert main(arguments) == 0
-    assert f"300 answers of {DATASET}" in capsys.readouterr().out
-    [event] = ledger.events(actions=[ACTION])
-    assert (event.actor, event.reason, event.digest_after) == (
-        "os:olga",
-        "for the annual audit",
-        sha256_hex(out.read_bytes()),
-    )
-    assert (event.body["rows"], event.body["file"], event.body["content"]) == (300, "a.jsonl", "full")
-
-    assert main(arguments) == 2
-    assert "is there already" in capsys.readouterr().err
-    change(file, "UPDATE example SET content = '[]' WHERE id = 1")
-    assert main(["--dataset", DATASET, "--out", str(tmp_path / "b"), "--format", "parquet"]) == 1
-    assert "1 rows are no JSON object and were left out" in capsys.readouterr().out
-    assert len(list(ledger.events(actions=[ACTION]))) == 2
-
-
-def test_nothing_is_exported_that_cannot_be_put_on_record(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_PRODIGY_DEFAULT", airflow_connection(f"sqlite:///{file}"))
-    monkeypatch.setenv("LABELOPS_LEDGER", f"sqlite:///{tmp_path / 'none.db'}")
-    out = tmp_path / "a.jsonl"
-    assert main(["--dataset", DATASET, "--out", str(out)]) == 2
-    assert capsys.readouterr().err
-    assert not out.exists()
-
-
-def test_an_installation_without_a_ledger_is_told(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_PRODIGY_DEFAULT", airflow_connection(f"sqlite:///{file}"))
-    monkeypatch.delenv("LABELOPS_LEDGER", raising=False)
-    monkeypatch.setenv("LABELOPS_HOME", str(tmp_path / "home"))
-    assert main(["--session", f"{DATASET}-ben", "--out", str(tmp_path / "a.jsonl")]) == 0
-    said = capsys.readouterr()
-    assert "on no record" in said.err
-    assert "101 answers of ticket_topics-ben" in said.out

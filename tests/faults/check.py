@@ -23,6 +23,7 @@ from include.base.signing import read_signer
 from include.base.store import Store
 from include.datasets import freeze as freezing
 from include.governance import checkpoint
+from include.governance.verify import verify as verify_ledger
 from include.guidelines import release as guidelines
 from include.ingestion.pipeline import ingest
 from include.ingestion.scan import scan
@@ -111,7 +112,7 @@ class _State:
         self.store = Store(self.place)
         ledger = world.ledger()
         try:
-            self.verification = ledger.verify(checkpoint.kept_checkpoints(self.store))
+            self.verification = verify_ledger(ledger, checkpoint.kept_checkpoints(self.store))
             self.events = list(ledger.events())
             self.versions = ledger.versions(PROJECT)
             self.decisions = ledger.decisions()

@@ -1,4 +1,4 @@
-"""A fresh ledger, on each kind of database."""
+"""A fresh ledger, on each kind of database; a store and a key."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from include.base.signing import Signer, make_key
+from include.base.store import Store
 from include.governance.ledger import Ledger
-from tests.governance.ledgers import fresh_postgres
+from tests.governance.ledgers import fill, fresh_postgres
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.server)])
@@ -35,3 +37,21 @@ def sqlite_ledger(tmp_path: Path) -> Iterator[Ledger]:
     made.migrate()
     yield made
     made.close()
+
+
+@pytest.fixture
+def filled(ledger: Ledger) -> Ledger:
+    """Ten events on each kind of database."""
+    return fill(ledger)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store."""
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def signer(tmp_path: Path) -> Signer:
+    """A key of this test alone."""
+    return make_key(tmp_path / "key.pem")

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from include.governance import tables
 from include.governance.ledger import Ledger, chain_hash, genesis_hash
 from include.governance.records import Decision, NewEvent, VersionRecord
+from include.governance.verify import verify
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -148,3 +150,23 @@ def start(code: str, *arguments: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+
+
+def fill(ledger: Ledger) -> Ledger:
+    """Append notes, a version as event 4, decisions as 7 and 8."""
+    for number in (1, 2, 3):
+        ledger.append(note(number), key=f"k{number}", time=moment(number))
+    ledger.record_version(version())
+    for number in (5, 6):
+        ledger.append(note(number), key=f"k{number}")
+    ledger.record_decision(decision("d1"))
+    ledger.record_decision(decision("d2", outcome="reject", role="quality_reviewer", person="quentin"))
+    for number in (9, 10):
+        ledger.append(note(number), key=f"k{number}")
+    assert ledger.head().size == 10
+    assert verify(ledger, ledger.head()).findings == []
+    return ledger
+
+
+def moment(minute: int) -> datetime:
+    return datetime(2026, 1, 1, 0, minute, tzinfo=UTC)

@@ -14,22 +14,12 @@ from include.base.errors import InvalidInput, LedgerBehind
 from include.base.signing import PublicKey, Signer, make_key
 from include.base.store import Store
 from include.governance import checkpoint as checkpoints
-from include.governance.__main__ import main
+from include.governance.checkpoint import write_checkpoint
 from include.governance.ledger import Ledger
 from include.governance.merkle import Frontier
 from include.governance.note import origin, read_note, read_tree_head, sign_note, verifier_key
-from include.governance.verify import Verification, verify_with
+from include.governance.verify import Verification, verify, verify_with
 from tests.governance.ledgers import note, raw, rechain, tamper
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
-def signer(tmp_path: Path) -> Signer:
-    return make_key(tmp_path / "key.pem")
 
 
 @pytest.fixture
@@ -48,7 +38,7 @@ def signed(sqlite_ledger: Ledger, store: Store, signer: Signer) -> Ledger:
     """Five events and a key noted, a signed checkpoint of six; five more, and one of eleven."""
     for _ in range(2):
         grow(sqlite_ledger)
-        assert sqlite_ledger.write_checkpoint(store, signer) is True
+        assert write_checkpoint(sqlite_ledger, store, signer) is True
     return sqlite_ledger
 
 
@@ -117,7 +107,7 @@ def test_the_public_key_is_published_and_noted_once(signed: Ledger, store: Store
     [event] = signed.events(actions=["signing_key.in_force"])
     assert (event.seq, event.digest_after) == (6, key.key_id)
     assert event.body == {"algorithm": "Ed25519", "public_key": key.raw.hex()}
-    assert signed.write_checkpoint(store, signer) is False
+    assert write_checkpoint(signed, store, signer) is False
     assert signed.head().size == 11
 
 
@@ -126,7 +116,7 @@ def test_a_changed_key_is_noted_and_changing_back_too(
 ) -> None:
     for key in (other, other, signer):
         grow(signed, 1)
-        signed.write_checkpoint(store, key)
+        write_checkpoint(signed, store, key)
     noted = [(event.digest_before, event.digest_after) for event in signed.events(actions=["signing_key.in_force"])]
     first, second = signer.public.key_id, other.public.key_id
     assert noted == [(None, first), (first, second), (second, first)]
@@ -137,13 +127,13 @@ def test_a_changed_key_is_noted_and_changing_back_too(
 
 def test_a_key_that_is_set_later_signs_from_then_on(ledger: Ledger, store: Store, signer: Signer) -> None:
     grow(ledger)
-    ledger.write_checkpoint(store)
+    write_checkpoint(ledger, store)
     assert checkpoints.last_note(store) is None
-    assert ledger.write_checkpoint(store, signer) is True, "the key is an event to be kept"
+    assert write_checkpoint(ledger, store, signer) is True, "the key is an event to be kept"
     outcome = verify_with(ledger, store)
     assert (found(outcome), outcome.signed, outcome.signed_size) == ([], 1, 6)
     grow(ledger, 1)
-    ledger.write_checkpoint(store)
+    write_checkpoint(ledger, store)
     assert checkpoints.last_note(store) is not None, "the newest that there is"
     outcome = verify_with(ledger, store)
     assert outcome.ok
@@ -164,7 +154,7 @@ def test_a_checkpoint_reads_new_events_only(signed: Ledger, store: Store, signer
 
     checkpoints.leaves = watched
     try:
-        signed.write_checkpoint(store, signer)
+        write_checkpoint(signed, store, signer)
     finally:
         checkpoints.leaves = original
     assert read == [3]
@@ -173,14 +163,14 @@ def test_a_checkpoint_reads_new_events_only(signed: Ledger, store: Store, signer
 
 def test_an_unsigned_checkpoint_of_an_earlier_release_is_read(ledger: Ledger, store: Store, signer: Signer) -> None:
     grow(ledger)
-    ledger.write_checkpoint(store)
+    write_checkpoint(ledger, store)
     for path in (newest(store), Path(checkpoints.pointer_path(store))):
         value = json.loads(path.read_text())
         path.write_text(json.dumps({name: value[name] for name in ("ledger_id", "epoch", "size", "hash", "time")}))
     assert checkpoints.last_checkpoint(store) == ledger.head()
     assert found(verify_with(ledger, store)) == []
     grow(ledger)
-    assert ledger.write_checkpoint(store, signer) is True
+    assert write_checkpoint(ledger, store, signer) is True
     outcome = verify_with(ledger, store, trusted=[signer.public])
     assert (found(outcome), outcome.signed, outcome.checkpoints) == ([], 1, 2)
 
@@ -188,7 +178,7 @@ def test_an_unsigned_checkpoint_of_an_earlier_release_is_read(ledger: Ledger, st
 def test_a_run_killed_before_the_pointer_and_gone_on_without_a_key(signed: Ledger, store: Store) -> None:
     before = newest(store).read_bytes()
     Path(checkpoints.pointer_path(store)).write_bytes(Path(checkpoints.checkpoint_paths(store)[0]).read_bytes())
-    assert signed.write_checkpoint(store) is True
+    assert write_checkpoint(signed, store) is True
     assert newest(store).read_bytes() == before == Path(checkpoints.pointer_path(store)).read_bytes()
 
 
@@ -199,7 +189,7 @@ def test_a_run_killed_before_the_pointer_and_gone_on_without_a_key(signed: Ledge
 def test_a_chain_made_anew_is_found_though_all_hashes_fit(signed: Ledger, store: Store) -> None:
     tamper(signed, "UPDATE event SET actor = 'somebody else' WHERE seq = 8")
     rechain(signed, 8)
-    assert signed.verify().ok, "a chain alone cannot show it"
+    assert verify(signed).ok, "a chain alone cannot show it"
     outcome = verify_with(signed, store)
     assert found(outcome) == ["rechained"]
     assert "a checkpoint kept outside says" in outcome.findings[0].sentence
@@ -215,7 +205,7 @@ def test_a_forger_without_the_key_cannot_make_the_checkpoint_fit(
     for path in [*checkpoints.checkpoint_paths(store), checkpoints.pointer_path(store)]:
         path.unlink()
     Path(store.at("ledger", "keys", f"{signer.public.key_id}.pem")).unlink()
-    signed.write_checkpoint(store, other)
+    write_checkpoint(signed, store, other)
     assert verify_with(signed, store).ok, "his own keys cannot show it"
     outcome = verify_with(signed, store, trusted=[signer.public])
     assert found(outcome) == ["foreign_key", "foreign_key", "not_signed"]
@@ -228,7 +218,7 @@ def test_a_forger_who_leaves_the_checkpoints_unsigned_is_found_with_the_key(
 ) -> None:
     for path in [*checkpoints.checkpoint_paths(store), checkpoints.pointer_path(store)]:
         path.unlink()
-    signed.write_checkpoint(store)
+    write_checkpoint(signed, store)
     assert found(verify_with(signed, store)) == ["unsigned"]
     assert found(verify_with(signed, store, trusted=[signer.public])) == ["not_signed"]
 
@@ -328,7 +318,7 @@ def test_missing_events_stop_the_next_checkpoint(signed: Ledger, store: Store, s
     grow(signed)
     tamper(signed, "DELETE FROM event WHERE seq = 13")
     with pytest.raises(LedgerBehind, match=r"last event is 16, but 1 before it are missing: run .* verify"):
-        signed.write_checkpoint(store, signer)
+        write_checkpoint(signed, store, signer)
 
 
 def test_a_recovery_begins_a_log_of_another_name(signed: Ledger, store: Store, signer: Signer) -> None:
@@ -337,38 +327,9 @@ def test_a_recovery_begins_a_log_of_another_name(signed: Ledger, store: Store, s
     lines = str(checkpoints.last_note(store)).split("\n")
     assert lines[:2] == [f"labelops/ledger/{signed.head().ledger_id}/2", "9"]
     grow(signed)
-    signed.write_checkpoint(store, signer)
+    write_checkpoint(signed, store, signer)
     outcome = verify_with(signed, store, trusted=[signer.public])
     assert (found(outcome), outcome.signed, outcome.signed_size) == (["recovered"], 3, 14)
-
-
-# ---- the command line
-
-
-def test_the_command_says_how_far_signatures_vouch(
-    signed: Ledger, store: Store, signer: Signer, other: Signer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    grow(signed, 1)
-    url = signed.url.render_as_string(hide_password=False)
-    base = ["verify", "--ledger", url, "--store", str(store.root)]
-    assert main(base) == 0
-    out = capsys.readouterr().out
-    short = signer.public.key_id[:12]
-    assert f"2 signed, by key {short} (as published in the store; pin it with --public-key): signatures vouch" in out
-    assert "for the events up to 11 of 12." in out
-    (tmp_path / "pub.pem").write_bytes(signer.public.pem)
-    (tmp_path / "kept.note").write_text(str(checkpoints.last_note(store)))
-    pinned = [*base, "--public-key", str(tmp_path / "pub.pem"), "--note", str(tmp_path / "kept.note")]
-    assert main([*pinned, "--json"]) == 0
-    value = json.loads(capsys.readouterr().out)
-    assert (value["signed"], value["signed_size"], value["pinned"]) == (2, 11, True)
-    assert value["keys"] == [signer.public.key_id]
-    assert value["not_covered"] == ["effect", "effect_claim", "source_record", "sync_state"]
-    (tmp_path / "pub.pem").write_bytes(other.public.pem)
-    assert main(pinned) == 1
-    assert "is signed by none of the given public keys" in capsys.readouterr().out
-    assert main([*base, "--note", str(tmp_path / "none.note")]) == 2
-    assert "none.note: cannot be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

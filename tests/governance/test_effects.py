@@ -4,6 +4,7 @@ import pytest
 
 from include.base.canonical import effect_key
 from include.base.errors import Fenced, InvalidInput
+from include.governance import effects
 from include.governance.effects import Claim, Done
 from include.governance.ledger import Ledger
 from tests.governance.ledgers import (
@@ -25,7 +26,7 @@ def make_claim(ledger: Ledger, number: int = 1, **fields: object) -> Claim:
     }
     values |= fields
     key = effect_key("guideline_sync", "ticket_topics", "guideline:ticket_topics", digest(number))
-    return ledger.claim(key, **values)  # type: ignore[arg-type]
+    return effects.claim(ledger, key, **values)  # type: ignore[arg-type]
 
 
 def test_an_effect_is_claimed_made_and_recorded_once(ledger: Ledger) -> None:
@@ -33,7 +34,7 @@ def test_an_effect_is_claimed_made_and_recorded_once(ledger: Ledger) -> None:
     assert claim.previous is None
     assert not claim.interrupted
     claim.check()
-    assert ledger.done(claim.key) is None
+    assert effects.find_done(ledger, claim.key) is None
     assert claim.done("page-1", created=1, updated=0, digest=digest(5)) is True
     [event] = ledger.events(actions=["effect.done"])
     assert (event.actor, event.subject, event.digest_after) == ("labelops", claim.subject, digest(5))
@@ -45,7 +46,7 @@ def test_an_effect_is_claimed_made_and_recorded_once(ledger: Ledger) -> None:
     assert again.previous == Done(claim.key, "page-1", 1, 0, "")
     assert again.done("page-1", created=0, updated=0) is False
     assert ledger.head().size == 1
-    assert ledger.done(claim.key) == again.previous
+    assert effects.find_done(ledger, claim.key) == again.previous
 
 
 def test_completion_said_twice_is_recorded_once(ledger: Ledger) -> None:
@@ -59,7 +60,7 @@ def test_nothing_created_leaves_no_event(ledger: Ledger) -> None:
     claim = make_claim(ledger)
     assert claim.done("page-1", created=0, updated=0) is False
     assert ledger.head().size == 0
-    assert ledger.done(claim.key) == Done(claim.key, "page-1", 0, 0, "")
+    assert effects.find_done(ledger, claim.key) == Done(claim.key, "page-1", 0, 0, "")
 
 
 def test_a_repair_is_an_event_of_its_own(ledger: Ledger) -> None:
@@ -70,6 +71,12 @@ def test_a_repair_is_an_event_of_its_own(ledger: Ledger) -> None:
 
 def test_a_try_that_resumes_after_its_successor_claimed_is_refused(ledger: Ledger) -> None:
     first = make_claim(ledger, try_number=1)
+
+    def save_as_the_zombie() -> None:
+        with ledger.transaction() as transaction:
+            transaction.save_sync_state("s", {"written": "by the zombie"})
+            first.check_in(transaction)
+
     first.check()
     second = make_claim(ledger, try_number=2)
     assert second.token > first.token
@@ -77,8 +84,8 @@ def test_a_try_that_resumes_after_its_successor_claimed_is_refused(ledger: Ledge
         first.check()
     with pytest.raises(Fenced):
         first.done("page-of-the-zombie", created=1, updated=0)
-    with pytest.raises(Fenced):
-        ledger.save_sync_state("s", {"written": "by the zombie"}, claim=first)
+    with pytest.raises(Fenced, match="try 1 was taken over by claim 2"):
+        save_as_the_zombie()
     with pytest.raises(Fenced, match=r"try 2 of .* has taken over from try 1"):
         make_claim(ledger, try_number=1)
     assert ledger.head().size == 0
@@ -134,11 +141,11 @@ def test_completion_belongs_to_the_transaction_it_is_part_of(ledger: Ledger) -> 
 
     with pytest.raises(RuntimeError):
         fail()
-    assert ledger.done(claim.key) is None
+    assert effects.find_done(ledger, claim.key) is None
     assert ledger.head().size == 0
     with ledger.transaction() as transaction:
-        transaction.check(claim)
-        transaction.save_sync_state("s", {"n": 1}, claim)
+        claim.check_in(transaction)
+        transaction.save_sync_state("s", {"n": 1})
         claim.done_in(transaction, "page-1", created=1, updated=0)
     assert ledger.head().size == 1
     assert ledger.sync_state("s") == {"n": 1}
@@ -146,11 +153,11 @@ def test_completion_belongs_to_the_transaction_it_is_part_of(ledger: Ledger) -> 
 
 def test_tokens_are_given_to_one_process_each(ledger: Ledger, empty_url: str) -> None:
     code = (
-        "import sys; from include.governance.ledger import Ledger\n"
+        "import sys; from include.governance import effects; from include.governance.ledger import Ledger\n"
         "ledger = Ledger(sys.argv[1])\n"
         "for n in range(10):\n"
         "    run = sys.argv[2] + str(n)\n"
-        "    claim = ledger.claim('k', use_case='u', project='p', subject='s', run=run, try_number=1)\n"
+        "    claim = effects.claim(ledger, 'k', use_case='u', project='p', subject='s', run=run, try_number=1)\n"
         "    print(claim.token)\n"
     )
     processes = [start(code, empty_url, f"r{number}-") for number in range(3)]

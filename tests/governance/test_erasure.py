@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from include.base.errors import InvalidInput
-from include.base.signing import Signer, make_key
+from include.base.signing import Signer
 from include.base.store import Store
 from include.governance import checkpoint as checkpoints
-from include.governance.__main__ import main
+from include.governance.checkpoint import write_checkpoint
 from include.governance.erasure import erase, erased_objects
 from include.governance.ledger import Ledger
 from include.governance.proof import check_proof, prove_inclusion
 from include.governance.verify import verify_with
+from labelops.commands import main
 from tests.governance.ledgers import decision, note
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
-def signer(tmp_path: Path) -> Signer:
-    return make_key(tmp_path / "key.pem")
 
 
 @pytest.fixture
@@ -40,7 +30,7 @@ def decide(ledger: Ledger, store: Store, signer: Signer) -> Ledger:
         raw = store.put_object(json.dumps({"who": "Dana Dietz", "decision": name}).encode())
         ledger.record_decision(decision(name, person=person, account=account, raw_digest=raw))
     ledger.append(note(1))
-    ledger.write_checkpoint(store, signer)
+    write_checkpoint(ledger, store, signer)
     return ledger
 
 
@@ -54,7 +44,7 @@ def test_a_persons_replies_go_and_every_proof_stays(ledger: Ledger, store: Store
     assert not any(store.has_object(digest) for digest in removed)
     assert all(store.has_object(one.raw_digest) for one in before if one.person != "dana")
     assert decided.decisions() == before, "who decided, by the register's id, stays"
-    decided.write_checkpoint(store, signer)
+    write_checkpoint(decided, store, signer)
     outcome = verify_with(decided, store, trusted=[signer.public])
     assert (outcome.ok, outcome.findings, outcome.erased) == (True, [], 2)
     assert outcome.signed_size == decided.head().size

@@ -16,6 +16,7 @@ from include.base.errors import Conflict, InvalidInput, Unavailable, Unsupported
 from include.governance import tables
 from include.governance.ledger import BODY_LIMIT, Ledger, chain_hash, genesis_hash
 from include.governance.records import SourceRecord, read_time, time_text
+from include.governance.verify import verify
 from tests.governance.ledgers import (
     decision,
     digest,
@@ -156,7 +157,7 @@ def test_all_or_nothing(ledger: Ledger) -> None:
     assert ledger.versions("ticket_topics") == []
     assert ledger.decisions(digest(1001)) == []
     assert ledger.sync_state("s") is None
-    assert ledger.verify().ok
+    assert verify(ledger).ok
 
 
 def test_events_are_listed_by_project_action_and_subject(ledger: Ledger) -> None:
@@ -194,7 +195,7 @@ def test_eight_processes_write_one_chain(ledger: Ledger, empty_url: str) -> None
     for who in range(8):
         mine = [event.body["number"] for event in events if event.body["who"] == str(who)]
         assert mine == list(range(each))
-    outcome = ledger.verify()
+    outcome = verify(ledger)
     assert outcome.ok, outcome.findings
 
 
@@ -221,7 +222,7 @@ def test_a_killed_writer_among_others_breaks_no_chain(ledger: Ledger, empty_url:
         numbers.setdefault(event.body["who"], []).append(event.body["number"])
     assert all(found == list(range(len(found))) for found in numbers.values()), "none is missing, twice, or moved"
     assert all(len(numbers[str(number)]) == each for number in range(4))
-    outcome = ledger.verify()
+    outcome = verify(ledger)
     assert outcome.ok, outcome.findings
 
 
@@ -236,7 +237,7 @@ def test_threads_share_one_ledger(ledger: Ledger) -> None:
     for thread in threads:
         thread.join()
     assert ledger.head().size == 120
-    assert ledger.verify().ok
+    assert verify(ledger).ok
 
 
 def test_a_writer_killed_half_way_leaves_nothing(ledger: Ledger, empty_url: str) -> None:
@@ -250,7 +251,7 @@ def test_a_writer_killed_half_way_leaves_nothing(ledger: Ledger, empty_url: str)
     event, _ = ledger.append(note(2))
     assert event.seq == 2
     assert ledger.find("lost-0") is None
-    assert ledger.verify().ok
+    assert verify(ledger).ok
 
 
 def test_a_stuck_writer_is_an_error_that_says_so(
@@ -287,7 +288,7 @@ def test_a_fork_opens_connections_of_its_own(ledger: Ledger, empty_url: str) -> 
     process = start(FORKED, empty_url)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
-    assert ledger.verify().ok
+    assert verify(ledger).ok
 
 
 # ---- append-only
@@ -312,7 +313,7 @@ def test_rows_cannot_be_changed_or_removed(ledger: Ledger, table: str) -> None:
         with pytest.raises(sa.exc.DBAPIError, match=f"{table} is append-only"):
             raw(ledger, attempt)
     assert raw(ledger, f"SELECT * FROM {table}") == before
-    assert ledger.verify().ok
+    assert verify(ledger).ok
 
 
 def test_replace_cannot_push_an_event_out_by_its_key(sqlite_ledger: Ledger) -> None:
@@ -442,12 +443,12 @@ def test_processes_migrate_at_once(empty_url: str) -> None:
         assert process.returncode == 0, errors
         answers.append(out.strip())
     assert sorted(answers) == ["False", "False", "False", "True"]
-    assert Ledger(empty_url).verify().ok
+    assert verify(Ledger(empty_url)).ok
 
 
 def test_a_ledger_without_tables_says_what_to_do(empty_url: str, tmp_path: Path) -> None:
     ledger = Ledger(empty_url)
-    for use in (ledger.head, ledger.verify, lambda: ledger.append(note(1)), lambda: list(ledger.events())):
+    for use in (ledger.head, lambda: verify(ledger), lambda: ledger.append(note(1)), lambda: list(ledger.events())):
         with pytest.raises(Unsupported, match=r"include\.governance migrate"):
             use()
     assert not (tmp_path / "ledger.db").exists(), "looking makes no file"

@@ -13,8 +13,10 @@ from alembic import command
 from alembic.config import Config
 
 from include.governance import tables
+from include.governance.effects import claim
 from include.governance.ledger import Ledger
 from include.governance.records import SourceRecord
+from include.governance.verify import verify
 from tests.governance.ledgers import decision, digest, raw, tamper
 
 HERE = Path(__file__).parent
@@ -55,7 +57,7 @@ def old(empty_url: str) -> Iterator[Ledger]:
 def test_an_old_ledger_is_brought_up_to_date(old: Ledger) -> None:
     assert old.migrate() is True
     assert old.migrate() is False
-    outcome = old.verify()
+    outcome = verify(old)
     assert outcome.ok, outcome.findings
     assert outcome.findings == [], "no guard is missing"
     assert outcome.size == len(ROWS["event"])
@@ -88,15 +90,15 @@ def test_an_upgraded_ledger_goes_on(old: Ledger) -> None:
     old.migrate()
     old.record_decision(decision("d3", signature="authenticated", statement_version=2))
     assert old.decisions()[-1] == decision("d3", signature="authenticated", statement_version=2)
-    assert old.verify().ok
+    assert verify(old).ok
     tamper(old, "UPDATE decision SET signature = 'signed' WHERE decision_id = 'd3'")
-    assert [finding.kind for finding in old.verify().findings] == ["row_changed"]
+    assert [finding.kind for finding in verify(old).findings] == ["row_changed"]
 
 
 def test_a_signature_level_put_on_an_old_decision_is_found(old: Ledger) -> None:
     old.migrate()
     tamper(old, "UPDATE decision SET signature = 'signed' WHERE decision_id = 'd1'")
-    assert [finding.kind for finding in old.verify().findings] == ["row_changed"]
+    assert [finding.kind for finding in verify(old).findings] == ["row_changed"]
 
 
 @pytest.mark.parametrize(("table", "verb"), [(table, verb) for table, verbs in tables.KEPT.items() for verb in verbs])
@@ -111,8 +113,8 @@ def test_a_slip_on_what_is_outside_the_chain_is_refused(old: Ledger, table: str,
 
 def test_what_the_ledger_itself_does_there_is_not_refused(old: Ledger) -> None:
     old.migrate()
-    again = old.claim("effect-1", use_case="u", project="p", subject="s", run="r", try_number=2)
+    again = claim(old, "effect-1", use_case="u", project="p", subject="s", run="r", try_number=2)
     again.done("page 8", created=0, updated=1)
     assert old.record_sources("p", [SourceRecord(digest(1), "f.csv", "1", digest(2))]) == 0
     assert old.save_sync_state("guidelines/p", {"page": 8})
-    assert old.verify().ok
+    assert verify(old).ok

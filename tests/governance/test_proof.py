@@ -14,20 +14,10 @@ from include.base.errors import InvalidInput, LedgerBehind
 from include.base.signing import Signer, make_key
 from include.base.store import Store
 from include.governance import checkpoint as checkpoints
-from include.governance.__main__ import main
+from include.governance.checkpoint import write_checkpoint
 from include.governance.ledger import Ledger
 from include.governance.proof import check_proof, prove_consistency, prove_inclusion
-from tests.governance.ledgers import note, rechain, start, tamper
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
-def signer(tmp_path: Path) -> Signer:
-    return make_key(tmp_path / "key.pem")
+from tests.governance.ledgers import note, rechain, tamper
 
 
 def grow(ledger: Ledger, count: int) -> None:
@@ -44,9 +34,9 @@ def kept(sqlite_ledger: Ledger, store: Store, signer: Signer) -> Ledger:
 
 def keep(ledger: Ledger, store: Store, signer: Signer) -> Ledger:
     grow(ledger, 7)
-    ledger.write_checkpoint(store, signer)
+    write_checkpoint(ledger, store, signer)
     grow(ledger, 5)
-    ledger.write_checkpoint(store, signer)
+    write_checkpoint(ledger, store, signer)
     grow(ledger, 2)
     return ledger
 
@@ -164,34 +154,3 @@ def test_a_ledger_that_was_written_anew_gives_no_proof(kept: Ledger, store: Stor
 def test_what_is_no_proof_is_refused(value: object) -> None:
     with pytest.raises(InvalidInput):
         check_proof(value)
-
-
-def test_a_proof_is_checked_where_there_is_no_ledger(
-    kept: Ledger, store: Store, signer: Signer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    base = ["--ledger", kept.url.render_as_string(hide_password=False), "--store", str(store.root)]
-    assert main(["prove", *base, "inclusion", "5"]) == 0
-    away = tmp_path / "away"
-    away.mkdir()
-    (away / "proof.json").write_text(capsys.readouterr().out)
-    (away / "key.pem").write_bytes(signer.public.pem)
-    assert main(["note", "--store", str(store.root)]) == 0
-    (away / "note").write_text(capsys.readouterr().out)
-    kept.close()
-    code = (
-        "import os, sys; [os.environ.pop(one) for one in list(os.environ) if one.startswith('LABELOPS')]; "
-        "from include.governance.__main__ import main; sys.exit(main(sys.argv[1:]))"
-    )
-    arguments = ["check-proof", str(away / "proof.json"), "--public-key", str(away / "key.pem")]
-    process = start(code, *arguments, "--note", str(away / "note"))
-    out, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
-    assert out.startswith("Event 5 (anna, note.taken, ")
-    assert main(["prove", *base, "consistency", "8", "13"]) == 0
-    (away / "proof.json").write_text(capsys.readouterr().out.replace('"size": 8', '"size": 7'))
-    assert main(arguments) == 1
-    assert "does not show that the 13 events begin with the 7" in capsys.readouterr().out
-    (away / "proof.json").write_text("{")
-    assert main(arguments) == 2
-    assert main(["prove", *base, "consistency", "8"]) == 2
-    assert main(["note", "--store", str(away)]) == 2

@@ -14,10 +14,10 @@ from pydantic import ValidationError
 from include.base.canonical import digest_of
 from include.base.store import Store
 from include.bpmn.check import check_model
-from include.bpmn.mapping import ProcessMapping
+from include.bpmn.mapping import STATEMENTS, ProcessMapping
 from include.datasets.conditions import policy_problems
 from include.datasets.freeze import freeze
-from include.decisions.approval import STATEMENT_VERSION, STATEMENTS, Evaluation, ProcessSnapshot, statements
+from include.decisions.approval import STATEMENT_VERSION, Evaluation, ProcessSnapshot, statements
 from include.governance.records import lower_signature, signed_enough
 from include.projects.model import Policy
 from include.queues.progress import form

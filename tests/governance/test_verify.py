@@ -3,9 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,34 +11,23 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from include.base.errors import InvalidInput, LedgerBehind, Refused, Unsupported
+from include.base.errors import InvalidInput, LedgerBehind, Refused
 from include.base.store import Store
 from include.governance import checkpoint as checkpoints
-from include.governance.__main__ import main
+from include.governance.checkpoint import require_not_behind, write_checkpoint
 from include.governance.ledger import Ledger, chain_hash
 from include.governance.records import Head
-from include.governance.verify import FINDINGS_KEPT
+from include.governance.verify import FINDINGS_KEPT, verify
 from tests.governance.ledgers import (
     decision,
     digest,
+    fill,
+    moment,
     note,
     raw,
     rechain,
-    start,
     tamper,
-    version,
 )
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
-def filled(ledger: Ledger) -> Ledger:
-    """Ten events on each kind of database."""
-    return fill(ledger)
 
 
 @pytest.fixture
@@ -49,28 +36,8 @@ def filled_sqlite(sqlite_ledger: Ledger) -> Ledger:
     return fill(sqlite_ledger)
 
 
-def fill(ledger: Ledger) -> Ledger:
-    """Append notes, a version as event 4, decisions as 7 and 8."""
-    for number in (1, 2, 3):
-        ledger.append(note(number), key=f"k{number}", time=moment(number))
-    ledger.record_version(version())
-    for number in (5, 6):
-        ledger.append(note(number), key=f"k{number}")
-    ledger.record_decision(decision("d1"))
-    ledger.record_decision(decision("d2", outcome="reject", role="quality_reviewer", person="quentin"))
-    for number in (9, 10):
-        ledger.append(note(number), key=f"k{number}")
-    assert ledger.head().size == 10
-    assert ledger.verify(ledger.head()).findings == []
-    return ledger
-
-
-def moment(minute: int) -> datetime:
-    return datetime(2026, 1, 1, 0, minute, tzinfo=UTC)
-
-
 def kinds(ledger: Ledger, checkpoint: Head | list[Head] | None = None) -> list[tuple[str, int | None]]:
-    outcome = ledger.verify(checkpoint)
+    outcome = verify(ledger, checkpoint)
     assert outcome.ok == all(finding.warning for finding in outcome.findings)
     return [(finding.kind, finding.seq) for finding in outcome.findings]
 
@@ -102,7 +69,7 @@ COPY = (
 
 def test_a_changed_event_is_found(filled: Ledger) -> None:
     tamper(filled, "UPDATE event SET actor = 'somebody else' WHERE seq = 5")
-    outcome = filled.verify()
+    outcome = verify(filled)
     assert not outcome.ok
     assert [finding.sentence for finding in outcome.findings] == [
         "Event 5 was changed: its content does not match its hash."
@@ -129,7 +96,7 @@ def test_a_removed_event_is_found(filled: Ledger) -> None:
 
 def test_removed_first_events_are_found(filled: Ledger) -> None:
     tamper(filled, "DELETE FROM event WHERE seq <= 2")
-    outcome = filled.verify()
+    outcome = verify(filled)
     assert [finding.sentence for finding in outcome.findings] == [
         "Events 1 to 2 are missing: the ledger goes on with event 3."
     ]
@@ -154,7 +121,7 @@ def test_an_inserted_event_that_fits_its_place_is_found(filled: Ledger) -> None:
     # The chain allows one follower of each event only, so the forger has to unlink the true one.
     with pytest.raises(sa.exc.IntegrityError):
         tamper(filled, *shift(6, +1), COPY.format(seq=6, prev=row["hash"], hash=forged, like=5))
-    assert filled.verify().ok
+    assert verify(filled).ok
 
 
 def test_an_event_below_the_first_is_found(filled: Ledger) -> None:
@@ -173,8 +140,8 @@ def test_events_that_changed_places_are_found(filled_sqlite: Ledger, first: int,
 def test_a_cut_tail_is_found_by_the_checkpoint(filled: Ledger) -> None:
     head = filled.head()
     tamper(filled, "DELETE FROM event WHERE seq > 8")
-    assert filled.verify().ok, "a chain alone cannot show it"
-    outcome = filled.verify(head)
+    assert verify(filled).ok, "a chain alone cannot show it"
+    outcome = verify(filled, head)
     assert [(finding.kind, finding.seq) for finding in outcome.findings] == [("truncated", 8)]
     assert "it had 10 events: 2 were cut off" in outcome.findings[0].sentence
 
@@ -189,7 +156,7 @@ def test_a_chain_made_anew_is_found_by_the_checkpoint(filled: Ledger) -> None:
     early, head = replace(filled.head(), size=3, hash=filled.find("k3").hash), filled.head()  # type: ignore[union-attr]
     tamper(filled, "UPDATE event SET actor = 'somebody else' WHERE seq = 5")
     rechain(filled, 5)
-    assert filled.verify().ok, "a chain alone cannot show it"
+    assert verify(filled).ok, "a chain alone cannot show it"
     assert kinds(filled, early) == []
     assert kinds(filled, head) == [("rechained", 10)]
     filled.append(note(11))
@@ -204,7 +171,7 @@ def test_a_chain_of_another_identity_is_found(filled: Ledger) -> None:
 
 def test_a_clock_that_went_back_is_a_warning(filled: Ledger) -> None:
     filled.append(note(11), time=moment(0))
-    outcome = filled.verify(filled.head())
+    outcome = verify(filled, filled.head())
     assert outcome.ok
     assert [(finding.kind, finding.seq, finding.warning) for finding in outcome.findings] == [("clock_back", 11, True)]
     assert next(filled.events(after=10)).time == moment(0)
@@ -217,7 +184,7 @@ def test_switched_off_guards_are_found(filled: Ledger) -> None:
     else:
         raw(filled, "ALTER TABLE event DISABLE TRIGGER event_append_only")
         name = "event_append_only"
-    outcome = filled.verify()
+    outcome = verify(filled)
     assert [finding.kind for finding in outcome.findings] == ["unguarded"]
     assert name in outcome.findings[0].sentence
 
@@ -227,7 +194,7 @@ def test_findings_are_counted_beyond_what_is_kept(sqlite_ledger: Ledger) -> None
         for number in range(FINDINGS_KEPT + 5):
             transaction.append(note(number))
     tamper(sqlite_ledger, "UPDATE event SET actor = 'x'")
-    outcome = sqlite_ledger.verify()
+    outcome = verify(sqlite_ledger)
     assert (len(outcome.findings), outcome.more, outcome.ok) == (FINDINGS_KEPT, 5, False)
 
 
@@ -242,7 +209,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(4):
         ledger.append(note(number, body={}) if number == 2 else note(number), key=None if number == 1 else f"k{number}")
     ledger.record_decision(decision())
-    assert ledger.verify().ok
+    assert verify(ledger).ok
     ledger.close()
     with sqlite3.connect(folder / "ledger.db") as connection:
         for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
@@ -290,7 +257,7 @@ def test_any_change_of_one_field_is_found(original: Path, tmp_path: Path, seq: i
     finally:
         connection.close()
     ledger = Ledger(f"sqlite:///{copy}")
-    found = [finding for finding in ledger.verify().findings if finding.kind not in ("unguarded", "clock_back")]
+    found = [finding for finding in verify(ledger).findings if finding.kind not in ("unguarded", "clock_back")]
     ledger.close()
     assert bool(found) == (after != before), (column, seq, before, after, found)
 
@@ -323,7 +290,7 @@ def test_a_decision_that_no_event_records_is_found(filled_sqlite: Ledger, seq: i
     names = ", ".join(row)
     # Nothing stops an insert: the verifier does.
     raw(filled_sqlite, f"INSERT INTO decision ({names}) VALUES ({', '.join(':' + name for name in row)})", **row)
-    outcome = filled_sqlite.verify()
+    outcome = verify(filled_sqlite)
     assert [(finding.kind, finding.seq) for finding in outcome.findings] == [("row_inserted", seq)]
     assert "No event records the decision forged" in outcome.findings[0].sentence
 
@@ -343,9 +310,9 @@ def test_a_removed_row_is_not_quietly_written_again(filled_sqlite: Ledger) -> No
 
 
 def test_a_checkpoint_is_written_once_per_size(filled: Ledger, store: Store) -> None:
-    filled.require_not_behind(store)
-    assert filled.write_checkpoint(store) is True
-    assert filled.write_checkpoint(store) is False
+    require_not_behind(filled, store)
+    assert write_checkpoint(filled, store) is True
+    assert write_checkpoint(filled, store) is False
     head = filled.head()
     names = [path.name for path in store.at("ledger", "checkpoints").iterdir()]
     assert names == [f"000000000010-{head.hash[:12]}.json"]
@@ -354,59 +321,59 @@ def test_a_checkpoint_is_written_once_per_size(filled: Ledger, store: Store) -> 
     assert {**pointer, **asdict(head)} == pointer
     assert head.time == raw(filled, "SELECT time FROM event WHERE seq = 10")[0].time
     filled.append(note(11))
-    filled.require_not_behind(store)
-    assert filled.write_checkpoint(store) is True
+    require_not_behind(filled, store)
+    assert write_checkpoint(filled, store) is True
     assert [kept.size for kept in checkpoints.kept_checkpoints(store)] == [10, 11]
     assert checkpoints.last_checkpoint(store) == filled.head()
 
 
 def test_an_empty_ledger_writes_no_checkpoint(ledger: Ledger, store: Store) -> None:
-    assert ledger.write_checkpoint(store) is False
+    assert write_checkpoint(ledger, store) is False
     assert not store.root.exists()
 
 
 def test_a_crash_between_file_and_pointer_is_made_good(filled: Ledger, store: Store) -> None:
-    filled.write_checkpoint(store)
+    write_checkpoint(filled, store)
     store.at("ledger", "checkpoint.json").unlink()
     assert checkpoints.last_checkpoint(store) == filled.head()
     filled.append(note(11))
-    filled.write_checkpoint(store)
+    write_checkpoint(filled, store)
     store.at("ledger", "checkpoint.json").write_bytes(
         store.at("ledger", "checkpoints").joinpath(f"000000000010-{filled.find('k10').hash[:12]}.json").read_bytes()  # type: ignore[union-attr]
     )
-    assert filled.write_checkpoint(store) is True
+    assert write_checkpoint(filled, store) is True
     assert checkpoints.last_checkpoint(store) == filled.head()
 
 
 def test_a_ledger_shorter_than_its_checkpoint_stops_everything(filled: Ledger, store: Store) -> None:
-    filled.write_checkpoint(store)
+    write_checkpoint(filled, store)
     tamper(filled, "DELETE FROM event WHERE seq > 8")
-    for use in (filled.require_not_behind, filled.write_checkpoint):
+    for use in (require_not_behind, write_checkpoint):
         with pytest.raises(LedgerBehind, match=r"has 8 events, but its last checkpoint says 10: 2 are lost.*recover"):
-            use(store)
+            use(filled, store)
     assert checkpoints.last_checkpoint(store).size == 10  # type: ignore[union-attr]
 
 
 def test_a_ledger_that_grew_another_way_is_stopped(filled_sqlite: Ledger, store: Store) -> None:
-    filled_sqlite.write_checkpoint(store)
+    write_checkpoint(filled_sqlite, store)
     tamper(filled_sqlite, "DELETE FROM event WHERE seq > 9")
     filled_sqlite.append(note(77))
     filled_sqlite.append(note(78))
     with pytest.raises(LedgerBehind, match="Event 10 of the ledger has hash"):
-        filled_sqlite.require_not_behind(store)
+        require_not_behind(filled_sqlite, store)
 
 
 def test_another_ledger_is_stopped(filled_sqlite: Ledger, store: Store, tmp_path: Path) -> None:
-    filled_sqlite.write_checkpoint(store)
+    write_checkpoint(filled_sqlite, store)
     other = Ledger(f"sqlite:///{tmp_path / 'other.db'}")
     other.migrate()
     with pytest.raises(LedgerBehind, match="its last checkpoint is of ledger"):
-        other.require_not_behind(store)
+        require_not_behind(other, store)
     other.close()
 
 
 def test_a_loss_is_recorded_and_stays_visible(filled: Ledger, store: Store) -> None:
-    filled.write_checkpoint(store)
+    write_checkpoint(filled, store)
     with pytest.raises(Refused, match="nothing is lost"):
         checkpoints.recover(filled, store, actor="olga", reason="x")
     tamper(filled, "DELETE FROM event WHERE seq > 8")
@@ -414,12 +381,12 @@ def test_a_loss_is_recorded_and_stays_visible(filled: Ledger, store: Store) -> N
         checkpoints.recover(filled, store, actor="olga", reason=" ")
     head = checkpoints.recover(filled, store, actor="olga", reason="the disk broke, the backup was of noon")
     assert (head.size, head.epoch) == (9, 2)
-    filled.require_not_behind(store)
+    require_not_behind(filled, store)
     filled.append(note(11))
-    filled.write_checkpoint(store)
+    write_checkpoint(filled, store)
     everything = list(checkpoints.kept_checkpoints(store))
     assert [kept.size for kept in everything] == [9, 10, 10]
-    outcome = filled.verify(everything)
+    outcome = verify(filled, everything)
     assert outcome.ok
     assert [finding.kind for finding in outcome.findings] == ["recovered"]
     [event] = filled.events(actions=["ledger.recovered"])
@@ -427,7 +394,7 @@ def test_a_loss_is_recorded_and_stays_visible(filled: Ledger, store: Store) -> N
 
 
 def test_a_loss_explains_no_other_loss(filled_sqlite: Ledger, store: Store) -> None:
-    filled_sqlite.write_checkpoint(store)
+    write_checkpoint(filled_sqlite, store)
     tamper(filled_sqlite, "DELETE FROM event WHERE seq > 8")
     checkpoints.recover(filled_sqlite, store, actor="olga", reason="the disk broke")
     head = filled_sqlite.head()
@@ -437,122 +404,7 @@ def test_a_loss_explains_no_other_loss(filled_sqlite: Ledger, store: Store) -> N
 
 
 def test_a_malformed_checkpoint_is_an_error(filled_sqlite: Ledger, store: Store) -> None:
-    filled_sqlite.write_checkpoint(store)
+    write_checkpoint(filled_sqlite, store)
     store.at("ledger", "checkpoint.json").write_text('{"ledger_id": "x", "epoch": 1, "size": "10"}')
     with pytest.raises(InvalidInput, match=r"checkpoint.json: field 'size' is '10'; expected int"):
-        filled_sqlite.require_not_behind(store)
-
-
-# ---- the command line
-
-
-@pytest.fixture
-def command(filled: Ledger, empty_url: str, store: Store) -> Callable[..., int]:
-    def run(name: str, *arguments: str) -> int:
-        extra = ["--store", str(store.root)] if name in ("verify", "checkpoint", "recover") else []
-        return main([name, "--ledger", empty_url, *extra, *arguments])
-
-    return run
-
-
-def test_the_command_says_that_all_is_well(
-    command: Callable[..., int], filled: Ledger, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert command("checkpoint") == 0
-    assert command("checkpoint") == 0
-    assert command("verify") == 0
-    out = capsys.readouterr().out.splitlines()
-    head = filled.head()
-    assert out == [
-        "The checkpoint is written.",
-        "Nothing was added since the last checkpoint.",
-        f"The ledger {head.ledger_id} is sound: 10 events read, head {head.hash[:12]}; "
-        "compared with 1 outside checkpoint.",
-        "No checkpoint is signed: whoever can write to the database and to the store could have made all of it.",
-        "Outside the chain, and not looked at: the tables effect, effect_claim, source_record, sync_state.",
-    ]
-
-
-def test_the_command_tells_a_forgery(
-    command: Callable[..., int], filled: Ledger, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command("checkpoint")
-    tamper(
-        filled, "UPDATE decision SET outcome = 'approve' WHERE decision_id = 'd2'", "DELETE FROM event WHERE seq = 10"
-    )
-    capsys.readouterr()
-    assert command("verify") == 1
-    out = capsys.readouterr().out
-    assert "The decision d2 differs from what event 8 recorded." in out
-    assert "a checkpoint kept outside says that it had 10 events: 1 were cut off" in out
-    assert "is NOT what was written: 9 events read" in out
-    assert command("verify", "--json") == 1
-    found = json.loads(capsys.readouterr().out)
-    assert (found["ok"], found["size"], found["checkpoints"]) == (False, 9, 1)
-    assert [(finding["kind"], finding["seq"]) for finding in found["findings"]] == [
-        ("row_changed", 8),
-        ("truncated", 9),
-    ]
-    assert command("checkpoint") == 1
-    assert "1 are lost" in capsys.readouterr().err
-    assert command("recover", "--actor", "olga", "--reason", "lost") == 0
-    out = capsys.readouterr().out
-    assert "The loss is recorded as event 10: the ledger had 10 events, the backup 9. It goes on in epoch 2." in out
-    assert command("recover", "--actor", "olga", "--reason", "again", "--json") == 0, "after a crash it goes on"
-    assert json.loads(capsys.readouterr().out)["lost"]["size"] == 10
-
-
-def test_the_command_without_checkpoints_says_what_it_cannot_see(
-    command: Callable[..., int], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert command("verify") == 0
-    assert "no outside checkpoint to compare with, so a cut-off end would not show" in capsys.readouterr().out
-
-
-def test_the_command_lists_who_did_what(
-    command: Callable[..., int], filled: Ledger, capsys: pytest.CaptureFixture[str]
-) -> None:
-    filled.append(note(11, reason="two\nlines \x1b[31m", project="other"))
-    assert command("events", "--subject", f"version:{digest(1001)}") == 0
-    header, *lines = capsys.readouterr().out.splitlines()
-    assert header.split("  ")[0].strip() == "number"
-    assert [line.split()[0] for line in lines] == ["4", "7", "8"]
-    assert [line.split()[2:4] for line in lines] == [
-        ["olga", "version.frozen"], ["dana", "decision.recorded"], ["quentin", "decision.recorded"],
-    ]  # fmt: skip
-    assert "version:000000000000 " in lines[0]
-    assert command("events", "--project", "other") == 0
-    assert capsys.readouterr().out.splitlines()[1].endswith("two\\nlines \\x1b[31m")
-    assert command("events", "--action", "version.frozen", "--full", "--limit", "5") == 0
-    assert f"version:{digest(1001)} " in capsys.readouterr().out
-    assert command("events", "--json", "--after", "10") == 0
-    assert json.loads(capsys.readouterr().out)["seq"] == 11
-    assert command("head") == 0
-    assert json.loads(capsys.readouterr().out) == asdict(filled.head())
-
-
-def test_the_module_is_a_command(sqlite_ledger: Ledger, tmp_path: Path) -> None:
-    url = sqlite_ledger.url.render_as_string(hide_password=False)
-    sqlite_ledger.append(note(1))
-    code = "import runpy; runpy.run_module('include.governance', run_name='__main__')"
-    process = start(code, "verify", "--ledger", url, "--store", str(tmp_path / "store"))
-    out, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
-    assert "is sound: 1 events read" in out
-    tamper(sqlite_ledger, "UPDATE event SET actor = 'x'")
-    process = start(code, "verify", "--ledger", url, "--store", str(tmp_path / "store"))
-    out, errors = process.communicate(timeout=60)
-    assert process.returncode == 1, errors
-    assert "Event 1 was changed" in out
-
-
-def test_the_command_says_why_it_could_not_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    url = f"sqlite:///{tmp_path / 'none.db'}"
-    assert main(["verify", "--ledger", url, "--store", str(tmp_path)]) == 2
-    assert "Run `python -m include.governance migrate`" in capsys.readouterr().err
-    assert main(["migrate", "--ledger", url]) == 0
-    assert main(["migrate", "--ledger", url]) == 0
-    assert capsys.readouterr().out == "The ledger's tables are built.\nThe ledger's tables are up to date.\n"
-    assert main(["head", "--ledger", "mysql://x"]) == 2
-    with pytest.raises(Unsupported):
-        Ledger(f"sqlite:///{tmp_path / 'other.db'}").verify()
+        require_not_behind(filled_sqlite, store)

@@ -29,6 +29,7 @@ from include.base.canonical import sha256_hex
 from include.base.signing import make_key
 from include.bpmn.mapping import load_mapping
 from include.governance.ledger import Ledger
+from include.governance.verify import verify
 from include.projects.load import load_project
 from include.sandbox import world
 from include.sandbox.airflow import COMPONENTS, AirflowClient, LocalAirflow
@@ -250,7 +251,7 @@ class Systems:
         """
         ledger = self.ledger()
         events = list(ledger.events())
-        verified = ledger.verify()
+        verified = verify(ledger)
         versions = [(one.project, one.number, one.digest, one.row_count) for one in ledger.versions(PROJECT)]
         decisions = sorted(
             (one.role, one.person or "", one.outcome, one.grade, one.counts, one.attempt)

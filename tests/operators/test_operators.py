@@ -31,6 +31,7 @@ from include.base.errors import (
     Unavailable,
     Unsupported,
 )
+from include.governance.checkpoint import write_checkpoint
 from include.governance.ledger import Ledger
 from include.projects.load import load_project
 from include.projects.model import Project
@@ -471,7 +472,7 @@ def test_an_unmapped_task_has_no_map_index(home: Path) -> None:
 def test_a_ledger_behind_its_checkpoint_stops_the_task(home: Path) -> None:
     run = runtime.run_of(context())
     run.note("finding", "ticket_topics", "x", reason="first")
-    run.ledger.write_checkpoint(run.store)
+    write_checkpoint(run.ledger, run.store)
     run.ledger.close()
     for path in home.glob("ledger.db*"):
         path.unlink()

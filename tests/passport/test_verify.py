@@ -13,7 +13,6 @@ from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import InvalidInput
 from include.base.store import Store
 from include.passport import dsse
-from include.passport.__main__ import main
 from include.passport.verify import verify
 from include.releases.write import mark_recalled
 from tests.datasets.make import answer, task
@@ -327,42 +326,6 @@ def test_broken_files_are_findings_not_crashes(folder: Path, name: str, content:
         assert any("public key beside" in one for one in found.problems)
     else:
         assert any(name in one for one in found.problems)
-
-
-# The command.
-
-
-def test_the_command_says_how_it_is(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    key = tmp_path / "key.pem"
-    key.write_bytes(SIGNER.public.pem)
-    assert main(["verify", str(folder), "--public-key", str(key)]) == 0
-    said = capsys.readouterr().out
-    assert "Release 1 of ticket_topics" in said
-    assert "is what was released" in said
-    assert "signed by the key given" in said
-    assert main(["verify", str(folder), "--json"]) == 0
-    value = json.loads(capsys.readouterr().out)
-    assert value["ok"] is True
-    assert value["signature"] == "own"
-
-    (folder / "README.md").write_bytes(b"\x1b[2Jgone")
-    assert main(["verify", str(folder)]) == 1
-    said = capsys.readouterr().out
-    assert "README.md was changed" in said
-    assert "is NOT what was released" in said
-
-    assert main(["verify", str(folder / "none")]) == 2
-    assert main(["verify", str(folder), "--public-key", str(folder / "README.md")]) == 2
-    assert main(["verify", str(folder), "--public-key", str(folder / "none.pem")]) == 2
-    assert "public key" in capsys.readouterr().err
-
-
-def test_a_file_name_cannot_steer_the_terminal(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "a\x1b[2J\nRelease 1 is what was released").write_text("x")
-    assert main(["verify", str(folder)]) == 1
-    said = capsys.readouterr().out
-    assert "\x1b" not in said
-    assert not any(line.startswith("Release 1 is what") for line in said.splitlines())
 
 
 def test_the_statements_of_the_project_file_do_not_enter_the_data(tmp_path: Path) -> None:

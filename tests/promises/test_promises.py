@@ -12,8 +12,9 @@ import sys
 import pytest
 
 from include.base.errors import Fenced, InvalidInput, LedgerBehind, Refused
-from include.run.effect import Effect
-from include.run.run import WorkItem
+from include.governance.checkpoint import write_checkpoint
+from include.governance.verify import verify
+from include.run.run import Effect, WorkItem
 from include.settings import ROOT
 from tests.integration.airflow_house import PROJECT
 
@@ -200,7 +201,7 @@ def test_p6_a_ledger_behind_its_checkpoint_stops_every_step(approved):
     approved.release()
     ledger = approved.ledger()
     with approved.run().open() as at:
-        ledger.write_checkpoint(at.store)
+        write_checkpoint(ledger, at.store)
     ledger.close()
     for place in approved.home.glob("ledger.db*"):
         place.unlink()
@@ -307,13 +308,13 @@ def test_p10_no_ticket_text_leaves_prodigy_and_the_store(approved, caplog):
 @pytest.mark.proves("P6")
 def test_p6_a_tampered_or_shortened_ledger_is_found(asked):
     with asked.run().open() as at:
-        at.ledger.write_checkpoint(at.store)
+        write_checkpoint(at.ledger, at.store)
     with sqlite3.connect(asked.ledger_file) as conn:
         for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
             conn.execute(f"DROP TRIGGER {name}")
         conn.execute("UPDATE event SET reason = 'nothing to see' WHERE seq = 3")
     ledger = asked.ledger()
-    assert not ledger.verify().ok
+    assert not verify(ledger).ok
     ledger.close()
     with sqlite3.connect(asked.ledger_file) as conn:
         conn.execute("DELETE FROM event WHERE seq = (SELECT max(seq) FROM event)")

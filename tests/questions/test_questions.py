@@ -15,10 +15,8 @@ from include.annotation.served import labels_digest
 from include.base.canonical import digest_of
 from include.base.errors import Conflict, InvalidInput
 from include.datasets.withdrawals import withdraw
-from include.governance.__main__ import main
 from include.governance.usage import record_use
 from include.questions.lacking import CHECKS, ON_REQUEST
-from include.settings import ROOT
 from tests.datasets.make import GUIDELINE, LABELS, REGISTER, START, answer, task
 from tests.governance.lives import ASKED_AT, Life, both
 
@@ -444,58 +442,3 @@ def test_void_decisions_are_listed_with_their_reason(life: Life) -> None:
     assert found.looked_at == 3
     assert [(one.person, one.void_reason) for one in found.decisions] == [("anna", "anna annotated this version")]
     assert questions.void_decisions(life.records, person="dana").decisions == ()
-
-
-# ---- commands ------------------------------------------------------------------------------------------------------
-
-
-def run(life: Life, *arguments: str) -> int:
-    register = str(ROOT / "include" / "projects" / "register.yaml")
-    places = ["--ledger", str(life.ledger.url), "--store", str(life.store.root), "--register", register]
-    return main([*arguments, *places])
-
-
-def test_every_question_is_a_command_and_writes_nothing(life: Life, capsys: pytest.CaptureFixture[str]) -> None:
-    version = life.frozen(FOUR, (1, 2, 3))
-    life.approved(version)
-    life.released(version)
-    digest = version.digest
-    assert run(life, "used", digest, "--model", "router", "--model-version", "7", "--actor", "olga") == 0
-    assert "is recorded as event" in capsys.readouterr().out
-    before, files = life.ledger.head(), sorted(life.store.root.rglob("*"))
-    asked = [
-        ("who", digest), ("inforce", "1", task(1), "--project", "ticket_topics"), ("trace", task(1)),
-        ("trace", "--source", "tickets.jsonl", "--record", "t-1"), ("changed", digest, digest), ("models", digest),
-        ("models", "--model", "router"), ("pending",), ("without",), ("person", "dana", "--since", "2026-01-01"),
-        ("void",),
-    ]  # fmt: skip
-    for question in asked:
-        assert run(life, "ask", *question) == 0, question
-        assert "Rests on" in capsys.readouterr().out
-        assert run(life, "ask", *question, "--json", "--names") == 0, question
-        said = json.loads(capsys.readouterr().out)
-        assert said["question"] == question[0]
-        assert set(said["basis"]) == {"events", "files"}
-        assert said["names"]["dana"] == "Dana Dietz"
-    assert (life.ledger.head(), sorted(life.store.root.rglob("*"))) == (before, files)
-
-
-def test_names_are_printed_only_when_asked_for(life: Life, capsys: pytest.CaptureFixture[str]) -> None:
-    version = life.frozen(FOUR, (1, 2, 3))
-    run(life, "ask", "who", version.digest)
-    assert "Anna Arnold" not in capsys.readouterr().out
-    run(life, "ask", "who", version.digest, "--names")
-    assert "Anna Arnold (anna): 2 answer(s)" in capsys.readouterr().out
-
-
-def test_exit_codes_tell_a_lack_from_a_question_that_cannot_be_answered(
-    life: Life, capsys: pytest.CaptureFixture[str]
-) -> None:
-    version = life.frozen(FOUR, (1, 2, 3))
-    life.released(version)
-    assert run(life, "ask", "without") == 1
-    assert "without a passed gate" in capsys.readouterr().out
-    assert run(life, "ask", "who", "abcdef") == 2
-    assert "names no version" in capsys.readouterr().err
-    assert run(life, "ask", "trace") == 2
-    assert run(life, "used", version.digest, "--model", "m", "--model-version", "1", "--actor", "x") == 2

@@ -8,6 +8,7 @@ import pytest
 
 from include.base.errors import InvalidInput, Refused
 from include.governance.usage import record_use
+from include.governance.verify import verify
 from include.releases import by_hand
 from tests.integration.airflow_house import PROJECT
 
@@ -57,7 +58,7 @@ def test_a_withdrawn_approval_recalls_the_release(released):
     assert recalled.body["withdrawn_by"] == "dana"
     ledger = released.ledger()
     assert [one.outcome for one in ledger.decisions(released.version().digest)].count("withdraw") == 1
-    assert ledger.verify().ok
+    assert verify(ledger).ok
     ledger.close()
 
 

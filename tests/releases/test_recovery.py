@@ -15,9 +15,9 @@ import yaml
 
 from include.base.errors import LedgerBehind
 from include.base.store import Store
-from include.governance.__main__ import main
 from include.governance.verify import verify_with
 from include.run.housekeeping import keep_checkpoint
+from labelops.commands import main
 from tests.house import House, opened
 
 MOMENTS = ("empty", "labelled", "assigned", "frozen", "requested", "approved", "asked for release", "released")

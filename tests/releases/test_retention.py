@@ -11,6 +11,7 @@ import pytest
 from include.base.errors import InvalidInput, Refused
 from include.datasets import freeze as freezing
 from include.datasets.withdrawals import VersionWithdrawn
+from include.governance.verify import verify
 from include.releases import retention
 from tests.integration.airflow_house import PROJECT
 
@@ -72,7 +73,7 @@ def test_what_is_due_is_removed_and_its_proof_stays(withdrawn):
         assert freezing.read_manifest(at.store, PROJECT, digest).digest == digest
         with pytest.raises(VersionWithdrawn, match="the schedule of records"):
             list(freezing.rows(at.store, PROJECT, digest))
-        assert at.ledger.verify().ok
+        assert verify(at.ledger).ok
         [event] = at.ledger.events(actions=["retention.applied"])
         listing = json.loads(at.store.get_object(event.body["listing"]))
     assert (event.actor, event.body["class"]) == ("olga", "short")
@@ -133,20 +134,3 @@ def test_it_takes_a_person_and_a_reason(withdrawn):
         apply(withdrawn, person="somebody")
     with pytest.raises(InvalidInput, match="needs one"):
         apply(withdrawn, reason=" ")
-
-
-def test_the_command_lists_and_removes(withdrawn, capsys):
-    from labelops.retention import main
-
-    later(withdrawn, 0)
-    for path in (withdrawn.home / "store" / "quarantine").rglob("*.jsonl"):
-        os.utime(path, (1, 1))
-    assert main([]) == 0
-    assert "quarantine/ticket_topics" in capsys.readouterr().out
-    assert main(["--project", PROJECT, "--apply"]) == 2
-    assert "--person" in capsys.readouterr().err
-    assert main(["--project", PROJECT, "--apply", "--person", "olga", "--reason", "old", "--json"]) == 0
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert {one["kind"] for one in lines} == {"quarantine"}
-    assert main(["--project", PROJECT]) == 0
-    assert "0 due" in capsys.readouterr().out

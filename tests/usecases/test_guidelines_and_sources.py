@@ -9,7 +9,7 @@ import requests
 
 from include.base.errors import Fenced
 from include.queues.batches import assign
-from include.run.effect import Effect
+from include.run.run import Effect
 from include.sandbox import world
 from labelops.operators.gate import GateFailed
 from tests.integration.airflow_house import PROJECT

@@ -14,6 +14,7 @@ from include.base.errors import Refused
 from include.base.signing import read_signer
 from include.datasets import freeze as freezing
 from include.decisions.state import approval_state
+from include.governance.checkpoint import write_checkpoint
 from include.passport.dsse import read_envelope
 from include.passport.verify import verify
 from include.releases.passport import release_context
@@ -224,7 +225,7 @@ def test_the_page_carries_a_signed_checkpoint_that_shows_a_shortened_ledger(appr
         key = read_signer(approved.signing_key).public
         assert verify_with(ledger, None, trusted=[key], notes={"the report page": told}).ok
         with approved.run().open() as at:
-            at.ledger.write_checkpoint(at.store, at.signer)
+            write_checkpoint(at.ledger, at.store, at.signer)
     finally:
         ledger.close()
     approved.report()

@@ -7,9 +7,10 @@ from __future__ import annotations
 import sqlite3
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from include.sandbox.confluence import access, markup
+from include.sandbox.confluence.site import Site
 from include.sandbox.confluence.wire import (
     LIST_FORMATS,
     ONE_FORMATS,
@@ -27,9 +28,6 @@ from include.sandbox.confluence.wire import (
 )
 from include.sandbox.http import Reply, Request, json_reply
 
-if TYPE_CHECKING:
-    from include.sandbox.confluence.service import ConfluenceStandIn
-
 __all__ = ["Discussion"]
 
 RESOLUTIONS = ("open", "reopened", "resolved", "dangling")
@@ -40,7 +38,7 @@ STATUSES = ("current", "archived", "trashed", "deleted", "historical", "draft")
 class Discussion:
     """Calls about comments. An inline comment changes the page's storage and not its version, as on the service."""
 
-    def __init__(self, site: ConfluenceStandIn) -> None:
+    def __init__(self, site: Site) -> None:
         self._site = site
 
     def routes(self) -> list[tuple[str, str, Callable[[Request], Reply]]]:

@@ -7,13 +7,11 @@ from __future__ import annotations
 import sqlite3
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from include.sandbox.confluence.site import Site
 from include.sandbox.confluence.wire import V1, V2, bad_v2, base_of, count_of, marks, object_in, v1_error
 from include.sandbox.http import Reply, Request, json_reply
-
-if TYPE_CHECKING:
-    from include.sandbox.confluence.service import ConfluenceStandIn
 
 __all__ = ["People", "group_id", "paged", "shape_group", "shape_user"]
 
@@ -59,7 +57,7 @@ def paged(request: Request, rows: list[dict[str, Any]], *, at_most: int, default
 class People:
     """Calls about accounts and groups."""
 
-    def __init__(self, site: ConfluenceStandIn) -> None:
+    def __init__(self, site: Site) -> None:
         self._site = site
 
     def routes(self) -> list[tuple[str, str, Callable[[Request], Reply]]]:

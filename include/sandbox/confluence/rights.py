@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from include.sandbox.confluence import access
 from include.sandbox.confluence.people import group_id, shape_group, shape_user
+from include.sandbox.confluence.site import Site
 from include.sandbox.confluence.wire import V1, base_of, count_of, v1_error
 from include.sandbox.http import Reply, Request, json_reply
-
-if TYPE_CHECKING:
-    from include.sandbox.confluence.service import ConfluenceStandIn
 
 __all__ = ["Rights"]
 
@@ -29,7 +27,7 @@ Rule = tuple[str, str, str]
 class Rights:
     """Calls about restrictions."""
 
-    def __init__(self, site: ConfluenceStandIn) -> None:
+    def __init__(self, site: Site) -> None:
         self._site = site
 
     def routes(self) -> list[tuple[str, str, Callable[[Request], Reply]]]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 from include.sandbox.confluence import access, cql
 from include.sandbox.confluence.database import iso
+from include.sandbox.confluence.site import Site
 from include.sandbox.confluence.wire import (
     SELECT_PAGE,
     V1,
@@ -27,9 +28,6 @@ from include.sandbox.confluence.wire import (
 )
 from include.sandbox.http import HttpError, Reply, Request, json_reply
 
-if TYPE_CHECKING:
-    from include.sandbox.confluence.service import ConfluenceStandIn
-
 __all__ = ["Search"]
 
 AT_MOST = 250
@@ -39,7 +37,7 @@ EXCERPTS = ("highlight", "indexed", "none", "highlight_unescaped", "indexed_unes
 class Search:
     """Calls that search."""
 
-    def __init__(self, site: ConfluenceStandIn) -> None:
+    def __init__(self, site: Site) -> None:
         self._site = site
 
     def routes(self) -> list[tuple[str, str, Callable[[Request], Reply]]]:

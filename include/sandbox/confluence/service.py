@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 from include.sandbox.confluence import access, discussion, markup, people, rights, search, tree, view
-from include.sandbox.confluence.database import Database, iso
+from include.sandbox.confluence.database import iso
 from include.sandbox.confluence.gateway import Gateway
+from include.sandbox.confluence.site import Site
 from include.sandbox.confluence.wire import (
     LIST_FORMATS,
     ONE_FORMATS,
@@ -35,13 +35,10 @@ from include.sandbox.confluence.wire import (
     base_of,
     check_among,
     cursor_after,
-    cursor_of,
     in_words_of_v1,
-    limit_of,
     marks,
     number_of,
     object_in,
-    offset_of,
     row_after,
     sent_property,
     shape_attachment,
@@ -101,7 +98,7 @@ class _ConfluenceApp(App):
         return reply
 
 
-class ConfluenceStandIn:
+class ConfluenceStandIn(Site):
     """A Confluence site on this machine.
 
     Switches for tests: ``edits_clear_state`` (whether an ordinary edit drops the content state, which nobody has
@@ -117,16 +114,11 @@ class ConfluenceStandIn:
     context = "/wiki"
 
     def __init__(self, state: Path | None = None, users: Iterable[SandboxUser] = ()) -> None:
-        self.database = Database(state)
+        super().__init__(state)
         self.edits_clear_state = False
         self.hidden_reads = 0
-        self.search_lag_seconds = 0.0
-        self.archive_looks = 0
         self.stale_reads = 0
-        self._archiving: dict[int, int] = {}
         self._stale: dict[int, int] = {}
-        self.me: str | None = None
-        """Account of the request being answered; there is one at a time."""
         self.gateway = Gateway()
         self._hidden: dict[int, int] = {}
         self._media: dict[str, int] = {}
@@ -299,37 +291,6 @@ class ConfluenceStandIn:
             self.app.route(method, template)(handler)
         view.add_routes(self.app, self.database)
 
-    # --- lists -----------------------------------------------------------------------------------------------------
-
-    def listing(
-        self,
-        request: Request,
-        sql: str,
-        values: Iterable[Any],
-        shape: Callable[[sqlite3.Row], dict[str, Any]],
-        *,
-        default: int = 25,
-        cursor: Callable[[sqlite3.Row], str] | None = None,
-    ) -> Reply:
-        """Answer one page of a v2 list, with the next one's address in body and ``Link`` header.
-
-        :param cursor: gives the cursor after a row, where ``sql`` begins at the cursor that was sent.
-        """
-        limit = limit_of(request, default)
-        offset = 0 if cursor else offset_of(request)
-        rows = self.database.rows(f"{sql} limit ? offset ?", (*values, limit + 1, offset))
-        links = {"base": base_of(request)}
-        headers = {}
-        if len(rows) > limit:
-            query = {name: found for name, found in request.query.items() if name != "cursor"}
-            query |= {
-                "limit": [str(limit)],
-                "cursor": [cursor(rows[limit - 1]) if cursor else cursor_of(offset + limit)],
-            }
-            links["next"] = f"{request.path}?{urlencode(query, doseq=True)}"
-            headers["Link"] = f'<{links["next"]}>; rel="next"'
-        return json_reply({"results": [shape(row) for row in rows[:limit]], "_links": links}, headers=headers)
-
     # --- spaces ----------------------------------------------------------------------------------------------------
 
     def _list_spaces(self, request: Request) -> Reply:
@@ -348,16 +309,6 @@ class ConfluenceStandIn:
 
     def _get_space(self, request: Request) -> Reply:
         return json_reply(shape_space(self.space_row(request.values["id"])))
-
-    def space_row(self, space_id: Any) -> sqlite3.Row:
-        """Return a space by its id.
-
-        :raises HttpError: 404.
-        """
-        row = self.database.row("select * from spaces where id = ?", (number_of(space_id),))
-        if row is None:
-            raise v2_error(404, "NOT_FOUND", f"Cannot find a space with id [{space_id}]")
-        return row
 
     def _create_space(self, request: Request) -> Reply:
         sent = object_in(request)
@@ -418,24 +369,14 @@ class ConfluenceStandIn:
             cursor=lambda row: cursor_after(row[name], row["id"]),
         )
 
-    def page_row(self, page_id: Any, *, to: str = "read") -> sqlite3.Row:
-        """Return a page that the account may see, or also change (``to`` = update).
-
-        :raises HttpError: 404, as for a page that is not there.
-        """
-        row = self.database.row(f"{SELECT_PAGE} where p.id = ?", (number_of(page_id),))
-        if row is None or not access.may(self.database, row["id"], self.me, to):
-            raise v2_error(404, "NOT_FOUND", f"Cannot find a page with id [{page_id}]")
-        return row
-
     def _get_page(self, request: Request) -> Reply:
         row = self.page_row(request.values["id"])
         if self._hidden.get(row["id"], 0) > 0:
             self._hidden[row["id"]] -= 1
             raise v2_error(404, "NOT_FOUND", f"Cannot find a page with id [{row['id']}]")
         shaped = shape_page(row, with_body=wants_storage(request, ONE_FORMATS), base=base_of(request))
-        if self._archiving.get(row["id"], 0) > 0:
-            self._archiving[row["id"]] -= 1
+        if self.archiving.get(row["id"], 0) > 0:
+            self.archiving[row["id"]] -= 1
             shaped["status"] = "current"
         if self._stale.get(row["id"], 0) > 0 and row["version"] > 1 and "version" not in request.query:
             self._stale[row["id"]] -= 1
@@ -444,10 +385,6 @@ class ConfluenceStandIn:
         if "version" in request.query and number_of(request.one("version")) != row["version"]:
             self._show_version(shaped, row["id"], number_of(request.one("version")))
         return json_reply(shaped)
-
-    def archived(self, page_id: int) -> None:
-        """Take note that a page was archived, which shows after ``archive_looks`` reads."""
-        self._archiving[page_id] = self.archive_looks
 
     def _show_version(self, shaped: dict[str, Any], page_id: int, number: int) -> None:
         query = "select * from versions where page_id = ? and number = ?"
@@ -479,18 +416,6 @@ class ConfluenceStandIn:
         if self.hidden_reads:
             self._hidden[page_id] = self.hidden_reads
         return json_reply(shape_page(self.page_row(page_id), with_body=True, base=base_of(request)))
-
-    def parent_row(self, parent_id: Any, space_id: int) -> sqlite3.Row:
-        """Return the page or folder below which something is to be.
-
-        :raises HttpError: there is none in the space that the account may see.
-        """
-        row = self.database.row("select * from tree where id = ?", (number_of(parent_id),))
-        if row is None or not access.may(self.database, row["id"], self.me, "read"):
-            raise v2_error(404, "NOT_FOUND", f"Cannot find a page with id [{parent_id}]")
-        if row["space_id"] != space_id:
-            raise bad_v2("The parent page is in another space")
-        return row
 
     def _insert_page(self, space_id: int, title: str, body: str, parent: int | None, account: str) -> int:
         page_id, now = self.database.next_id(), self.database.now()
@@ -598,19 +523,6 @@ class ConfluenceStandIn:
         if request.one("prefix", "global") != "global":
             return json_reply({"results": [], "_links": {"base": base_of(request)}})
         return self.listing(request, "select * from labels where page_id = ? order by name", (row["id"],), shape_label)
-
-    def content_row(self, request: Request, *, to: str = "read", name: str = "id") -> sqlite3.Row:
-        """Return the page of a v1 path that the account may see, or also change (``to`` = update).
-
-        :raises HttpError: 404 for a page that is not there or not to be seen, 403 for one not to be changed.
-        """
-        wanted = request.values[name]
-        row = self.database.row(f"{SELECT_PAGE} where p.id = ?", (whole(wanted),))
-        if row is None or not access.may(self.database, row["id"], self.me, "read"):
-            raise v1_error(404, f"No content found with id : {wanted}")
-        if to != "read" and not access.may(self.database, row["id"], self.me, to):
-            raise v1_error(403, f"User not permitted to {to} content with id : {wanted}")
-        return row
 
     def _add_labels(self, request: Request) -> Reply:
         row = self.content_row(request, to="update")

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from include.sandbox.confluence import access
 from include.sandbox.confluence.database import iso
+from include.sandbox.confluence.site import Site
 from include.sandbox.confluence.wire import (
     V1,
     V2,
@@ -23,9 +24,6 @@ from include.sandbox.confluence.wire import (
     whole,
 )
 from include.sandbox.http import Reply, Request, json_reply
-
-if TYPE_CHECKING:
-    from include.sandbox.confluence.service import ConfluenceStandIn
 
 __all__ = ["Tree"]
 
@@ -41,7 +39,7 @@ BELOW = (
 class Tree:
     """Calls about the page tree."""
 
-    def __init__(self, site: ConfluenceStandIn) -> None:
+    def __init__(self, site: Site) -> None:
         self._site = site
 
     def routes(self) -> list[tuple[str, str, Callable[[Request], Reply]]]:

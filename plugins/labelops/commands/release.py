@@ -1,4 +1,6 @@
-"""The passport on the command line: checks a release folder alone.
+"""``labelops verify-release``: checks a release folder alone, for whoever received it.
+
+Needs neither Airflow nor a database nor a setting: the folder and, from elsewhere, the public key.
 
 Exit codes: 0 the release is what was released, 1 it is not, 2 it could not be looked at.
 """
@@ -8,17 +10,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from include.base.canonical import SHORT
-from include.base.errors import InvalidInput, LabelopsError
+from include.base.errors import InvalidInput
 from include.base.signing import PublicKey, read_public_key
 from include.base.text import printable
 from include.passport.verify import Verdict, verify
 
-__all__ = ["main"]
+__all__ = ["add_verify_release"]
 
 _SIGNED = {
     "pinned": "signed by the key given ({key})",
@@ -28,14 +29,16 @@ _SIGNED = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
-    options = _parser().parse_args(arguments)
-    try:
-        found = verify(options.folder, _public_key(options.public_key))
-    except (LabelopsError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+def add_verify_release(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``verify-release``."""
+    parser.add_argument("folder", type=Path, help="the folder v<number>-<digest>")
+    parser.add_argument("--public-key", type=Path, metavar="FILE", help="PEM file of the key that must have signed it")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(command=_verify_release)
+
+
+def _verify_release(options: argparse.Namespace) -> int:
+    found = verify(options.folder, _public_key(options.public_key))
     try:
         if options.json:
             sys.stdout.write(json.dumps({"ok": found.ok, **asdict(found)}, ensure_ascii=False) + "\n")
@@ -44,17 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader (head, less) has seen enough
     return 0 if found.ok else 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m include.passport", description="The passport of a release.")
-    commands = parser.add_subparsers(required=True, metavar="command")
-    words = "check a release folder alone: every file, the approvals, the counts, the signature"
-    check = commands.add_parser("verify", help=words, description=words)
-    check.add_argument("folder", type=Path, help="the folder v<number>-<digest>")
-    check.add_argument("--public-key", type=Path, metavar="FILE", help="PEM file of the key that must have signed it")
-    check.add_argument("--json", action="store_true", help="print one JSON object")
-    return parser
 
 
 def _public_key(place: Path | None) -> PublicKey | None:
@@ -76,7 +68,3 @@ def _sentences(found: Verdict) -> list[str]:
         f"{', '.join(found.persons) or 'nobody'}; {signed}."
     )
     return lines
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,7 +1,4 @@
-"""List what projects keep longer than their retention class asks, and remove it in a person's name.
-
-    python -m labelops.retention [--project NAME] [--json]
-    python -m labelops.retention --project NAME --apply --person ID --reason WORDS
+"""``labelops retention``: what projects keep longer than their class asks, removed in a person's name.
 
 Without ``--apply`` it only looks. Ledger, store and register as for the DAGs. Exit codes: 0 done, 2 it could not be.
 """
@@ -13,11 +10,10 @@ import getpass
 import json
 import logging
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from include.base.errors import InvalidInput, LabelopsError
+from include.base.errors import InvalidInput
 from include.governance.checkpoint import require_not_behind
 from include.governance.ledger import Ledger
 from include.people.register import Register
@@ -26,28 +22,25 @@ from include.releases import retention
 from include.run.run import Run, RunRef
 from include.settings import settings
 
-__all__ = ["main"]
+__all__ = ["add_retention"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m labelops.retention", description="What is kept long enough.")
+def add_retention(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``retention``."""
     parser.add_argument("--project", action="append", metavar="NAME", help="only this project; may be repeated")
     parser.add_argument("--apply", action="store_true", help="remove it")
     parser.add_argument("--person", metavar="ID", help="with --apply: who decides, an id of the register")
     parser.add_argument("--reason", default="", metavar="WORDS", help="with --apply: why")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
-    options = parser.parse_args(arguments)
-    ledger = None
+    parser.set_defaults(command=_retention)
+
+
+def _retention(options: argparse.Namespace) -> int:
+    ledger = Ledger(settings().ledger_url)
     try:
-        ledger = Ledger(settings().ledger_url)
         return _run(ledger, options)
-    except LabelopsError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
     finally:
-        if ledger is not None:
-            ledger.close()
+        ledger.close()
 
 
 def _run(ledger: Ledger, options: argparse.Namespace) -> int:
@@ -97,7 +90,3 @@ def _tell(project: Any, found: list[retention.Due], what: str, options: argparse
     if not options.json:
         held = f"; legal hold: {hold}" if hold else ""
         sys.stdout.write(f"{project.name} (class {project.retention.name}{held}): {len(found)} {what}.\n")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

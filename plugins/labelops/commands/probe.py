@@ -1,6 +1,4 @@
-"""Find out whether the service account could complete a person's task, and put the answer on the ledger.
-
-    python -m labelops.probe opentext_default --person probe@people.example --group probe_people [--deploy]
+"""``labelops probe``: whether the service account could complete a person's task; the answer goes on the ledger.
 
 The connection comes from the environment (``AIRFLOW_CONN_<ID>``) or a secrets backend; ledger and settings as for the
 DAGs. Exit codes: 0 it cannot, 1 it can, 2 it is not known.
@@ -10,41 +8,35 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from include.base.errors import InvalidInput, LabelopsError
+from include.base.errors import InvalidInput
 from include.decisions.completion_probe import PROCESS_KEY, probe, record_probe
 from include.governance.ledger import Ledger
 from include.settings import ROOT, settings
 
-__all__ = ["main"]
+__all__ = ["MODEL", "add_probe"]
 
 MODEL = ROOT / "include" / "bpmn" / "completion_probe.bpmn"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the probe and return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m labelops.probe", description="Could the service account complete a person's task?"
-    )
+def add_probe(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``probe``."""
     parser.add_argument("conn_id", help="connection to OpenText Workflow Service")
     parser.add_argument("process_key", nargs="?", default=PROCESS_KEY, help="key of the probe's process")
     parser.add_argument("--person", required=True, metavar="EMAIL", help="somebody in the group, told beforehand")
     parser.add_argument("--group", required=True, help="candidate group of the probe's task")
     parser.add_argument("--deploy", action="store_true", help="deploy the probe's model first, where it is not")
-    options = parser.parse_args(arguments)
-    ledger = None
+    parser.set_defaults(command=_probe)
+
+
+def _probe(options: argparse.Namespace) -> int:
+    ledger = Ledger(settings().ledger_url)
     try:
-        ledger = Ledger(settings().ledger_url)
         ledger.head()  # nothing is tried that could not be put on record
         return _run(ledger, options)
-    except LabelopsError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
     finally:
-        if ledger is not None:
-            ledger.close()
+        ledger.close()
 
 
 def _run(ledger: Ledger, options: argparse.Namespace) -> int:
@@ -59,7 +51,3 @@ def _run(ledger: Ledger, options: argparse.Namespace) -> int:
     event = record_probe(ledger, options.conn_id, found)
     sys.stdout.write(f"{found.result}: {found.reason} (event {event.seq} of the ledger)\n")
     return {"cannot": 0, "can": 1, "unknown": 2}[found.result]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,4 @@
-"""Write answers straight from Prodigy's database into a file, and put that on the ledger.
-
-    python -m labelops.export_answers --dataset ticket_topics --format jsonl --out answers.jsonl
+"""``labelops export-answers``: answers straight from Prodigy's database in a file, and that act on the ledger.
 
 The connection comes from the environment (``AIRFLOW_CONN_<ID>``) or a secrets backend. The file holds content as people
 saw it, whatever class the project's content is of: taking it out is the act of whoever runs this, and the ledger says
@@ -14,61 +12,47 @@ import argparse
 import getpass
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from include.base.canonical import digest_of
-from include.base.errors import LabelopsError
+from include.base.errors import InvalidInput
 from include.exports.answers import FORMATS, Manifest, export_answers
 from include.governance.ledger import Ledger
 from include.governance.records import NewEvent
 from include.settings import settings
 
-__all__ = ["ACTION", "main"]
+__all__ = ["ACTION", "add_export_answers"]
 
 ACTION = "answers.exported"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Export, and return the exit code."""
-    options = _parser().parse_args(arguments)
-    ledger = None
+def add_export_answers(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``export-answers``."""
+    parser.add_argument("--dataset", help="Prodigy dataset")
+    parser.add_argument("--session", help="a person's session, <dataset>-<account>; alone, or within the dataset")
+    parser.add_argument("--format", choices=FORMATS, default="jsonl")
+    parser.add_argument("--out", type=Path, required=True, help="file to write; it must not be there yet")
+    since = "only what is new since this file was written, which is then renewed"
+    parser.add_argument("--since", type=Path, metavar="STATE", help=since)
+    parser.add_argument("--raw", action="store_true", help="parquet: keep the stored bytes beside the columns")
+    parser.add_argument("--validate", action="store_true", help="jsonl: read each row as JSON")
+    parser.add_argument("--connection", default="prodigy_default", help="connection to Prodigy's database")
+    parser.add_argument("--reason", default="", help="why, for the ledger")
+    parser.set_defaults(command=_export_answers)
+
+
+def _export_answers(options: argparse.Namespace) -> int:
+    ledger = _ledger()
     try:
-        ledger = _ledger()
         manifest = _run(options, ledger)
-    except LabelopsError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
     except OSError as error:
-        sys.stderr.write(f"{error.filename or options.out}: {error.strerror or error}\n")
-        return 2
+        raise InvalidInput(f"{error.filename or options.out}: {error.strerror or error}") from error
     finally:
         if ledger is not None:
             ledger.close()
     _say(manifest, options.out)
     return 1 if manifest.rejected or manifest.unreadable else 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m labelops.export_answers",
-        description="Write answers from Prodigy's database into a file, as they are stored or as typed columns.",
-    )
-    parser.add_argument("--dataset", help="Prodigy dataset")
-    parser.add_argument("--session", help="a person's session, <dataset>-<account>; alone, or within the dataset")
-    parser.add_argument("--format", choices=FORMATS, default="jsonl")
-    parser.add_argument("--out", type=Path, required=True, help="file to write; it must not be there yet")
-    parser.add_argument(
-        "--since",
-        type=Path,
-        metavar="STATE",
-        help="only what is new since this file was written, which is then renewed",
-    )
-    parser.add_argument("--raw", action="store_true", help="parquet: keep the stored bytes beside the columns")
-    parser.add_argument("--validate", action="store_true", help="jsonl: read each row as JSON")
-    parser.add_argument("--connection", default="prodigy_default", help="connection to Prodigy's database")
-    parser.add_argument("--reason", default="", help="why, for the ledger")
-    return parser
 
 
 def _ledger() -> Ledger | None:
@@ -153,7 +137,3 @@ def _say(manifest: Manifest, out: Path) -> None:
         for one in manifest.findings
     ]
     sys.stdout.write("\n".join(lines) + "\n")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Check a process model against a mapping: ``python -m include.bpmn check model.bpmn mapping.yaml``.
+"""``labelops check-model``: whether a process model fits a mapping.
 
 Exit codes: 0 the model fits, 1 it does not (each line says what to change), 2 it could not be looked at.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from include.base.errors import InvalidInput
@@ -15,33 +14,22 @@ from include.bpmn.check import check_model
 from include.bpmn.mapping import ProcessMapping, read_mapping, start_variables
 from include.bpmn.read import process_keys
 
-__all__ = ["main"]
+__all__ = ["add_check_model"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m include.bpmn", description="Process models and what they mean.")
-    commands = parser.add_subparsers(required=True, metavar="command")
-    check = commands.add_parser("check", help="compare a model with a mapping, and say what a modeller should change")
-    check.add_argument("model", type=Path, help="BPMN 2.0 file")
-    check.add_argument("mapping", type=Path, help="mapping file (YAML)")
-    check.add_argument(
-        "--called", type=Path, action="append", default=[], metavar="FILE",
-        help="BPMN file of a process that the model calls; may be repeated",
-    )  # fmt: skip
-    check.add_argument(
-        "--group", action="append", default=[], metavar="ROLE=GROUP", help="as in the connection's extra"
-    )
-    check.add_argument("--markdown", action="store_true", help="print Markdown")
-    options = parser.parse_args(arguments)
-    try:
-        return _check(options)
-    except (InvalidInput, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+def add_check_model(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``check-model``."""
+    parser.add_argument("model", type=Path, help="BPMN 2.0 file")
+    parser.add_argument("mapping", type=Path, help="mapping file (YAML)")
+    called = "BPMN file of a process that the model calls; may be repeated"
+    parser.add_argument("--called", type=Path, action="append", default=[], metavar="FILE", help=called)
+    group = "as in the connection's extra"
+    parser.add_argument("--group", action="append", default=[], metavar="ROLE=GROUP", help=group)
+    parser.add_argument("--markdown", action="store_true", help="print Markdown")
+    parser.set_defaults(command=_check_model)
 
 
-def _check(options: argparse.Namespace) -> int:
+def _check_model(options: argparse.Namespace) -> int:
     mappings = read_mapping(options.mapping)
     xml = options.model.read_bytes()
     called = {key: path.read_bytes() for path in options.called for key in process_keys(path.read_bytes())}
@@ -75,7 +63,3 @@ def _pair(text: str) -> tuple[str, str]:
     if not (role and sign and group):
         raise InvalidInput(f"--group: found {text!r}; allowed: role=group")
     return role, group
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,7 +8,7 @@ from typing import Any
 
 from include.annotation.answers import Answer
 from include.base.canonical import digest_of
-from include.people.register import Register
+from include.people.register import UNKNOWN, Register
 
 __all__ = ["choice_of", "is_ignore", "labels_of", "person_of", "plain", "unknown_person", "utc_text"]
 
@@ -44,7 +44,7 @@ def unknown_person(project: str, account: str) -> str:
 
     The digest is salted with the project, so that it does not name the account, and equal accounts stay equal.
     """
-    return f"unknown:{digest_of(['labelops-account', project, account])[:12]}"
+    return f"{UNKNOWN}:{digest_of(['labelops-account', project, account])[:12]}"
 
 
 def person_of(answer: Answer, project: str, register: Register) -> str:

@@ -1,4 +1,8 @@
-"""The questions on the command line: ``python -m include.governance ask <question> …``, and ``used``."""
+"""``labelops ask <question>``: an auditor's questions; and ``labelops used``, which says what a model was trained on.
+
+Exit codes: 0 all is well, 1 something was released that should not have been (``ask without``), or the ledger is behind
+its checkpoint, 2 it could not be looked at.
+"""
 
 from __future__ import annotations
 
@@ -12,38 +16,33 @@ from typing import Any
 
 from include import questions
 from include.base.errors import InvalidInput
-from include.base.store import Store
+from include.base.text import printable
 from include.governance.ledger import Ledger
 from include.governance.usage import record_use
 from include.people.register import Register
 from include.questions.lacking import CHECKS
 from include.questions.shared import Records, find_version, version_ref
 from include.settings import settings
+from labelops.commands.places import add_store, on_ledger, store
 
-__all__ = ["add_questions", "add_use", "use"]
+__all__ = ["add_ask", "add_used"]
 
-Print = Callable[[str], str]
 Ask = Callable[[Records, argparse.Namespace], Iterable[Any]]
 
 
-def add_questions(ask: argparse.ArgumentParser, printable: Print) -> None:
-    """Add one sub-command for each question.
-
-    :param printable: makes a line safe for a terminal.
-    """
+def add_ask(ask: argparse.ArgumentParser) -> None:
+    """Add one sub-command for each question."""
     listed = ask.add_subparsers(required=True, metavar="question")
 
     def add(name: str, function: Ask, words: str) -> argparse.ArgumentParser:
         parser = listed.add_parser(name, help=words, description=words)
-        parser.add_argument("--ledger", metavar="URL", help="the ledger's database (default: LABELOPS_LEDGER)")
-        parser.add_argument("--store", metavar="DIR", help="the store's folder (default: LABELOPS_STORE)")
+        on_ledger(parser, lambda ledger, options: _answer(ledger, options, function))
+        add_store(parser)
         parser.add_argument("--project", help="only this labelling project; needed where a version is given by number")
         parser.add_argument("--names", action="store_true", help="print names from the register beside ids")
         parser.add_argument("--register", type=Path, help="the register's file (default: LABELOPS_REGISTER)")
         parser.add_argument("--json", action="store_true", help="print one JSON object for each answer")
-        parser.set_defaults(
-            question=name, command=lambda ledger, options: _answer(ledger, options, function, printable)
-        )
+        parser.set_defaults(question=name)
         return parser
 
     add("who", _who, "who labelled, reviewed, adjudicated, approved and released a version").add_argument(
@@ -78,8 +77,10 @@ def add_questions(ask: argparse.ArgumentParser, printable: Print) -> None:
     )
 
 
-def add_use(parser: argparse.ArgumentParser) -> None:
-    """Add what the command ``used`` takes."""
+def add_used(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``used``."""
+    on_ledger(parser, _used)
+    add_store(parser)
     parser.add_argument("version", help="digest, six or more characters of it, or a number with --project")
     parser.add_argument("--project", help="the labelling project, where the version is given by number")
     parser.add_argument("--model", required=True, help="the model's name, as its registry has it")
@@ -89,12 +90,10 @@ def add_use(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--training-run", default="", help="the pipeline's own name of its run")
     parser.add_argument("--reason", default="", help="what it was used for, in words")
     parser.add_argument("--register", type=Path, help="the register's file (default: LABELOPS_REGISTER)")
-    parser.add_argument("--store", metavar="DIR", help="the store's folder (default: LABELOPS_STORE)")
 
 
-def use(ledger: Ledger, options: argparse.Namespace) -> int:
-    """Record that a model used a version."""
-    version = find_version(Records(ledger, _store(options)), options.version, options.project)
+def _used(ledger: Ledger, options: argparse.Namespace) -> int:
+    version = find_version(Records(ledger, store(options)), options.version, options.project)
     event, new = record_use(
         ledger,
         Register.load(options.register or settings().register),
@@ -113,8 +112,8 @@ def use(ledger: Ledger, options: argparse.Namespace) -> int:
     return 0
 
 
-def _answer(ledger: Ledger, options: argparse.Namespace, ask: Ask, printable: Print) -> int:
-    records = Records(ledger, _store(options))
+def _answer(ledger: Ledger, options: argparse.Namespace, ask: Ask) -> int:
+    records = Records(ledger, store(options))
     register = _register(options) if options.names else None
     code = 0
     for answer in ask(records, options):
@@ -190,13 +189,6 @@ def _void(records: Records, options: argparse.Namespace) -> Iterable[Any]:
 
 def _register(options: argparse.Namespace) -> Register:
     return Register.load(options.register or settings().register)
-
-
-def _store(options: argparse.Namespace) -> Store:
-    place = options.store or settings().store
-    if "://" in place:
-        raise InvalidInput(f"{place} is no folder: name a copy of the store with --store")
-    return Store(Path(place))
 
 
 def _moment(text: str) -> datetime:

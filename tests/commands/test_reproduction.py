@@ -1,16 +1,16 @@
-"""A version made again from Prodigy's database, through the command."""
+"""``labelops reproduce``: a version made again from Prodigy's database."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 
-from labelops.reproduce import main
+from labelops.commands import main
 
 
 def test_the_command_makes_a_version_again_and_names_what_differs(asked, capsys):
     version = asked.version()
-    arguments = ["prodigy_default", version.project, version.digest[:12]]
+    arguments = ["reproduce", "prodigy_default", version.project, version.digest[:12]]
     assert main(arguments) == 0
     assert "with the same digest" in capsys.readouterr().out
 
@@ -30,5 +30,5 @@ def test_the_command_makes_a_version_again_and_names_what_differs(asked, capsys)
     assert main(arguments) == 1
     assert f"altered: example {source['example_id']}" in capsys.readouterr().out
 
-    assert main(["prodigy_default", version.project, "000000"]) == 2
+    assert main(["reproduce", "prodigy_default", version.project, "000000"]) == 2
     assert "names 0 versions" in capsys.readouterr().err

@@ -1,6 +1,4 @@
-"""Make a dataset version again from Prodigy's database and compare it with the one in the store.
-
-    python -m labelops.reproduce prodigy_default ticket_topics 3f2a91c07be4 [--json] [--findings FILE]
+"""``labelops reproduce``: makes a dataset version again from Prodigy's database and compares it with the one kept.
 
 The connection comes from the environment (``AIRFLOW_CONN_<ID>``) or a secrets backend; store, projects and register as
 for the DAGs. Nothing is written to the store or the database. Exit codes: 0 the same version came out, 1 it did not, 2
@@ -12,12 +10,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 from include.base.canonical import canonical_json
-from include.base.errors import LabelopsError
 from include.base.store import atomic_file
 from include.datasets.diff_report import plain_text
 from include.datasets.manifest import find_version
@@ -27,25 +23,21 @@ from include.projects.load import load_project
 from include.releases.reproduction import reproduce_version
 from include.settings import settings
 
-__all__ = ["main"]
+__all__ = ["add_reproduce"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Reproduce one version and return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m labelops.reproduce", description="Does Prodigy's database still give this version?"
-    )
+def add_reproduce(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``reproduce``."""
     parser.add_argument("conn_id", help="connection to Prodigy's database")
     parser.add_argument("project", help="the labelling project")
     parser.add_argument("version", help="digest of the version, or its beginning")
     parser.add_argument("--findings", metavar="FILE", type=Path, help="write every finding to FILE, one JSON a line")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args(arguments)
-    try:
-        found = _reproduce(options)
-    except LabelopsError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    parser.set_defaults(command=_reproduce)
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    found = _made_again(options)
     if options.json:
         sys.stdout.write(json.dumps(found.as_json(), ensure_ascii=False) + "\n")
     else:
@@ -57,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if found.reproduced else 1
 
 
-def _reproduce(options: argparse.Namespace) -> Reproduction:
+def _made_again(options: argparse.Namespace) -> Reproduction:
     from labelops.hooks.prodigy import ProdigyHook
     from labelops.runtime import open_store
 
@@ -72,7 +64,3 @@ def _reproduce(options: argparse.Namespace) -> Reproduction:
             ProdigyHook(options.conn_id).get_conn(),
             sink=None if out is None else lambda one: out.write(canonical_json(one.as_json()) + b"\n"),
         )
-
-
-if __name__ == "__main__":
-    sys.exit(main())
