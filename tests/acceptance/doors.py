@@ -70,7 +70,7 @@ class Door(ABC):
 
     def requirements(self) -> tuple[str, ...]:
         """Return what the account needs."""
-        return tuple(self.hook().requirements())
+        return tuple(self.hook().get_conn().requirements())
 
     @abstractmethod
     def fill(self, number: int) -> None:
@@ -163,9 +163,6 @@ class ConfluenceDoor(Door):
             extra={"flavour": self.flavour, **self._extra(wrong)},
         )
         return ConfluenceHook(conn_id, policy=NO_PATIENCE)
-
-    def requirements(self) -> tuple[str, ...]:
-        return self.hook().get_conn().requirements()
 
     @property
     def login(self) -> str:
@@ -304,9 +301,6 @@ class JiraDoor(Door):
         )
         return JiraIssueHook(conn_id, policy=NO_PATIENCE)
 
-    def requirements(self) -> tuple[str, ...]:
-        return self.hook().get_conn().requirements()
-
     def _send(self, method: str, path: str, body: Any) -> None:
         auth = (self.service.login, self.service.token)
         reply = requests.request(method, self.server.url + "/rest/api/2" + path, json=body, auth=auth, timeout=10)
@@ -379,9 +373,6 @@ class OpenTextDoor(Door):
         )
         return OpenTextWorkflowHook(conn_id, policy=NO_PATIENCE)
 
-    def requirements(self) -> tuple[str, ...]:
-        return self.hook().get_conn().requirements()
-
     def _start(self) -> str:
         variables = {"data_owners": "data_owners", "quality_review_required": False}
         body = {
@@ -439,9 +430,6 @@ class ProdigyDoor(Door):
             f"AIRFLOW_CONN_{self.conn_id.upper()}", airflow_connection(url.render_as_string(hide_password=False))
         )
         return ProdigyHook(self.conn_id)
-
-    def requirements(self) -> tuple[str, ...]:
-        return self.hook().get_conn().requirements()
 
     @abstractmethod
     def _wrong(self, what: str) -> URL:
