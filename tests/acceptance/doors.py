@@ -20,7 +20,7 @@ from sqlalchemy.pool import NullPool
 
 from include.base.errors import AuthError, LabelopsError, NotFound, Unavailable
 from include.bpmn.mapping import MAPPINGS
-from include.sandbox.confluence import ConfluenceStandIn, DataCenterStandIn, SandboxUser, service, wire
+from include.sandbox.confluence import ConfluenceStandIn, DataCenterStandIn, SandboxUser, site, wire
 from include.sandbox.confluence.gateway import Token
 from include.sandbox.http import Server
 from include.sandbox.jira import JiraStandIn, JiraUser
@@ -138,7 +138,7 @@ class ConfluenceDoor(Door):
     def _stand_in(self) -> ConfluenceStandIn:
         whole = wire.limit_of
         # A server may give fewer rows than it was asked for.
-        self.patch.setattr(service, "limit_of", lambda request, default: min(whole(request, default), 3))
+        self.patch.setattr(site, "limit_of", lambda request, default: min(whole(request, default), 3))
         stand_in = ConfluenceStandIn(None, [self.service, self.person])
         reads = frozenset(scope for scope in scopes_of() if scope.startswith(("read:", "search:")))
         stand_in.gateway.add("reads-" + SECRET, Token(self.service.account_id, reads))
