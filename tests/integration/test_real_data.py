@@ -130,7 +130,7 @@ def close_and_freeze(house: House, rows: list[dict[str, Any]]) -> None:
     [assigned] = house.events("batch.assigned")
     assert (assigned.body["kind"], assigned.body["size"]) == ("adopted", len({row["text"] for row in rows}))
     digest = assigned.subject.removeprefix("batch:")
-    [result] = house.approve_run("olga", close=[digest[:12]], reason="The workshop is over.")
+    [result] = house.approve_run(by="olga", close=[digest[:12]], reason="The workshop is over.")
     assert result["state"] == "waiting"
     [closed] = house.events("batch.closed")
     missing = lacking(rows)
