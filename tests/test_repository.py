@@ -208,13 +208,6 @@ def test_the_auditors_guide_explains_every_action_of_the_ledger() -> None:
     assert actions <= explained
 
 
-def test_the_dag_table_has_the_schedules_of_the_schedule_file() -> None:
-    text = (ROOT / "dags" / "README.md").read_text("utf-8")
-    rows = dict(re.findall(r"^\| `([a-z_]+)` \| [^|]+ \|\s*(?:`([^`|]+)`)?\s*\|", text, re.M))
-    planned = yaml.safe_load((ROOT / "include" / "schedules.yaml").read_text("utf-8"))["cron"]
-    assert {dag_id: cron for dag_id, cron in rows.items() if cron} == planned
-
-
 # --- settings files ------------------------------------------------------------------------------------------------
 
 
@@ -273,14 +266,14 @@ def test_airflow_settings_has_the_keys_that_astro_reads() -> None:
 
 
 def test_airflow_settings_has_our_connections_and_pools() -> None:
-    from labelops import wiring
     from labelops.provider import get_provider_info
+    from labelops.systems import POOLS
 
     content = yaml.safe_load((ROOT / "airflow_settings.yaml").read_text("utf-8"))["airflow"]
     types = {one["connection-type"] for one in get_provider_info()["connection-types"]}
     assert {one["conn_type"] for one in content["connections"]} == types
     assert {one["conn_id"] for one in content["connections"]} == {f"{name}_default" for name in types}
-    pools = {wiring.CONFLUENCE_POOL, wiring.PRODIGY_POOL, wiring.OPENTEXT_POOL}
+    pools = set(POOLS.values())
     assert {one["pool_name"] for one in content["pools"]} == pools
     readme = (ROOT / "README.md").read_text("utf-8")
     assert pools <= set(re.findall(r"airflow pools set (\w+)", readme))
