@@ -17,8 +17,8 @@ from tests.integration.airflow_house import PROJECT
 
 def edit(house, title, change):
     """Let olga edit a page."""
-    hook = house.confluence_client()
-    page = hook.page(hook.find_page(hook.space("LAB").id, title).id)
+    client = house.confluence_client()
+    page = client.page(client.find_page(client.space("LAB").id, title).id)
     reply = requests.put(
         f"{house.confluence_url}/wiki/api/v2/pages/{page.id}",
         auth=("olga@people.example", f"{world.TOKEN}olga"),

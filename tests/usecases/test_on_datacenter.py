@@ -113,13 +113,13 @@ def test_from_a_labelled_guideline_to_a_report_and_nothing_the_second_time(house
     house.approve()
     house.release()
     house.report()
-    hook = house.confluence_client()
+    client = house.confluence_client()
     [published] = house.events("report.published")
-    page = hook.page(published.body["page"])
-    above = hook.ancestors(page.id)
+    page = client.page(published.body["page"])
+    above = client.ancestors(page.id)
     assert above[-1].title == "Labelling reports"
-    assert list(hook.attachments(page.id))
-    properties = {item.key: item.version for item in hook.properties(page.id)}
+    assert list(client.attachments(page.id))
+    properties = {item.key: item.version for item in client.properties(page.id)}
     assert properties == {"labelops": 1, "labelops_checkpoint": 1}
     before = house.snapshot()
     assert house.sync_guidelines() is None

@@ -212,8 +212,8 @@ def test_the_page_carries_a_signed_checkpoint_that_shows_a_shortened_ledger(appr
 
     approved.report()
     page = report_page(approved)
-    hook = approved.confluence_client()
-    found = hook.property(page.id, "labelops_checkpoint")
+    client = approved.confluence_client()
+    found = client.property(page.id, "labelops_checkpoint")
     told = found.value["note"]
     note = read_note(told, "the report page")
     assert note.text.splitlines()[0].startswith("labelops/ledger/")
@@ -229,7 +229,7 @@ def test_the_page_carries_a_signed_checkpoint_that_shows_a_shortened_ledger(appr
     finally:
         ledger.close()
     approved.report()
-    assert hook.property(page.id, "labelops_checkpoint") == found, "the page was not written, so its property was not"
+    assert client.property(page.id, "labelops_checkpoint") == found, "the page was not written, so its property was not"
     with sqlite3.connect(approved.ledger_file) as conn:
         for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
             conn.execute(f"DROP TRIGGER {name}")
