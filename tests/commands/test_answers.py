@@ -11,7 +11,8 @@ from include.base.canonical import sha256_hex
 from include.governance.ledger import Ledger
 from labelops.commands import main
 from labelops.commands.answers import ACTION
-from tests.hooks.test_prodigy_export import DATASET, change, on
+from tests.exports.test_answers import DATASET, change
+from tests.servers import airflow_connection
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
 def test_the_command_puts_the_export_on_the_ledger(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ledger: Ledger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    on(monkeypatch, file)
+    monkeypatch.setenv("AIRFLOW_CONN_PRODIGY_DEFAULT", airflow_connection(f"sqlite:///{file}"))
     monkeypatch.setattr("getpass.getuser", lambda: "olga")
     out = tmp_path / "a.jsonl"
     arguments = ["export-answers", "--dataset", DATASET, "--out", str(out), "--reason", "for the annual audit"]
@@ -53,7 +54,7 @@ def test_the_command_puts_the_export_on_the_ledger(
 def test_nothing_is_exported_that_cannot_be_put_on_record(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    on(monkeypatch, file)
+    monkeypatch.setenv("AIRFLOW_CONN_PRODIGY_DEFAULT", airflow_connection(f"sqlite:///{file}"))
     monkeypatch.setenv("LABELOPS_LEDGER", f"sqlite:///{tmp_path / 'none.db'}")
     out = tmp_path / "a.jsonl"
     assert main(["export-answers", "--dataset", DATASET, "--out", str(out)]) == 2
@@ -64,7 +65,7 @@ def test_nothing_is_exported_that_cannot_be_put_on_record(
 def test_an_installation_without_a_ledger_is_told(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    on(monkeypatch, file)
+    monkeypatch.setenv("AIRFLOW_CONN_PRODIGY_DEFAULT", airflow_connection(f"sqlite:///{file}"))
     monkeypatch.delenv("LABELOPS_LEDGER", raising=False)
     monkeypatch.setenv("LABELOPS_HOME", str(tmp_path / "home"))
     assert main(["export-answers", "--session", f"{DATASET}-ben", "--out", str(tmp_path / "a.jsonl")]) == 0

@@ -14,8 +14,8 @@ from tests.decisions.test_completion_probe import PERSON, SERVICE, Bench
 def test_the_command_puts_the_answer_on_the_ledger(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["probe", "opentext_default", "--person", PERSON["email"], "--group", "probe_people"]
     assert main(arguments) == 2  # no ledger yet: nothing is tried
-    assert bench.hook.find_process("") is None
-    assert list(bench.hook.running()) == []
+    assert bench.client.find_process("") is None
+    assert list(bench.client.running()) == []
     Ledger(settings().ledger_url).migrate()
     assert main([*arguments, "--deploy"]) == 0
     bench.standin.service_may_complete = True

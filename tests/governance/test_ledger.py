@@ -449,7 +449,7 @@ def test_processes_migrate_at_once(empty_url: str) -> None:
 def test_a_ledger_without_tables_says_what_to_do(empty_url: str, tmp_path: Path) -> None:
     ledger = Ledger(empty_url)
     for use in (ledger.head, lambda: verify(ledger), lambda: ledger.append(note(1)), lambda: list(ledger.events())):
-        with pytest.raises(Unsupported, match=r"include\.governance migrate"):
+        with pytest.raises(Unsupported, match=r"`labelops migrate`"):
             use()
     assert not (tmp_path / "ledger.db").exists(), "looking makes no file"
 
