@@ -287,7 +287,7 @@ def test_a_bad_project_file_fails_alone_and_is_named(heard: Office, capfd: pytes
     assert run.of("conclude") == {"failed"}
     assert run.tries["conclude", -1] == 1, "asking again cannot change what failed"
     said = capfd.readouterr().out + run.log
-    assert "failed: broken · guideline:broken (at collect)" in said
+    assert "failed: broken · guideline (at collect)" in said
     assert "telepathy" in said
 
 
