@@ -36,10 +36,9 @@ __all__ = [
     "seconds",
 ]
 
-HEAD = (
-    "Person", "Answers", "Tasks", "Expected", "Missing", "Accept", "Reject", "Ignore", "Nothing", "Repeated", "Orphans",
-    "Seconds: median", "Seconds: 90 %", "Fast", "Breaks", "Streaks",
-)  # fmt: skip
+COUNTS = ("Answers", "Tasks", "Expected", "Missing", "Accept", "Reject", "Ignore", "Nothing", "Repeated", "Orphans")
+HABITS = ("Seconds: median", "Seconds: 90 %", "Fast", "Breaks", "Streaks")
+HEAD = ("Person", *COUNTS, *HABITS)
 """Titles of :func:`lines`."""
 
 

@@ -17,30 +17,14 @@ same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from include.agreement.patterns import MISSING, Codes, Patterns, check_codes, codes_from_counts, gather, ratings_of
-from include.agreement.statistics import Name, Statistic, Weights, make, pairable, sums_of
+from include.agreement.patterns import MISSING, Codes, Patterns, ratings_of
+from include.agreement.statistics import Name, Statistic, Weights, pairable, sums_of
 
-__all__ = [
-    "Agreement",
-    "agreement",
-    "brennan_prediger",
-    "codes_from_counts",
-    "cohen_kappa",
-    "conger_kappa",
-    "fleiss_kappa",
-    "gwet_ac1",
-    "gwet_ac2",
-    "krippendorff_alpha",
-    "percent_agreement",
-    "scott_pi",
-]
+__all__ = ["Agreement", "conclude", "raters_of"]
 
 NO_PAIRS = "no unit has two ratings"
 NO_VARIATION = "no disagreement is to be expected: the ratings do not vary"
@@ -72,26 +56,6 @@ class Agreement:
     raters: int
     categories: int
     reason: str | None = None
-
-
-def agreement(
-    name: Name, codes: ArrayLike, values: Sequence[Any] | None = None, *, weights: Weights = None
-) -> Agreement:
-    """Return a coefficient by its name.
-
-    :param codes: units × annotators.
-    :param weights: the weights, or alpha's metric; None for plain equality.
-    :raises InvalidInput: for codes, categories, a name or weights that are not allowed.
-    """
-    found, categories = check_codes(codes, values)
-    statistic = make(name, categories, found.shape[1], weights)
-    return evaluate(name, statistic, found, len(categories), weights)
-
-
-def evaluate(name: Name, statistic: Statistic, codes: Codes, size: int, weights: Weights) -> Agreement:
-    """Work a coefficient out on checked codes."""
-    patterns = gather(codes, size, ordered=statistic.ordered, least=statistic.least)
-    return conclude(name, statistic, patterns, size=size, raters=raters_of(codes, statistic), weights=weights)
 
 
 def raters_of(codes: Codes, statistic: Statistic) -> int:
@@ -129,74 +93,3 @@ def conclude(
         categories=size,
         reason=reason,
     )
-
-
-def percent_agreement(codes: ArrayLike, values: Sequence[Any] | None = None, weights: Weights = None) -> Agreement:
-    """Return the mean over units with two ratings of the share of their pairs that agree (Gwet 2014, p_a).
-
-    Not corrected for chance. Missing ratings are left out. Shapes and errors as in :func:`agreement`.
-    """
-    return agreement("percent_agreement", codes, values, weights=weights)
-
-
-def cohen_kappa(codes: ArrayLike, values: Sequence[Any] | None = None, weights: Weights = None) -> Agreement:
-    """Return Cohen's kappa (1960; with ``linear`` or ``quadratic`` weights: 1968) of two annotators.
-
-    Chance: each annotator's own shares. Only units that both rated enter.
-
-    :param codes: units × 2.
-    """
-    return agreement("cohen_kappa", codes, values, weights=weights)
-
-
-def scott_pi(codes: ArrayLike, values: Sequence[Any] | None = None, weights: Weights = None) -> Agreement:
-    """Return Scott's pi (1955) of two annotators: chance by the shares of both together.
-
-    Only units that both rated enter.
-
-    :param codes: units × 2.
-    """
-    return agreement("scott_pi", codes, values, weights=weights)
-
-
-def fleiss_kappa(codes: ArrayLike, values: Sequence[Any] | None = None, weights: Weights = None) -> Agreement:
-    """Return Fleiss' kappa (1971): chance by the shares of all ratings together.
-
-    With differing numbers of ratings as in Gwet 2014: each unit has the same say in the shares, units of one rating
-    included, and those with two or more make the observed agreement.
-    """
-    return agreement("fleiss_kappa", codes, values, weights=weights)
-
-
-def conger_kappa(codes: ArrayLike, values: Sequence[Any] | None = None, weights: Weights = None) -> Agreement:
-    """Return Conger's kappa (1980): chance is the mean over pairs of annotators of Cohen's.
-
-    With two annotators and nothing missing it is Cohen's kappa. Ratings in units of one rating count in their
-    annotator's shares (Gwet 2014); an annotator without ratings is left out.
-    """
-    return agreement("conger_kappa", codes, values, weights=weights)
-
-
-def krippendorff_alpha(codes: ArrayLike, values: Sequence[Any] | None = None, metric: Weights = "nominal") -> Agreement:
-    """Return Krippendorff's alpha (2011) for any number of annotators and missing ratings.
-
-    :param metric: ``nominal``, ``ordinal`` (the order of ``values``), ``interval`` or ``ratio`` (``values`` as numbers,
-        for ratio none negative), or a matrix of agreement weights. Ordinal is Krippendorff's metric, which goes by how
-        often the categories occur; Gwet's ordinal weights give another number.
-    """
-    return agreement("krippendorff_alpha", codes, values, weights=metric)
-
-
-def gwet_ac1(codes: ArrayLike, values: Sequence[Any] | None = None) -> Agreement:
-    """Return Gwet's AC1 (2008): chance only where a unit is hard to rate. Undefined for a single category."""
-    return agreement("gwet_ac", codes, values)
-
-
-def gwet_ac2(codes: ArrayLike, values: Sequence[Any] | None = None, weights: Weights = "quadratic") -> Agreement:
-    """Return Gwet's AC2 (2014): AC1 with weights, one of ``weights.WEIGHTS`` or a matrix."""
-    return agreement("gwet_ac", codes, values, weights=weights)
-
-
-def brennan_prediger(codes: ArrayLike, values: Sequence[Any] | None = None, weights: Weights = None) -> Agreement:
-    """Return Brennan and Prediger's coefficient (1981), for two annotators also known as S: chance is 1/categories."""
-    return agreement("brennan_prediger", codes, values, weights=weights)

@@ -6,34 +6,17 @@ and stands in ``n - 1`` pairs for each who made it. So no pair has to be looked 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from include.agreement.bootstrap import Interval, interval
-from include.agreement.patterns import gather
-from include.agreement.statistics import Sums
+from include.agreement.spans import F1, f1_of
 from include.agreement.units import Units
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ExactF1", "ExactMarks"]
-
-
-@dataclass(frozen=True)
-class ExactF1:
-    """``2 × matched / marks`` over all pairs of annotators together.
-
-    :param value: None when nobody marked anything, or no unit has two answers; ``reason`` says which.
-    :param units: units that two annotators accepted.
-    """
-
-    value: float | None
-    units: int
-    interval: Interval | None
-    reason: str = ""
+__all__ = ["ExactMarks"]
 
 
 class ExactMarks:
@@ -61,8 +44,8 @@ class ExactMarks:
         self._owner, self._same, self._label = owner[once], same.reshape(-1)[once], spans.label[place][once]
         self._labels = spans.labels
 
-    def f1(self, *, label: str | None = None, rater: int | None = None, resamples: int, seed: int) -> ExactF1:
-        """Return the score.
+    def f1(self, *, label: str | None = None, rater: int | None = None, resamples: int, seed: int) -> F1:
+        """Return ``2 × matched / marks`` over all pairs of annotators together.
 
         :param label: marks of this label alone.
         :param rater: pairs with this annotator alone.
@@ -84,7 +67,10 @@ class ExactMarks:
             stands = np.where(mine, self._people[unit] - 1, 1)
         size = len(self._people)
         counts = np.stack([_sum(unit, matched, size), _sum(unit, stands, size)], axis=1)[there]
-        return _score(counts, resamples, seed)
+        if not len(counts):
+            return F1(None, 0, 0, 0, reason="no two annotators accepted a unit")
+        nothing = "nobody marked anything in a unit that two annotators accepted"
+        return f1_of(counts, resamples=resamples, seed=seed, nothing=nothing)
 
 
 def _sum(unit: NDArray[np.int64], values: NDArray[np.int64], size: int) -> NDArray[np.int64]:
@@ -92,21 +78,3 @@ def _sum(unit: NDArray[np.int64], values: NDArray[np.int64], size: int) -> NDArr
     found = np.zeros(size, dtype=np.int64)
     np.add.at(found, unit, values)
     return found
-
-
-def _score(counts: NDArray[np.int64], resamples: int, seed: int) -> ExactF1:
-    """Return the score of units × (twice the matches, marks)."""
-    if not len(counts):
-        return ExactF1(None, 0, None, "no two annotators accepted a unit")
-    matched, marks = (int(one) for one in counts.sum(axis=0))
-    if not marks:
-        return ExactF1(None, len(counts), None, "nobody marked anything in a unit that two annotators accepted")
-    patterns = gather(counts, int(np.max(counts)) + 1, ordered=True, least=0)
-    parts = patterns.rows.astype(np.float64)
-    sums = Sums(
-        patterns.times,
-        2,
-        lambda start, stop: parts[start:stop],
-        lambda totals: np.where(totals[:, 1] > 0, totals[:, 0] / np.maximum(totals[:, 1], 1), np.nan),
-    )
-    return ExactF1(matched / marks, len(counts), interval(sums, seed=seed, resamples=resamples))

@@ -260,10 +260,8 @@ def from_version(rows: Iterable[Mapping[str, Any]], losing: Iterable[Mapping[str
             waiting = next(lost, None)
         text = row["shown"].get("text")
         for answer in row["answers"]:
-            yield Given(
-                task, answer["person"], row["value"], row["round"], _milliseconds(answer["at"]), 1, answer["row"],
-                _guideline(answer), text,
-            )  # fmt: skip
+            at, group = _milliseconds(answer["at"]), _guideline(answer)
+            yield Given(task, answer["person"], row["value"], row["round"], at, 1, answer["row"], group, text)
         while waiting is not None and waiting["task_id"] == task:
             yield _of_losing(waiting, text)
             waiting = next(lost, None)
@@ -470,11 +468,9 @@ def _of_answer(answer: Answer, unit: str, person: str) -> Given:
 
 
 def _of_losing(line: Mapping[str, Any], text: str | None) -> Given:
-    value = line["value"]
-    return Given(
-        line["task_id"], line["person"], value, line["round"], _milliseconds(line["at"]),
-        int(line["reason"] != "superseded"), line["row"], _guideline(line), text,
-    )  # fmt: skip
+    task, person, value, turn, row = (line[name] for name in ("task_id", "person", "value", "round", "row"))
+    at, order = _milliseconds(line["at"]), int(line["reason"] != "superseded")
+    return Given(task, person, value, turn, at, order, row, _guideline(line), text)
 
 
 def _guideline(line: Mapping[str, Any]) -> str:

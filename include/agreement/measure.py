@@ -17,7 +17,7 @@ from include.agreement.coefficients import Agreement, conclude
 from include.agreement.exact import ExactMarks
 from include.agreement.given import NO_TIME, Gathered
 from include.agreement.patterns import Patterns
-from include.agreement.spans import Mark, Mode, rectangle, span, span_agreement
+from include.agreement.spans import F1, Mark, Mode, rectangle, span, span_f1
 from include.agreement.statistics import Name, make
 from include.agreement.summary import Part, Quality, Score, spelled
 from include.agreement.units import MISSING, AnswerMapping, Repeats, SpanUnit, Units, units_of
@@ -159,7 +159,7 @@ def _exact(
 ) -> Iterator[Score]:
     if exact is not None:
         found = exact.f1(label=label, rater=rater, resamples=RESAMPLES, seed=seed)
-        yield _f1("span_f1_exact", found.value, found.interval, found.units, found.reason)
+        yield _f1("span_f1_exact", found)
 
 
 def _overlap_f1(units: Units, mode: Mode, seed: int) -> Score:
@@ -169,26 +169,27 @@ def _overlap_f1(units: Units, mode: Mode, seed: int) -> Score:
     all its pairs when units are resampled.
     """
     sides = map(_sides, units.span_units())
-    found = span_agreement(sides, mode, threshold=SAME_REGION, resamples=RESAMPLES, seed=seed).pairs.get((0, 1))
-    name = f"span_f1_{mode}"
-    if found is None:
-        return Score(name, None, reason="no two annotators accepted a unit")
-    return _f1(name, found.value, found.interval, found.units, found.reason or "")
+    found = span_f1(sides, mode, threshold=SAME_REGION, resamples=RESAMPLES, seed=seed)
+    if not found.units:
+        found = replace(found, reason="no two annotators accepted a unit")
+    return _f1(f"span_f1_{mode}", found)
 
 
-def _f1(name: str, value: float | None, spread: Interval | None, units: int, reason: str) -> Score:
-    if value is None or spread is None:
-        return Score(name, spelled(value), units=units, reason=reason)
-    return Score(name, spelled(value), spelled(spread.low), spelled(spread.high), units, spread.reason or "")
+def _f1(name: str, found: F1) -> Score:
+    if found.interval is None:
+        return Score(name, None, units=found.units, reason=found.reason)
+    low, high = spelled(found.interval.low), spelled(found.interval.high)
+    return Score(name, spelled(found.value), low, high, found.units, found.interval.reason or "")
 
 
-def _sides(unit: SpanUnit) -> list[list[Mark]]:
+def _sides(unit: SpanUnit) -> tuple[list[Mark], list[Mark]]:
     """Return the marks of both sides of all pairs of a unit."""
     pairs = list(combinations(range(len(unit.spans)), 2))
-    return [
+    first, second = (
         [mark for place, pair in enumerate(pairs) for mark in _marks(unit, pair[side], place * APART)]
         for side in (0, 1)
-    ]
+    )
+    return first, second
 
 
 def _marks(unit: SpanUnit, place: int, moved: int) -> Iterator[Mark]:

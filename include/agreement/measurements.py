@@ -30,15 +30,7 @@ FORMAT = 2
 """Raised whenever a number would come out differently, so that it is measured anew."""
 
 
-def quality_of(
-    store: Store,
-    project: Project,
-    digest: str,
-    *,
-    mapping: AnswerMapping | None = None,
-    repeats: Repeats = Repeats.LATEST,
-    limits: Limits | None = None,
-) -> Quality | None:
+def quality_of(store: Store, project: Project, digest: str) -> Quality | None:
     """Return the agreement and the account of a version: measured the first time, read afterwards.
 
     :return: None where the version's content was removed and it was never measured.
@@ -46,7 +38,6 @@ def quality_of(
     """
     from include.agreement import measure as measuring
 
-    mapping, limits = mapping or AnswerMapping(), limits or Limits()
     manifest = freezing.read_manifest(store, project, digest)
     scheme = measuring.Scheme(
         Interface(manifest.interface), tuple(sorted(manifest.labels)), project.annotation.multiple
@@ -56,9 +47,9 @@ def quality_of(
         "confidence": measuring.CONFIDENCE,
         "resamples": measuring.RESAMPLES,
         "listed": measuring.LISTED,
-        "mapping": mapping.canonical(),
-        "repeats": str(repeats),
-        "limits": asdict(limits),
+        "mapping": AnswerMapping().canonical(),
+        "repeats": str(Repeats.LATEST),
+        "limits": asdict(Limits()),
         "multiple": scheme.multiple,
         "version": digest,
     }
@@ -75,7 +66,7 @@ def quality_of(
         ordered=True,
     )
     expected = Expected(manifest.rule.answers_per_task, tasks=manifest.counts.tasks)
-    found = measuring.measure(gathered, scheme, digest, expected, mapping=mapping, repeats=repeats, limits=limits)
+    found = measuring.measure(gathered, scheme, digest, expected)
     _keep(place, settings, found.as_json())
     return found
 

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from include.base.errors import InvalidInput
 
-__all__ = ["MISSING", "Codes", "Patterns", "check_codes", "codes_from_counts", "gather", "ratings_of"]
+__all__ = ["MISSING", "Codes", "Patterns", "check_codes", "gather", "ratings_of"]
 
 MISSING = -1
 """The code for "this annotator did not rate this unit"."""
@@ -56,24 +56,6 @@ def check_codes(codes: ArrayLike, values: Sequence[Any] | None) -> tuple[Codes, 
     if low < MISSING or high >= size:
         raise InvalidInput(f"codes: found {low} to {high}, allowed are {MISSING} (missing) to {size - 1}")
     return found, range(size) if values is None else values
-
-
-def codes_from_counts(counts: ArrayLike) -> Codes:
-    """Turn counts into codes, for coefficients that do not ask who said what (all but Cohen's and Conger's).
-
-    :param counts: units × categories: how many annotators chose the category (Fleiss 1971).
-    :returns: units × greatest number of ratings; the columns are no annotators.
-    :raises InvalidInput: when the counts are no matrix of whole numbers, zero or more.
-    """
-    found = np.asarray(counts)
-    if found.ndim != 2 or (found.size and (found.dtype.kind not in "iu" or found.min() < 0)):
-        raise InvalidInput(f"counts: found shape {found.shape} of {found.dtype}, allowed are whole numbers, 0 or more")
-    found = found.astype(np.int64, copy=False)
-    ratings = found.sum(axis=1)
-    codes = np.full((len(found), int(np.max(ratings, initial=0))), MISSING, dtype=np.int64)
-    taken = np.arange(codes.shape[1]) < ratings[:, None]
-    codes[taken] = np.repeat(np.tile(np.arange(found.shape[1]), len(found)), found.ravel())
-    return codes
 
 
 def ratings_of(rows: Codes) -> NDArray[np.int64]:

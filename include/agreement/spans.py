@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -25,7 +24,7 @@ from include.agreement.statistics import Sums
 from include.agreement.weights import Matrix
 from include.base.errors import InvalidInput
 
-__all__ = ["F1", "Mark", "Marks", "Mode", "SpanAgreement", "labels_in", "only", "rectangle", "span", "span_agreement"]
+__all__ = ["F1", "Mark", "Marks", "Mode", "f1_of", "rectangle", "span", "span_f1"]
 
 Extent = tuple[tuple[float, float], ...]
 
@@ -51,37 +50,21 @@ Marks = Sequence[Mark]
 
 @dataclass(frozen=True, slots=True)
 class F1:
-    """The agreement of two annotators.
+    """The agreement of two annotators, or of all pairs of them together.
 
     :param value: ``2 × matched / marks``; None when neither marked anything.
     :param matched: the sum of the scores of the matches; ``marks`` how many marks the two made together.
-    :param units: units that both answered, those that both left empty included; ``empty`` counts these.
+    :param units: units that both answered, those that both left empty included.
+    :param interval: None where none was asked for, and where there is no value.
+    :param reason: why there is no value.
     """
 
     value: float | None
     matched: float
     marks: int
     units: int
-    empty: int
-    interval: Interval | None
-    reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SpanAgreement:
-    """The agreement of all pairs.
-
-    :param mean: the mean of the pairs' values, each pair alike; None where no pair has one.
-    :param pooled: ``2 × matched / marks`` over all pairs together, so that a pair counts by its marks.
-    :param pairs: by the numbers of the two columns.
-    """
-
-    mode: Mode
-    mean: float | None
-    interval: Interval | None
-    pooled: float | None
-    pairs: dict[tuple[int, int], F1]
-    reason: str | None = None
+    interval: Interval | None = None
+    reason: str = ""
 
 
 def span(start: float, end: float, label: str) -> Mark:
@@ -108,111 +91,46 @@ def _ends(low: float, high: float) -> tuple[float, float]:
     return low, high
 
 
-def only(units: Iterable[Sequence[Marks | None]], label: str) -> list[list[list[Mark] | None]]:
-    """Return the units with the marks of one label alone, for the agreement on it."""
-    return [
-        [None if marks is None else [mark for mark in marks if mark.label == label] for marks in unit] for unit in units
-    ]
+def span_f1(
+    units: Iterable[tuple[Marks, Marks]], mode: Mode, *, threshold: float = 0.5, resamples: int = 0, seed: int = 0
+) -> F1:
+    """Return the F1 of two annotators over all units that both answered.
 
-
-def labels_in(units: Iterable[Sequence[Marks | None]]) -> list[str]:
-    """Return the labels that occur, sorted."""
-    return sorted({mark.label for unit in units for marks in unit for mark in marks or ()})
-
-
-def span_agreement(
-    units: Iterable[Sequence[Marks | None]],
-    mode: Mode = "exact",
-    *,
-    threshold: float = 0.5,
-    resamples: int = 0,
-    seed: int = 0,
-    level: float = 0.95,
-) -> SpanAgreement:
-    """Return the F1 of each pair of annotators over all units that both answered, and the mean of the pairs.
-
-    :param units: for each unit the marks of each annotator, in the same columns throughout: an empty list where the
-        annotator marked nothing, None where there is no answer. May be a stream.
+    :param units: for each unit the marks of both. May be a stream.
     :param threshold: for ``iou``: the least intersection over union of a match.
-    :param resamples: units are resampled so often for intervals of each pair and of the mean; 0: none.
-    :raises InvalidInput: for another mode, a threshold outside 0 … 1, or units that differ in their columns.
+    :param resamples: units are resampled so often for an interval; 0: none.
+    :raises InvalidInput: for another mode, or a threshold outside 0 … 1.
     """
     if mode not in Mode.__args__:  # type: ignore[attr-defined]
         raise InvalidInput(f"mode: found {mode!r}, allowed are exact, partial, type, iou")
     if not 0 < threshold <= 1:
         raise InvalidInput(f"threshold: found {threshold}, allowed is more than 0, at most 1")
-    rows: list[list[int]] = []
-    columns = -1
-    for number, unit in enumerate(units):
-        if columns not in {-1, len(unit)}:
-            raise InvalidInput(f"unit {number}: found {len(unit)} annotators, the units before have {columns}")
-        columns = len(unit)
-        rows.append(_row(unit, mode, threshold))
-    pairs = list(combinations(range(max(columns, 0)), 2))
-    counts = np.array(rows, dtype=np.int64).reshape(len(rows), len(pairs), 3)
-    found = {
-        pair: _f1(counts[:, place], resamples=resamples, seed=seed, level=level) for place, pair in enumerate(pairs)
-    }
-    known = [one.value for one in found.values() if one.value is not None]
-    marks = sum(one.marks for one in found.values())
-    spread = None
-    if resamples and known:
-        spread = interval(_sums(counts[:, :, :2]), seed=seed, resamples=resamples, level=level)
-    return SpanAgreement(
-        mode=mode,
-        mean=sum(known) / len(known) if known else None,
-        interval=spread,
-        pooled=2 * sum(one.matched for one in found.values()) / marks if marks else None,
-        pairs=found,
-        reason=None if known else "no two annotators answered a unit in which one of them marked something",
-    )
+    # Twice the score: halves so stay whole numbers.
+    rows = [(_score(first, second, mode, threshold), len(first) + len(second)) for first, second in units]
+    counts = np.array(rows, dtype=np.int64).reshape(-1, 2)
+    nothing = "neither marked anything in a unit that both answered"
+    return f1_of(counts, resamples=resamples, seed=seed, nothing=nothing)
 
 
-def _row(unit: Sequence[Marks | None], mode: Mode, threshold: float) -> list[int]:
-    """Return for each pair: twice the score, the marks of both, whether both answered. Halves so stay whole numbers."""
-    row: list[int] = []
-    for first, second in combinations(unit, 2):
-        if first is None or second is None:
-            row += (0, 0, 0)
-        else:
-            row += (_score(first, second, mode, threshold), len(first) + len(second), 1)
-    return row
+def f1_of(counts: NDArray[np.int64], *, resamples: int, seed: int, nothing: str) -> F1:
+    """Return the F1 of units × (twice the score, marks).
 
-
-def _f1(counts: NDArray[np.int64], *, resamples: int, seed: int, level: float) -> F1:
-    both = counts[counts[:, 2] == 1]
-    matched, marks = int(both[:, 0].sum()), int(both[:, 1].sum())
-    spread = None
-    if resamples and marks:
-        spread = interval(_sums(both[:, None, :2]), seed=seed, resamples=resamples, level=level)
-    return F1(
-        value=matched / marks if marks else None,
-        matched=matched / 2,
-        marks=marks,
-        units=len(both),
-        empty=int((both[:, 1] == 0).sum()),
-        interval=spread,
-        reason=None if marks else "neither marked anything in a unit that both answered",
-    )
-
-
-def _sums(counts: NDArray[np.int64]) -> Sums:
-    """Return the sums behind the mean F1 of pairs.
-
-    :param counts: units × pairs × (twice the score, marks).
+    :param nothing: the reason where nobody marked anything.
     """
-    flat = counts.reshape(len(counts), -1)
-    patterns = gather(flat, int(np.max(flat, initial=0)) + 1, ordered=True, least=0)
+    matched, marks = (int(one) for one in counts.sum(axis=0))
+    if not marks:
+        return F1(None, 0, 0, len(counts), reason=nothing)
+    if not resamples:
+        return F1(matched / marks, matched / 2, marks, len(counts))
+    patterns = gather(counts, int(np.max(counts)) + 1, ordered=True, least=0)
     parts = patterns.rows.astype(np.float64)
 
-    def mean(sums: Matrix) -> Matrix:
-        by_pair = sums.reshape(len(sums), -1, 2)
-        marked = by_pair[:, :, 1] > 0
-        values = np.where(marked, by_pair[:, :, 0] / np.where(marked, by_pair[:, :, 1], 1.0), 0.0)
-        number = marked.sum(axis=1)
-        return np.where(number > 0, values.sum(axis=1) / np.maximum(number, 1), np.nan)
+    def value(totals: Matrix) -> Matrix:
+        return np.where(totals[:, 1] > 0, totals[:, 0] / np.maximum(totals[:, 1], 1), np.nan)
 
-    return Sums(patterns.times, flat.shape[1], lambda start, stop: parts[start:stop], mean)
+    sums = Sums(patterns.times, 2, lambda start, stop: parts[start:stop], value)
+    spread = interval(sums, seed=seed, resamples=resamples)
+    return F1(matched / marks, matched / 2, marks, len(counts), spread)
 
 
 # ---- matching in one unit ------------------------------------------------------------------------------------------

@@ -40,7 +40,25 @@ Name = Literal[
     "gwet_ac",
     "brennan_prediger",
 ]
-"""The coefficients by name."""
+"""The coefficients by name.
+
+- ``percent_agreement``: the mean over units with two ratings of the share of their pairs that agree (Gwet 2014, p_a).
+  Not corrected for chance.
+- ``cohen_kappa`` (1960; with ``linear`` or ``quadratic`` weights: 1968) of two annotators. Chance: each annotator's own
+  shares. Only units that both rated enter.
+- ``scott_pi`` (1955) of two annotators: chance by the shares of both together. Only units that both rated enter.
+- ``fleiss_kappa`` (1971): chance by the shares of all ratings together. With differing numbers of ratings as in Gwet
+  2014: each unit has the same say in the shares, units of one rating included, and those with two or more make the
+  observed agreement.
+- ``conger_kappa`` (1980): chance is the mean over pairs of annotators of Cohen's. With two annotators and nothing
+  missing it is Cohen's kappa. Ratings in units of one rating count in their annotator's shares (Gwet 2014); an
+  annotator without ratings is left out.
+- ``krippendorff_alpha`` (2011) for any number of annotators and missing ratings. Its metric ``ordinal`` goes by how
+  often the categories occur; Gwet's ordinal weights give another number.
+- ``gwet_ac``: AC1 (2008), with weights AC2 (2014): chance only where a unit is hard to rate. Undefined for a single
+  category.
+- ``brennan_prediger`` (1981), for two annotators also known as S: chance is 1/categories.
+"""
 
 COEFFICIENTS: tuple[Name, ...] = Name.__args__  # type: ignore[attr-defined]
 """Every :data:`Name`."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from include.base.errors import InvalidInput
 
-__all__ = ["METRICS", "WEIGHTS", "Matrix", "distances", "positions", "weight_matrix"]
+__all__ = ["METRICS", "WEIGHTS", "Matrix", "distances", "positions"]
 
 Matrix = NDArray[np.float64]
 
@@ -108,11 +108,6 @@ def check_ranked(values: Sequence[Any]) -> None:
     """
     if _numbers(values) and any(a >= b for a, b in itertools.pairwise(values)):
         raise InvalidInput(f"values: found {list(values)}, an ordinal scale needs them from lowest to highest")
-
-
-def weight_matrix(weights: str | Matrix, values: Sequence[Any]) -> Matrix:
-    """Return the agreement weight of each two categories: 1 minus :func:`distances`."""
-    return 1.0 - distances(weights, values)
 
 
 def _own(weights: Matrix, size: int) -> Matrix:

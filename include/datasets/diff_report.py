@@ -37,24 +37,19 @@ def _sections(found: VersionDiff) -> list[_Section]:
     def counted(values: Mapping[str, int]) -> list[list[str]]:
         return [[name, str(count)] for name, count in values.items()]
 
+    labels = [[label, *map(str, (one.old, one.new, one.gained, one.lost))] for label, one in found.labels.items()]
+    moves = [[before or "-", after or "-", str(count)] for (before, after), count in found.transitions.items()]
+    fields = [[one.field, one.old or "-", one.new or "-"] for one in found.manifest]
+    before, after = ["in the old version", "records"], ["in the new version", "records"]
     sections = [
-        _Section("What changed", found.sentence, ["label", "old", "new", "gained", "lost"], [
-            [label, str(one.old), str(one.new), str(one.gained), str(one.lost)]
-            for label, one in found.labels.items()
-        ]),
-        _Section("From label to label", "", ["from", "to", "times"], [
-            [before or "-", after or "-", str(count)] for (before, after), count in found.transitions.items()
-        ]),
+        _Section("What changed", found.sentence, ["label", "old", "new", "gained", "lost"], labels),
+        _Section("From label to label", "", ["from", "to", "times"], moves),
         _Section("Who gave the new labels", "", ["person", "records"], counted(found.persons)),
         _Section("What the new labels rest on", "", ["basis", "records"], counted(found.bases)),
-        _Section("What the added records were before", "", ["in the old version", "records"],
-                 counted(found.came_from)),
-        _Section("What became of the removed records", "", ["in the new version", "records"],
-                 counted(found.went_to)),
-        _Section("What else differs", "", ["field", "old", "new"], [
-            [one.field, one.old or "-", one.new or "-"] for one in found.manifest
-        ]),
-    ]  # fmt: skip
+        _Section("What the added records were before", "", before, counted(found.came_from)),
+        _Section("What became of the removed records", "", after, counted(found.went_to)),
+        _Section("What else differs", "", ["field", "old", "new"], fields),
+    ]
     for kind in KINDS:
         some = [one for one in found.samples if one.kind == kind]
         total = getattr(found, kind)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -230,12 +230,7 @@ class _Columns:
         return values
 
     def _wholes(self, name: str, values: list[Any]) -> None:
-        checked = [
-            value if value is None or (type(value) is int and abs(value) < 2**63)
-            else self._note(place, name, "a whole number")
-            for place, value in enumerate(values)
-        ]  # fmt: skip
-        self.found[name] = pa.array(checked, pa.int64())
+        self.found[name] = self._int_array(name, values, range(len(values)))
 
     def _names(self, name: str, values: list[list[Any] | None]) -> None:
         """Fill in lists of option ids: strings, and whole numbers as their digits."""
@@ -273,12 +268,12 @@ class _Columns:
         structs = pa.StructArray.from_arrays(arrays, fields=list(kind.value_type))
         self.found[name] = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs, type=kind)
 
-    def _int_array(self, name: str, values: list[Any], places: list[int]) -> pa.Array:
+    def _int_array(self, name: str, values: list[Any], places: Sequence[int]) -> pa.Array:
+        wrong = "a whole number"
         checked = [
-            value if value is None or (type(value) is int and abs(value) < 2**63)
-            else self._note(place, name, "a whole number")
-            for place, value in zip(places, values, strict=True)
-        ]  # fmt: skip
+            one if one is None or (type(one) is int and abs(one) < 2**63) else self._note(place, name, wrong)
+            for place, one in zip(places, values, strict=True)
+        ]
         return pa.array(checked, pa.int64())
 
     def _float_array(self, name: str, values: list[Any], places: list[int]) -> pa.Array:

@@ -185,16 +185,10 @@ class _Work:
         """Return the manifest with what the listing noticed, and its state."""
         if self.listing is None:
             return manifest
-        return replace(
-            manifest,
-            findings=tuple(
-                {"kind": one.kind, "first_link": one.first_link, "last_link": one.last_link, "seen": one.seen,
-                 "found": one.found}
-                for one in self.listing.findings
-            ),
-            before=None if self.before is None else sha256_hex(self.before.encode()),
-            state=self.listing.state,
-        )  # fmt: skip
+        names = ("kind", "first_link", "last_link", "seen", "found")
+        findings = tuple({name: getattr(one, name) for name in names} for one in self.listing.findings)
+        before = None if self.before is None else sha256_hex(self.before.encode())
+        return replace(manifest, findings=findings, before=before, state=self.listing.state)
 
     def reject(self, row: tuple[int, Any, int, int, int], content: bytes, problem: str) -> None:
         """Leave a row out, with the reason."""

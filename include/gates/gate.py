@@ -30,13 +30,7 @@ class GateBroken(LabelopsError):
     """A check could not run: the gate is at fault, and says nothing about the data."""
 
 
-def run_suite(
-    rows: Iterable[Mapping[str, Any]] | StorePath,
-    suite: Suite,
-    *,
-    id_column: str | None = None,
-    chunk_rows: int = 10_000,
-) -> GateResult:
+def run_suite(rows: Iterable[Mapping[str, Any]] | StorePath, suite: Suite, *, chunk_rows: int = 10_000) -> GateResult:
     """Run every check of a suite and merge what the chunks gave.
 
     Each value check is a Great Expectations expectation run on chunks. Two kinds need the whole batch, which no
@@ -44,19 +38,17 @@ def run_suite(
     count (so the first row of a value passes and later ones fail); whole-batch counts are summed, and the
     expectation is run on the sum. A value of the wrong type fails its check, it does not break the gate.
 
-    :param rows: rows, or the path of a JSON Lines file.
-    :param id_column: what names a row, the suite's if None; a row without it is named by its place, ``row 1``.
+    :param rows: rows, or the path of a JSON Lines file. One without the suite's id is named by its place, ``row 1``.
     :raises GateBroken: when a check raised.
     :raises InvalidInput: for a staged line that is no JSON object.
     """
     source = read_rows(rows) if hasattr(rows, "open") else iter(rows)
-    name = id_column or suite.id_column
     with tempfile.TemporaryDirectory(prefix="gate-") as folder, _quiet():
         engine = _Engine(suite)
         with closing(sqlite3.connect(str(Path(folder) / "seen.db"), isolation_level=None)) as index:
             index.execute("PRAGMA journal_mode=OFF")
             index.execute("CREATE TABLE seen (check_number INT, value BLOB, PRIMARY KEY (check_number, value))")
-            state = _State(suite, name, index)
+            state = _State(suite, index)
             while chunk := list(islice(source, chunk_rows)):
                 state.chunk(engine, chunk)
             state.whole(engine)
@@ -108,8 +100,8 @@ def _getter(column: str) -> Callable[[Mapping[str, Any]], Any]:
 class _State:
     """What is kept between chunks: one byte a row for each check that failed somewhere, and some ids."""
 
-    def __init__(self, suite: Suite, name: str, index: sqlite3.Connection) -> None:
-        self.suite, self.name, self.index = suite, name, index
+    def __init__(self, suite: Suite, index: sqlite3.Connection) -> None:
+        self.suite, self.name, self.index = suite, suite.id_column, index
         self.rows = 0
         self.failing: dict[int, bytearray] = {}
         self.listed: dict[int, list[str]] = {}

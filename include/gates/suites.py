@@ -103,6 +103,14 @@ def _named(column: str = "row_id") -> tuple[Check, ...]:
     )
 
 
+def _most(column: str, description: str, most: int) -> Check:
+    return Check("between", column, description, {"max_value": most})
+
+
+def _warning(kind: Kind, column: str, description: str, args: Mapping[str, Any]) -> Check:
+    return Check(kind, column, description, args, severity="warning", on_failure="report")
+
+
 def _guideline_pages(project: Project | None, limits: Mapping[str, Any]) -> Suite:
     approved = ("approved", True)
     return Suite(
@@ -111,26 +119,17 @@ def _guideline_pages(project: Project | None, limits: Mapping[str, Any]) -> Suit
             *_named(),
             Check("not_null", "title", "every page has a title"),
             Check("count_where", "approved", "at least one page is approved", {"min_value": 1}, where=approved),
-            Check(
-                "in_set", "approved", "every page of the tree is approved", {"value_set": (True,)},
-                severity="warning", on_failure="report",
-            ),
+            _warning("in_set", "approved", "every page of the tree is approved", {"value_set": (True,)}),
             Check("not_null", "sections_missing_count", "required sections were looked for"),
-            Check("between", "sections_missing_count", "every required section is there", {"max_value": 0}),
+            _most("sections_missing_count", "every required section is there", 0),
             Check("between", "images_unresolved", "every image is there", {"max_value": 0}, where=approved),
-            Check("between", "html_kilobytes", "no page is too large", {"max_value": limits["max_page_kilobytes"]}),
-            Check(
-                "between", "largest_image_kilobytes", "no image is too large",
-                {"max_value": limits["max_image_kilobytes"]},
-            ),
+            _most("html_kilobytes", "no page is too large", limits["max_page_kilobytes"]),
+            _most("largest_image_kilobytes", "no image is too large", limits["max_image_kilobytes"]),
             Check("not_null", "text_characters", "every page was measured"),
             Check("between", "text_characters", "no published page is empty", {"min_value": 1}, where=approved),
-            Check(
-                "between", "unknown_macros", "every macro is known", {"max_value": 0},
-                severity="warning", on_failure="report",
-            ),
+            _warning("between", "unknown_macros", "every macro is known", {"max_value": 0}),
         ),
-    )  # fmt: skip
+    )
 
 
 _TOKENS = (("tokens", "tokens"),)
@@ -148,18 +147,17 @@ _NEEDED: dict[Interface, tuple[tuple[str, str], ...]] = {
 
 def _raw_tasks(project: Project | None, limits: Mapping[str, Any]) -> Suite:
     name = "labelops.task_id"
+    length = {"min_value": 1, "max_value": limits["max_record_kilobytes"] * 1024}
+    bounded = "texts are neither empty nor too long"
     checks = [
         Check("row_count", "", "there is something to add", {"min_value": limits["min_rows"]}),
         Check("not_null", name, "every task has its id"),
         Check("matches", name, "a task id is a SHA-256", {"regex": DIGEST}),
         Check("unique", name, "no task is there twice", on_failure="set_aside"),
         Check("not_null", "text|image|audio|video|html", "every task shows something", on_failure="set_aside"),
-        Check(
-            "length_between", "text", "texts are neither empty nor too long",
-            {"min_value": 1, "max_value": limits["max_record_kilobytes"] * 1024}, on_failure="set_aside",
-        ),
+        Check("length_between", "text", bounded, length, on_failure="set_aside"),
         Check("not_null", "labelops.sources", "every task knows its source"),
-    ]  # fmt: skip
+    ]
     for key in ("_input_hash", "_task_hash"):
         checks += [
             Check("not_null", key, f"every task has its {key}"),
@@ -184,6 +182,7 @@ def _raw_tasks(project: Project | None, limits: Mapping[str, Any]) -> Suite:
 
 def _version_rows(name: str) -> Callable[[Project | None, Mapping[str, Any]], Suite]:
     def build(project: Project | None, limits: Mapping[str, Any]) -> Suite:
+        verdicts = {"value_set": ("accept", "reject")}
         return Suite(
             name,
             (
@@ -192,14 +191,9 @@ def _version_rows(name: str) -> Callable[[Project | None, Mapping[str, Any]], Su
                 Check("matches", "task_id", "a task id is a SHA-256", {"regex": DIGEST}),
                 Check("unique", "task_id", "one label for each task"),
                 Check("not_null", "value", "every row has a label"),
-                Check(
-                    "in_set",
-                    "value",
-                    "every label is an accepted or a rejected answer",
-                    {"value_set": ("accept", "reject")},
-                ),
+                Check("in_set", "value", "every label is an accepted or a rejected answer", verdicts),
                 Check("not_null", "labels_unknown", "every row's labels were compared with the project's"),
-                Check("between", "labels_unknown", "every label is the project's", {"max_value": 0}),
+                _most("labels_unknown", "every label is the project's", 0),
                 Check("not_null", "persons", "every row says who labelled it"),
                 Check("between", "persons", "every row was labelled by somebody", {"min_value": 1}),
             ),
@@ -219,12 +213,10 @@ def _report(project: Project | None, limits: Mapping[str, Any]) -> Suite:
             Check("unique", "digest", "no version is listed twice"),
             Check("not_null", "state", "every version has a state"),
             Check("between", "rows", "no version is empty", {"min_value": 1}),
-            Check("between", "persons", "every version was labelled by somebody", {"min_value": 1},
-                  severity="warning", on_failure="report"),
-            Check("between", "body_kilobytes", "the page is not too large",
-                  {"max_value": limits["max_report_kilobytes"]}),
+            _warning("between", "persons", "every version was labelled by somebody", {"min_value": 1}),
+            _most("body_kilobytes", "the page is not too large", limits["max_report_kilobytes"]),
         ),
-    )  # fmt: skip
+    )
 
 
 SUITES: dict[str, Callable[[Project | None, Mapping[str, Any]], Suite]] = {

@@ -17,7 +17,7 @@ from include.base.canonical import SHORT, canonical_json
 from include.base.store import Store, StorePath, atomic_file
 from include.projects.model import Exposure, Project
 
-__all__ = ["EXCERPT", "excerpt", "list_reports", "put"]
+__all__ = ["EXCERPT", "excerpt", "put"]
 
 EXCERPT = 2000
 """How many characters of a masked record are kept."""
@@ -51,14 +51,6 @@ def put(store: Store, project: Project, use_case: str, entries: Iterable[Mapping
             while block := spool.read(1 << 20):
                 out.write(block)
     return path
-
-
-def list_reports(store: Store, project: str, use_case: str) -> list[StorePath]:
-    """Return the reports of a use case, by name."""
-    folder = store.at("quarantine", project, use_case)
-    if not folder.exists():
-        return []
-    return sorted((one for one in folder.iterdir() if one.name.endswith(".jsonl")), key=lambda one: one.name)
 
 
 def excerpt(content: str, exposure: Exposure) -> str | None:

@@ -68,16 +68,10 @@ class ReportPage:
     summary_text: str
 
 
-def build(
-    facts: LineageFacts,
-    *,
-    exposure: Exposure | str = Exposure.IDS,
-    chart_names: tuple[str, str] = CHART_NAMES,
-) -> ReportPage:
+def build(facts: LineageFacts, *, exposure: Exposure | str = Exposure.IDS) -> ReportPage:
     """Return the report; the same facts give the same bytes.
 
     :param exposure: how people appear: ``full`` by name, ``ids`` and ``masked`` by person id, ``none`` numbered.
-    :param chart_names: file names for the charts of labels and of answers over time.
     :raises InvalidInput: for a time without a zone.
     """
     people = People(facts, Exposure(exposure))
@@ -101,13 +95,13 @@ def build(
         "<h2>Releases</h2>",
         _releases(facts),
         "<h2>Charts</h2>",
-        *(picture(name, text) for name, text in zip(chart_names, _chart_texts(latest), strict=True)),
+        *(picture(name, text) for name, text in zip(CHART_NAMES, _chart_texts(latest), strict=True)),
         "<h2>Findings</h2>",
         _findings(facts),
         _digests(facts),
         _how_to_verify(facts),
     ]
-    labels, answers = chart_names
+    labels, answers = CHART_NAMES
     pictures = (
         Chart(labels, draw.labels(_chart_texts(latest)[0], latest.labels if latest else {})),
         Chart(answers, draw.answers_by_day(_chart_texts(latest)[1], facts.answers_by_day)),
@@ -309,7 +303,7 @@ def _summary(facts: LineageFacts, people: People) -> str:
             f"labels {top(version.labels) or 'none'}."
         )
         if version is latest:
-            lines += sections.told(version)
+            lines += sections.sentences(version)
     for one in sorted(facts.decisions, key=lambda one: (one.version, one.time, one.role, one.person)):
         counts = "counts" if one.counted else f"does not count ({one.reason or 'no reason recorded'})"
         lines.append(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
 
 from include.base.canonical import SHORT
 from include.base.errors import InvalidInput
@@ -15,6 +14,9 @@ __all__ = ["MOST_LINES", "Raw", "code", "count", "lozenge", "macro", "picture", 
 
 MOST_LINES = 200
 """Lines of a table at most; the rest is counted. Confluence refuses pages of more than some megabytes."""
+
+TOP = 30
+"""Counts in a line at most."""
 
 COLOURS = {
     "approved": "Green",
@@ -83,15 +85,11 @@ def code(digest: str) -> str:
     return f"<code>{escape(digest[:SHORT])}</code>"
 
 
-def top(counts: Mapping[str, int], most: int = 30) -> str:
+def top(counts: Mapping[str, int]) -> str:
     """Return counts in a line, the largest first, and how many are not shown."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    shown = [f"{name} {number:,}" for name, number in ordered[:most]]
-    return ", ".join([*shown, *_more(ordered[most:])])
-
-
-def _more(rest: Collection[Any]) -> list[str]:
-    return [f"{len(rest):,} more"] if rest else []
+    shown = [f"{name} {number:,}" for name, number in ordered[:TOP]]
+    return ", ".join([*shown, f"{len(ordered) - TOP:,} more"] if len(ordered) > TOP else shown)
 
 
 def time(moment: datetime) -> str:

@@ -11,7 +11,7 @@ from include.reporting.facts import VersionFacts
 from include.reporting.markup import Raw, code, count, table
 from include.systems.confluence.storage import escape
 
-__all__ = ["agreement", "annotation", "changes", "told"]
+__all__ = ["agreement", "annotation", "changes", "sentences"]
 
 People = Callable[[str], str]
 """How a person appears on the page."""
@@ -59,13 +59,13 @@ def annotation(newest_first: Sequence[VersionFacts], people: People) -> str:
     number, latest = measured[0][0].number, measured[0][1]
     limits = latest.limits
     shown = measured[:_COLUMNS]
-    columns = [(each.origin, *_totals(each, one)) for each, one in shown]
-    by_person = accounting.lines(latest)
+    columns = [(each.origin, *_totals(each, one).values()) for each, one in shown]
+    by_person, counts = accounting.lines(latest), 1 + len(accounting.COUNTS)
     parts = [
         # A version is a column: so many counts beside each other would be wider than a page.
         table(
             ("Counted", *(f"Version {each.number}" for each, _ in shown)),
-            list(zip(("Tasks from", *_TOTALS), *columns, strict=True)),
+            list(zip(("Tasks from", *_totals(*shown[0])), *columns, strict=True)),
             "No version was counted yet.",
         ),
         f"<p>{escape(f'{len(measured) - len(shown)} earlier versions are not shown.')}</p>"
@@ -74,16 +74,16 @@ def annotation(newest_first: Sequence[VersionFacts], people: People) -> str:
         f"<p>{escape(f'Version {number}: {latest.sharing.text}. Persons per task: {_persons_per_task(latest)}.')}</p>",
         f"<h3>{escape(f'Answers by person, version {number}')}</h3>",
         table(
-            accounting.HEAD[:_COUNTS],
-            [(people(line[0]), *line[1:_COUNTS]) for line in by_person],
+            accounting.HEAD[:counts],
+            [(people(line[0]), *line[1:counts]) for line in by_person],
             "Nobody answered.",
             most=MOST,
             what="people",
         ),
         f"<h3>{escape(f'Time and habit by person, version {number}')}</h3>",
         table(
-            (accounting.HEAD[0], *accounting.HEAD[_COUNTS:]),
-            [(people(line[0]), *line[_COUNTS:]) for line in by_person],
+            ("Person", *accounting.HABITS),
+            [(people(line[0]), *line[counts:]) for line in by_person],
             "Nobody answered.",
             most=MOST,
             what="people",
@@ -161,7 +161,7 @@ def changes(newest_first: Sequence[VersionFacts], people: People) -> str:
     return "".join(parts)
 
 
-def told(version: VersionFacts) -> Iterator[str]:
+def sentences(version: VersionFacts) -> Iterator[str]:
     """Yield a version's numbers as plain sentences, without people."""
     quality = version.quality
     if quality is not None:
@@ -182,37 +182,33 @@ def told(version: VersionFacts) -> Iterator[str]:
         )
 
 
-_TOTALS = (
-    "Tasks", "Expected", "Got", "Missing", "Under", "Over", "Too many", "Repeated", "Changed", "Same row", "Earlier",
-    "Orphans", "Seconds: median", "Seconds: 90 %", "Streaks",
-)  # fmt: skip
-
 _COLUMNS = 6
 """Versions beside each other in one table."""
-
-_COUNTS = accounting.HEAD.index("Seconds: median")
-"""How many columns of a person's line are counts; the others are about time and habit."""
 
 _PERSONAL = ("persons", "adjudicators", "closed_by")
 """Fields of a manifest that name people; the page shows people under its policy's exposure, elsewhere."""
 
 
-def _totals(version: VersionFacts, one: Accounting) -> tuple[str, ...]:
+def _totals(version: VersionFacts, one: Accounting) -> dict[str, str]:
     coverage = one.coverage
-    # A version holds answers to its batch alone; a batch that was adopted is made of answers to no task of the inbox.
-    orphans = one.answers if version.origin == "adopted" else one.orphans
-    return (
-        *(
-            f"{number:,}"
-            for number in (
-                coverage.tasks, coverage.expected, coverage.got, coverage.missing, coverage.under, coverage.over,
-                coverage.extra, one.duplicates, one.changed, one.same_row, one.earlier, orphans,
-            )
-        ),
-        seconds(one.timing.median_ms),
-        seconds(one.timing.p90_ms),
-        f"{len(one.streaks) + one.more_streaks:,}",
-    )  # fmt: skip
+    counts = {
+        "Tasks": coverage.tasks,
+        "Expected": coverage.expected,
+        "Got": coverage.got,
+        "Missing": coverage.missing,
+        "Under": coverage.under,
+        "Over": coverage.over,
+        "Too many": coverage.extra,
+        "Repeated": one.duplicates,
+        "Changed": one.changed,
+        "Same row": one.same_row,
+        "Earlier": one.earlier,
+        # A version holds answers to its batch alone; an adopted batch is made of answers to no task of the inbox.
+        "Orphans": one.answers if version.origin == "adopted" else one.orphans,
+    }
+    times = {"Seconds: median": seconds(one.timing.median_ms), "Seconds: 90 %": seconds(one.timing.p90_ms)}
+    streaks = len(one.streaks) + one.more_streaks
+    return {**{name: f"{number:,}" for name, number in counts.items()}, **times, "Streaks": f"{streaks:,}"}
 
 
 def _persons_per_task(one: Accounting) -> str:
@@ -264,32 +260,21 @@ def _earlier(measured: Sequence[VersionFacts]) -> str:
 
 
 def _streaks(one: Accounting, people: People) -> str:
-    found = table(
-        ("Person", "Answer", "In a row", "Of answers", "Share", "Chance"),
-        [
-            (people(streak.person), streak.answer, f"{streak.length:,}", f"{streak.of:,}", f"{streak.share_percent} %",
-             streak.chance)
-            for streak in one.streaks
-        ],
-        "None.",
-        most=MOST,
-        what="streaks",
-    )  # fmt: skip
-    return found + (f"<p>{escape(f'{one.more_streaks:,} more streaks are not shown.')}</p>" if one.more_streaks else "")
+    head = ("Person", "Answer", "In a row", "Of answers", "Share", "Chance")
+    lines = [
+        (people(run.person), run.answer, f"{run.length:,}", f"{run.of:,}", f"{run.share_percent} %", run.chance)
+        for run in one.streaks
+    ]
+    more = f"<p>{escape(f'{one.more_streaks:,} more streaks are not shown.')}</p>" if one.more_streaks else ""
+    return table(head, lines, "None.", most=MOST, what="streaks") + more
 
 
 def _duplicates(one: Accounting, people: People) -> str:
-    return table(
-        ("Task", "Person", "Answers", "They say"),
-        [
-            (Raw(code(each.task)), people(each.person), f"{each.answers:,}",
-             "the same row" if each.same_row else "the same" if each.alike else "something else")
-            for each in one.listed_duplicates
-        ],
-        "None.",
-        most=MOST,
-        what="tasks",
-    )  # fmt: skip
+    lines = []
+    for each in one.listed_duplicates:
+        said = "the same row" if each.same_row else "the same" if each.alike else "something else"
+        lines.append((Raw(code(each.task)), people(each.person), f"{each.answers:,}", said))
+    return table(("Task", "Person", "Answers", "They say"), lines, "None.", most=MOST, what="tasks")
 
 
 def _change(version: VersionFacts) -> tuple[str, ...]:

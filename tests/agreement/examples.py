@@ -44,7 +44,7 @@ NOMINAL: list[list[Any]] = [list("aabbdcccedda"), list("babbbccceddd")]
 
 ENCYCLOPAEDIA = [_digits(one, "*") for one in ("*****34121133*3", "1*213343*******", "**21344*21133*4")]
 
-FLEISS = np.array(
+_FLEISS = np.array(
     [
         [0, 0, 0, 0, 14],
         [0, 2, 6, 4, 2],
@@ -58,6 +58,8 @@ FLEISS = np.array(
         [0, 2, 2, 3, 7],
     ]
 )
+FLEISS = np.array([np.repeat(range(5), counts) for counts in _FLEISS])
+"""Fleiss 1971: how many of 14 chose each category; the columns are no annotators."""
 
 ABSTRACTORS = [[13, 0, 0], [0, 20, 7], [0, 4, 56]]
 DIAGNOSIS = [[40, 4, 4, 17], [6, 25, 2, 13], [4, 1, 21, 12], [15, 5, 9, 45]]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+from include.agreement.breakdown import whole
+from include.agreement.coefficients import Agreement
 from include.agreement.given import Given
+from include.agreement.statistics import Name, Weights
 from include.base.canonical import digest_of
 
 
@@ -24,3 +28,17 @@ def ner(*spans: tuple[int, int, str], answer: str = "accept") -> dict[str, Any]:
 
 def given(unit: str, person: str, value: dict[str, Any], **more: Any) -> Given:
     return Given(unit, person, value, **{"row": digest_of([unit, person, value, str(more)]), **more})
+
+
+def agreement(name: Name, codes: Any, values: Any = None, weights: Weights = None) -> Agreement:
+    return whole(name, codes, values, weights=weights).agreement
+
+
+percent_agreement = partial(agreement, "percent_agreement")
+cohen_kappa = partial(agreement, "cohen_kappa")
+scott_pi = partial(agreement, "scott_pi")
+fleiss_kappa = partial(agreement, "fleiss_kappa")
+conger_kappa = partial(agreement, "conger_kappa")
+krippendorff_alpha = partial(agreement, "krippendorff_alpha")
+gwet_ac = partial(agreement, "gwet_ac")
+brennan_prediger = partial(agreement, "brennan_prediger")

@@ -82,18 +82,15 @@ def test_tasks_answered_in_the_place_of_another_are_counted():
 
 @pytest.mark.proves("accounting: expected against got, duplicates, orphans, under- and over-annotated")
 def test_every_answer_and_every_task_is_accounted_for():
-    answers = [
-        # t00: as asked; t01: one too many; t02: one too few; t03: one person twice, and changed their mind; t04: a row
-        # that an import brought a second time; t05: an earlier round; the rest: nothing.
-        given("t00", "ann", choice("a")), given("t00", "ben", choice("b")),
-        given("t01", "ann", choice("a")), given("t01", "ben", choice("a")), given("t01", "cem", choice("a")),
-        given("t02", "ann", choice()),
-        given("t03", "ann", choice("a"), at=1), given("t03", "ann", choice("b"), at=2),
-        given("t03", "ben", choice("b")),
-        given("t04", "ann", choice("a"), at=5, row="f" * 64), given("t04", "ann", choice("a"), at=5, row="f" * 64),
-        given("t05", "ann", choice("a")), given("t05", "ben", choice("a"), round=2),
-        given("lost", "ann", choice("a")), given("stray", "cem", choice(answer="ignore")),
-    ]  # fmt: skip
+    # t00: as asked; t01: one too many; t02: one too few; t03: one person twice, and changed their mind; t04: a row
+    # that an import brought a second time; t05: an earlier round; the rest: nothing.
+    answers = [given("t00", "ann", choice("a")), given("t00", "ben", choice("b"))]
+    answers += [given("t01", person, choice("a")) for person in ("ann", "ben", "cem")]
+    answers += [given("t02", "ann", choice()), given("t03", "ben", choice("b"))]
+    answers += [given("t03", "ann", choice("a"), at=1), given("t03", "ann", choice("b"), at=2)]
+    answers += [given("t04", "ann", choice("a"), at=5, row="f" * 64)] * 2
+    answers += [given("t05", "ann", choice("a")), given("t05", "ben", choice("a"), round=2)]
+    answers += [given("lost", "ann", choice("a")), given("stray", "cem", choice(answer="ignore"))]
     random.Random(4).shuffle(answers)
     found = counted(answers, Expected(2))
     coverage = found.coverage
@@ -223,12 +220,11 @@ def test_the_chance_of_a_run_is_that_of_counting_all_sequences(length, answers, 
 # --- its form --------------------------------------------------------------------------------------------------------
 
 people = st.sampled_from(["ann", "ben", "cem"])
+times = st.none() | st.integers(0, 10**6)
 spoken = st.sampled_from([choice("a"), choice("b"), choice(), choice(answer="reject"), choice(answer="ignore")])
 entries = st.lists(
-    st.tuples(st.sampled_from([*TASKS[:4], "orphan"]), people, spoken, st.integers(1, 2),
-              st.none() | st.integers(0, 10**6)),
-    max_size=30,
-)  # fmt: skip
+    st.tuples(st.sampled_from([*TASKS[:4], "orphan"]), people, spoken, st.integers(1, 2), times), max_size=30
+)
 
 
 @cases(entries, st.randoms(use_true_random=False))
@@ -244,9 +240,8 @@ def test_the_parts_add_up_and_the_order_changes_nothing(rows, shuffle):
     order = json.dumps(sorted(map(repr, found.listed_duplicates)))
     assert order == json.dumps(sorted(map(repr, again.listed_duplicates)))
     assert found.coverage == again.coverage
-    assert (found.persons, found.sharing, found.timing, found.streaks) == (
-        again.persons, again.sharing, again.timing, again.streaks,
-    )  # fmt: skip
+    for part in ("persons", "sharing", "timing", "streaks"):
+        assert getattr(found, part) == getattr(again, part)
     coverage = found.coverage
     assert sum(coverage.tasks_by_persons.values()) == coverage.tasks == 12
     assert coverage.got + coverage.missing == coverage.expected

@@ -1,74 +1,80 @@
-from itertools import permutations
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from sklearn.metrics import cohen_kappa_score
 
-from include.agreement.bootstrap import bootstrap
-from include.agreement.breakdown import per_annotator, per_label, per_pair, per_slice
-from include.agreement.coefficients import agreement, cohen_kappa, krippendorff_alpha
+from include.agreement.breakdown import per_annotator, whole
+from include.agreement.given import gather
 from include.agreement.statistics import COEFFICIENTS, PAIR_ONLY
-from include.base.errors import InvalidInput
+from include.agreement.units import units_of
 from tests.agreement import examples
+from tests.agreement.make import agreement, choice
+from tests.agreement.make import given as answer
 from tests.agreement.test_oracles import ratings
 
 CODES, VALUES = examples.encode(examples.HAYES)
 
 
+def units(groups=None):
+    """Return the ratings as answers give them, unit by unit in slices."""
+    groups = groups or [""] * len(CODES)
+    answers = [
+        answer(f"{unit:02}", f"p{rater}", choice(VALUES[code]), group=groups[unit])
+        for unit, row in enumerate(CODES)
+        for rater, code in enumerate(row)
+        if code >= 0
+    ]
+    return units_of(gather(answers, tasks=[f"{unit:02}" for unit in range(len(CODES))]), labels=VALUES)
+
+
 @pytest.mark.proves("agreement per label, per annotator, per pair and per slice")
 @pytest.mark.parametrize("name", sorted({*COEFFICIENTS} - PAIR_ONLY))
 def test_per_label_is_one_against_the_rest(name):
-    found = per_label(name, CODES, ["none", "some", "much", "all"], resamples=50, seed=2)
-    assert list(found) == ["none", "some", "much", "all"]
-    for place, part in enumerate(found.values()):
+    for place, label in enumerate(VALUES):
+        one = units().for_label(label)
+        part = whole(name, one.matrix(), one.names, resamples=50, seed=2)
         binary = np.where(CODES < 0, -1, place == CODES)
-        expected = agreement(name, binary, range(2))
-        assert part.agreement.value == pytest.approx(expected.value, abs=1e-12)
-        assert (part.agreement.units, part.agreement.pairable) == (expected.units, expected.pairable)
+        assert part.agreement == agreement(name, binary, range(2))
         assert (part.agreement.raters, part.agreement.categories) == (5, 2)
         assert part.interval.low <= part.agreement.value <= part.interval.high
 
 
 def test_a_label_that_nobody_chose_has_no_agreement():
-    found = per_label("krippendorff_alpha", CODES, [0, 1, 2, 3, 4])
-    assert found[4].agreement.value is None
-    assert found[4].agreement.reason
-    assert found[4].interval is None
+    one = units().for_label(9)
+    part = whole("krippendorff_alpha", one.matrix(), one.names)
+    assert part.agreement.value is None
+    assert part.agreement.reason
+    assert part.interval is None
 
 
 @pytest.mark.proves("agreement per label, per annotator, per pair and per slice")
 def test_per_pair_is_that_of_the_two():
-    found = per_pair("cohen_kappa", CODES, VALUES, weights="linear", resamples=50, seed=2)
-    assert len(found) == 10
-    for (first, second), part in found.items():
+    for first, second in combinations(range(5), 2):
+        pair = units().of_raters(f"p{first}", f"p{second}").matrix()
+        assert (np.delete(pair, [first, second], axis=1) == -1).all()
+        found = whole("cohen_kappa", pair[:, [first, second]], VALUES, weights="linear").agreement
         both = CODES[(CODES[:, first] >= 0) & (CODES[:, second] >= 0)]
         expected = cohen_kappa_score(both[:, first], both[:, second], labels=range(4), weights="linear")
-        assert part.agreement.value == pytest.approx(expected)
-        assert part.agreement.units == len(both)
-        pair = CODES[:, [first, second]]
-        assert part.interval == bootstrap("cohen_kappa", pair, VALUES, weights="linear", resamples=50, seed=2)
+        assert (found.value, found.units) == (pytest.approx(expected), len(both))
 
 
 def test_a_pair_that_shares_no_unit_has_no_agreement():
-    found = per_pair("fleiss_kappa", [[0, -1, 1], [-1, 1, 0]], "ab")
-    assert found[0, 1].agreement.value is None
-    assert found[0, 1].agreement.reason == "no unit has two ratings"
-    assert found[0, 1].agreement.raters == 0
+    found = whole("fleiss_kappa", [[0, -1], [-1, 1]], "ab").agreement
+    assert (found.value, found.reason) == (None, "no unit has two ratings")
 
 
 @pytest.mark.proves("agreement per label, per annotator, per pair and per slice")
 def test_per_slice_is_that_of_its_units():
-    groups = ["mail" if unit % 3 else None for unit in range(len(CODES))]
-    found = per_slice("krippendorff_alpha", CODES, groups, VALUES, weights="interval", resamples=50, seed=2)
-    assert list(found) == [None, "mail"]
-    for group, part in found.items():
-        units = [unit for unit, one in enumerate(groups) if one == group]
-        assert part.agreement == krippendorff_alpha(CODES[units], VALUES, "interval")
-        expected = bootstrap("krippendorff_alpha", CODES[units], VALUES, weights="interval", resamples=50, seed=2)
-        assert part.interval == expected
-    with pytest.raises(InvalidInput, match="found 2, allowed is one for each of the 40 units"):
-        per_slice("krippendorff_alpha", CODES, ["a", "b"], VALUES)
+    groups = ["mail" if unit % 3 else "" for unit in range(len(CODES))]
+    for group in set(groups):
+        chosen = [unit for unit, one in enumerate(groups) if one == group]
+        part, expected = (
+            whole("krippendorff_alpha", codes, VALUES, weights="interval", resamples=50, seed=2)
+            for codes in (units(groups).of_group(group).matrix(), CODES[chosen])
+        )
+        assert part == expected
 
 
 def two(codes):
@@ -97,10 +103,9 @@ def test_each_annotator_is_held_against_the_others(name, data):
 
 def test_of_two_annotators_each_has_the_agreement_of_both():
     both = CODES[:, :2]
-    for part in per_annotator("krippendorff_alpha", both, VALUES, weights="ordinal").values():
-        assert part.agreement.value == pytest.approx(krippendorff_alpha(both, VALUES, "ordinal").value)
-    found = per_annotator("cohen_kappa", both, VALUES)
-    assert found[0].agreement.value == pytest.approx(cohen_kappa(both, VALUES).value)
+    for name in ("krippendorff_alpha", "cohen_kappa"):
+        expected = pytest.approx(agreement(name, both, VALUES).value)
+        assert [part.agreement.value for part in per_annotator(name, both, VALUES).values()] == [expected] * 2
 
 
 def test_who_guesses_agrees_least():

@@ -3,21 +3,20 @@
 import numpy as np
 import pytest
 
-from include.agreement.coefficients import (
-    agreement,
-    brennan_prediger,
-    codes_from_counts,
-    cohen_kappa,
-    conger_kappa,
-    gwet_ac1,
-    krippendorff_alpha,
-    percent_agreement,
-    scott_pi,
-)
 from include.agreement.patterns import gather
 from include.agreement.statistics import COEFFICIENTS
 from include.agreement.weights import METRICS, WEIGHTS, distances
 from include.base.errors import InvalidInput
+from tests.agreement.make import (
+    agreement,
+    brennan_prediger,
+    cohen_kappa,
+    conger_kappa,
+    gwet_ac,
+    krippendorff_alpha,
+    percent_agreement,
+    scott_pi,
+)
 
 
 @pytest.mark.proves("an undefined agreement is reported as such, with the reason, never as a number")
@@ -54,10 +53,8 @@ def test_kappas_without_variation_are_undefined():
 
 def test_coefficients_whose_chance_stays_are_one_when_all_agree():
     same = [[1, 1, 1], [1, 1, -1]]
-    assert (
-        gwet_ac1(same, "ab").value == brennan_prediger(same, "ab").value == percent_agreement(same, "ab").value == 1.0
-    )
-    assert gwet_ac1([[0, 0]], "a").value is None
+    assert gwet_ac(same, "ab").value == brennan_prediger(same, "ab").value == percent_agreement(same, "ab").value == 1.0
+    assert gwet_ac([[0, 0]], "a").value is None
     assert brennan_prediger([[0, 0]], "a").value is None
 
 
@@ -96,15 +93,9 @@ def test_names_are_checked():
     with pytest.raises(InvalidInput, match="found 3 columns"):
         cohen_kappa([[0, 1, 1]])
     with pytest.raises(InvalidInput, match="allowed are nominal"):
-        krippendorff_alpha([[0, 1]], metric="linear")
+        krippendorff_alpha([[0, 1]], weights="linear")
     with pytest.raises(InvalidInput, match="ordinal"):
         krippendorff_alpha([[0, 1]], [2, 1], "ordinal")
-    with pytest.raises(InvalidInput, match="whole numbers"):
-        codes_from_counts([[1, -1]])
-
-
-def test_counts_become_codes():
-    assert codes_from_counts([[2, 0, 1], [0, 0, 0], [0, 1, 0]]).tolist() == [[0, 0, 2], [-1, -1, -1], [1, -1, -1]]
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)

@@ -3,20 +3,19 @@
 import numpy as np
 import pytest
 
-from include.agreement.coefficients import (
+from include.agreement.weights import distances
+from tests.agreement import examples
+from tests.agreement.make import (
     agreement,
     brennan_prediger,
-    codes_from_counts,
     cohen_kappa,
     conger_kappa,
     fleiss_kappa,
-    gwet_ac1,
-    gwet_ac2,
+    gwet_ac,
     krippendorff_alpha,
     percent_agreement,
     scott_pi,
 )
-from tests.agreement import examples
 
 EXACT = 1e-14
 
@@ -75,12 +74,10 @@ def test_gwet(data, name, weights, value):
 
 def test_gwet_s_ordinal_weights_are_not_krippendorff_s_metric():
     codes, values = examples.encode(examples.KRIPPENDORFF_D)
-    from include.agreement.weights import weight_matrix
-
-    with_weights = krippendorff_alpha(codes, values, weight_matrix("ordinal", values))
+    with_weights = krippendorff_alpha(codes, values, 1 - distances("ordinal", values))
     assert with_weights.value == pytest.approx(0.83364, abs=at(5))
     assert with_weights.weights == "own"
-    quadratic = krippendorff_alpha(codes, values, weight_matrix("quadratic", values))
+    quadratic = krippendorff_alpha(codes, values, 1 - distances("quadratic", values))
     assert quadratic.value == pytest.approx(0.84911, abs=at(5))
 
 
@@ -89,7 +86,7 @@ def test_a_lone_rating_moves_conger_alone():
     moved = codes.copy()
     moved[11] = [-1, -1, 2, -1]
     assert conger_kappa(moved, values).value == pytest.approx(0.76282, abs=at(5))
-    for same in (krippendorff_alpha, gwet_ac1, fleiss_kappa):
+    for same in (krippendorff_alpha, gwet_ac, fleiss_kappa):
         assert same(moved, values).value == same(codes, values).value
 
 
@@ -107,7 +104,7 @@ def test_artstein_and_poesio():
 
 @pytest.mark.proves("published agreement coefficients are reproduced to their printed digits")
 def test_fleiss():
-    found = fleiss_kappa(codes_from_counts(examples.FLEISS), range(5))
+    found = fleiss_kappa(examples.FLEISS, range(5))
     assert found.value == pytest.approx(0.20993070442195522, abs=1e-16 + EXACT)
     assert (found.units, found.pairable, found.categories) == (10, 140, 5)
 
@@ -126,7 +123,7 @@ def test_cohen():
 )
 def test_gwet_s_tables(table, values):
     codes = examples.from_table(table)
-    measures = (percent_agreement, cohen_kappa, gwet_ac1, scott_pi, krippendorff_alpha, brennan_prediger)
+    measures = (percent_agreement, cohen_kappa, gwet_ac, scott_pi, krippendorff_alpha, brennan_prediger)
     for measure, value in zip(measures, values, strict=True):
         assert measure(codes).value == pytest.approx(value, abs=at(5)), measure
 
@@ -137,6 +134,6 @@ def test_what_a_result_rests_on():
     assert (found.units, found.pairable, found.raters, found.categories) == (11, 40, 4, 5)
     assert (found.coefficient, found.weights, found.reason) == ("krippendorff_alpha", "nominal", None)
     assert found.value == pytest.approx((found.observed - found.expected) / (1 - found.expected), abs=EXACT)
-    weighted = gwet_ac2(codes, values)
+    weighted = gwet_ac(codes, values, "quadratic")
     assert weighted.value == pytest.approx((weighted.observed - weighted.expected) / (1 - weighted.expected), abs=EXACT)
     assert np.array_equal(codes, examples.encode(examples.KRIPPENDORFF_D)[0])

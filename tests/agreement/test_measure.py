@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,15 @@ import pytest
 
 from include.agreement import measure as measuring
 from include.agreement.accounting import Expected
-from include.agreement.coefficients import gwet_ac1, krippendorff_alpha, percent_agreement
 from include.agreement.given import from_rows, gather
 from include.agreement.measure import Scheme, measure, seed_of
-from include.agreement.spans import span, span_agreement
+from include.agreement.spans import span, span_f1
 from include.agreement.summary import Quality, spelled
 from include.agreement.units import AnswerMapping, Treat, units_of
 from include.base.canonical import canonical_json, digest_of
 from include.base.errors import InvalidInput
 from include.projects.model import Interface
-from tests.agreement.make import binary, choice, given, ner
+from tests.agreement.make import binary, choice, given, gwet_ac, krippendorff_alpha, ner, percent_agreement
 from tests.agreement.test_accounting import account_name, as_rows, real_rows
 from tests.datasets import make
 
@@ -49,7 +49,7 @@ def test_the_scores_are_the_coefficients_of_the_matrix():
     units = units_of(gather(answers), labels=("a", "b", "c"))
     for name, one in (
         ("krippendorff_alpha", krippendorff_alpha(units.matrix(), units.names)),
-        ("gwet_ac", gwet_ac1(units.matrix(), units.names)),
+        ("gwet_ac", gwet_ac(units.matrix(), units.names)),
         ("percent_agreement", percent_agreement(units.matrix(), units.names)),
     ):
         score = quality.score(name)
@@ -175,7 +175,9 @@ def test_pairs_of_annotators_are_pooled_as_the_pairwise_function_does():
     columns = [[[span(*mark) for mark in marks] for _, marks in unit.spans] for unit in units.span_units()]
     quality = measured(answers, NAMES)
     for mode in ("exact", "partial", "type"):
-        assert quality.score(f"span_f1_{mode}").value == spelled(span_agreement(columns, mode).pooled)
+        pairs = [span_f1(zip(*pair, strict=True), mode) for pair in combinations(zip(*columns, strict=True), 2)]
+        pooled = 2 * sum(one.matched for one in pairs) / sum(one.marks for one in pairs)
+        assert quality.score(f"span_f1_{mode}").value == spelled(pooled)
         score = quality.score(f"span_f1_{mode}")
         assert score.low is not None
         assert float(score.low) < float(score.value or "") < float(score.high or "")

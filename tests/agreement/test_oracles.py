@@ -10,20 +10,19 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import fleiss_kappa as statsmodels_fleiss
 
-from include.agreement.coefficients import (
+from include.agreement.statistics import COEFFICIENTS, PAIR_ONLY
+from include.agreement.weights import METRICS, WEIGHTS, distances
+from tests.agreement.make import (
     agreement,
     brennan_prediger,
-    codes_from_counts,
     cohen_kappa,
     conger_kappa,
     fleiss_kappa,
-    gwet_ac2,
+    gwet_ac,
     krippendorff_alpha,
     percent_agreement,
     scott_pi,
 )
-from include.agreement.statistics import COEFFICIENTS, PAIR_ONLY
-from include.agreement.weights import METRICS, WEIGHTS, weight_matrix
 
 CLOSE = {"rel": 1e-9, "abs": 1e-9}
 EXAMPLES = settings(max_examples=60, deadline=None)
@@ -81,7 +80,7 @@ def test_coefficients_are_those_of_irrcac(weights, data):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = raw.CAC(
-            pd.DataFrame(numbers(codes, values)), weights=weight_matrix(weights, values), categories=values
+            pd.DataFrame(numbers(codes, values)), weights=1 - distances(weights, values), categories=values
         )
         oracles = {"gwet_ac": "gwet", "fleiss_kappa": "fleiss", "conger_kappa": "conger", "brennan_prediger": "bp"}
         for name, method in oracles.items():
@@ -99,7 +98,7 @@ def test_coefficients_are_those_of_irrcac(weights, data):
 def test_weights_are_those_of_irrcac(weights):
     theirs = pytest.importorskip("irrCAC.weights", reason="an oracle that only some installations have")
     for values in ([1, 2, 3], [1.0, 2.0, 4.0, 9.0], ["a", "b", "c", "d"]):
-        assert weight_matrix(weights, values) == pytest.approx(theirs.Weights(values)[weights])
+        assert 1 - distances(weights, values) == pytest.approx(theirs.Weights(values)[weights])
 
 
 @EXAMPLES
@@ -121,8 +120,7 @@ def test_cohen_is_that_of_scikit_learn(data, weights):
 def test_fleiss_is_that_of_statsmodels(data):
     codes, size = data
     counts = np.stack([np.bincount(unit, minlength=size) for unit in codes])
-    found = fleiss_kappa(codes_from_counts(counts), range(size))
-    assert found == fleiss_kappa(codes, range(size))
+    found = fleiss_kappa(codes, range(size))
     if found.value is None:
         assert (counts.sum(axis=0) > 0).sum() == 1
     else:
@@ -181,7 +179,7 @@ def test_a_scale_may_be_stretched_and_moved(data, scale, shift):
     codes, size = data
     values = [place**2 for place in range(size)]
     moved = [value * scale + shift for value in values]
-    for measure in (krippendorff_alpha, gwet_ac2):
+    for measure in (krippendorff_alpha, gwet_ac):
         metric = "interval" if measure is krippendorff_alpha else "linear"
         first, again = measure(codes, values, metric).value, measure(codes, moved, metric).value
         assert again == (None if first is None else pytest.approx(first, **CLOSE))

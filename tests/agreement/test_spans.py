@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from nervaluate import Evaluator
 from scipy.optimize import linear_sum_assignment
 
-from include.agreement.spans import Mark, labels_in, only, rectangle, span, span_agreement
+from include.agreement.spans import F1, Mark, rectangle, span, span_f1
 from include.base.errors import InvalidInput
 
 LABELS = ["PER", "ORG"]
@@ -50,7 +50,7 @@ def theirs(first, second):
 def test_spans_that_do_not_overlap_score_as_in_nervaluate(units):
     overall = theirs(*zip(*units, strict=True))
     for mode, name in (("exact", "strict"), ("partial", "partial"), ("type", "ent_type")):
-        found = span_agreement(units, mode).pairs[0, 1]
+        found = span_f1(units, mode)
         if found.value is None:
             assert not any(first or second for first, second in units)
         elif mode == "type":
@@ -104,36 +104,23 @@ def test_the_matching_is_the_best_one(mode, axes, data):
     scores = np.array([[score(a, b, mode, threshold) for b in second] for a in first]).reshape(len(first), len(second))
     rows, columns = linear_sum_assignment(scores, maximize=True)
     for pair in ([first, second], [second, first], [first[::-1], second]):
-        found = span_agreement([pair], mode, threshold=threshold).pairs[0, 1]
+        found = span_f1([pair], mode, threshold=threshold)
         assert found.matched == scores[rows, columns].sum()
         assert found.marks == len(first) + len(second)
 
 
-def test_pairs_their_mean_and_the_pool():
+def test_the_score_is_that_of_all_units_together():
     one, two, three = span(0, 3, "PER"), span(5, 9, "ORG"), span(5, 8, "ORG")
-    units = [
-        [[one, two], [one, three], None],
-        [[], [], []],
-        [[one], [], [one]],
-    ]
-    found = span_agreement(iter(units))
-    assert {pair: f1.value for pair, f1 in found.pairs.items()} == {(0, 1): 0.4, (0, 2): 1.0, (1, 2): 0.0}
-    assert found.mean == pytest.approx(1.4 / 3)
-    assert found.pooled == pytest.approx(2 * 2 / (5 + 2 + 1))
-    assert (found.pairs[0, 1].units, found.pairs[0, 1].empty, found.pairs[0, 2].units) == (3, 1, 2)
-    assert span_agreement(units, "partial").pairs[0, 1].matched == 1.5
-    assert span_agreement(units, "type").pairs[0, 1].matched == 2
-    by_label = {label: span_agreement(only(units, label)).mean for label in labels_in(units)}
-    assert by_label == {"ORG": 0.0, "PER": pytest.approx((2 / 3 + 1 + 0) / 3)}
-    assert only(units, "ORG")[0] == [[two], [three], None]
+    units = [([one, two], [one, three]), ([], []), ([one], [])]
+    assert span_f1(iter(units), "exact") == F1(0.4, 1, 5, 3)
+    assert span_f1(units, "partial").matched == 1.5
+    assert span_f1(units, "type").matched == 2
 
 
-def test_nothing_marked_is_no_agreement():
-    for units in ([], [[[], []]], [[None, [span(0, 1, "PER")]]], [[[span(0, 1, "PER")]]]):
-        found = span_agreement(units, resamples=10)
-        assert (found.mean, found.pooled, found.interval) == (None, None, None)
-        assert found.reason
-    assert span_agreement([[[], []]]).pairs[0, 1].reason == "neither marked anything in a unit that both answered"
+@pytest.mark.parametrize("units", [[], [([], [])]])
+def test_nothing_marked_is_no_agreement(units):
+    reason = "neither marked anything in a unit that both answered"
+    assert span_f1(units, "exact", resamples=10) == F1(None, 0, 0, len(units), None, reason)
 
 
 @pytest.mark.proves("a bootstrap interval with the same seed has the same digits everywhere")
@@ -143,28 +130,28 @@ def test_intervals_hold_the_value_and_keep_their_digits():
     for _ in range(200):
         starts = random.integers(0, 50, 3)
         spans = [span(int(start), int(start) + 4, "PER") for start in starts]
-        units.append([[mark for mark in spans if random.random() < sure] for sure in (0.9, 0.8, 0.5)])
-    found = span_agreement(units, resamples=500, seed=9)
-    for part in (found.interval, *(f1.interval for f1 in found.pairs.values())):
-        assert part.high - part.low < 0.2
-    assert found.interval.low < found.mean < found.interval.high
-    assert all(f1.interval.low < f1.value < f1.interval.high for f1 in found.pairs.values())
-    assert span_agreement(units[::-1], resamples=500, seed=9).interval == found.interval
+        units.append([[mark for mark in spans if random.random() < sure] for sure in (0.9, 0.8)])
+    found = span_f1(units, "exact", resamples=500, seed=9)
+    assert found.interval.low < found.value < found.interval.high < found.interval.low + 0.2
+    assert span_f1(units[::-1], "exact", resamples=500, seed=9).interval == found.interval
 
 
 def test_rectangles_and_segments():
     first, second = rectangle("car", [[0, 0], [10, 10]]), rectangle("car", [[12, 10], [2, 0]])
     assert second == rectangle("car", [[2, 0], [12, 10]])
-    assert span_agreement([[[first], [second]]], "iou", threshold=2 / 3 - 1e-9).mean == 1.0
-    assert span_agreement([[[first], [second]]], "iou", threshold=0.7).mean == 0.0
-    assert span_agreement([[[first], [rectangle("bus", [[0, 0], [10, 10]])]]], "iou").mean == 0.0
-    segment, shape = span(0.5, 2.25, "speech"), rectangle("speech", [[0.5, 0], [2.25, 1]])
-    assert span_agreement([[[segment], [span(0.5, 2.25, "speech")]]]).mean == 1.0
-    assert span_agreement([[[segment], [shape]]], "type").mean == 0.0
+    other, segment = rectangle("bus", [[0, 0], [10, 10]]), span(0.5, 2.25, "speech")
+    for one, two, mode, threshold, expected in (
+        (first, second, "iou", 2 / 3 - 1e-9, 1),
+        (first, second, "iou", 0.7, 0),
+        (first, other, "iou", 0.5, 0),
+        (segment, span(0.5, 2.25, "speech"), "exact", 0.5, 1),
+        (segment, rectangle("speech", [[0.5, 0], [2.25, 1]]), "type", 0.5, 0),
+    ):
+        assert span_f1([([one], [two])], mode, threshold=threshold).value == expected
 
 
 def test_spans_that_touch_do_not_overlap():
-    assert span_agreement([[[span(0, 3, "PER")], [span(3, 6, "PER")]]], "type").mean == 0.0
+    assert span_f1([([span(0, 3, "PER")], [span(3, 6, "PER")])], "type").value == 0.0
 
 
 def test_what_is_refused():
@@ -173,8 +160,6 @@ def test_what_is_refused():
     with pytest.raises(InvalidInput, match="after the start"):
         rectangle("car", [[0, 0], [0, 4]])
     with pytest.raises(InvalidInput, match="'strict'"):
-        span_agreement([], "strict")
+        span_f1([], "strict")
     with pytest.raises(InvalidInput, match="threshold"):
-        span_agreement([], "iou", threshold=0)
-    with pytest.raises(InvalidInput, match="unit 1: found 3 annotators"):
-        span_agreement([[[], []], [[], [], []]])
+        span_f1([], "iou", threshold=0)

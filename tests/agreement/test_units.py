@@ -143,10 +143,8 @@ def test_multi_choice_is_rated_as_sets_and_label_by_label():
 
 
 def test_the_matrix_and_the_slots_hold_the_same_ratings():
-    units = units_of(
-        gather([given("v", "ben", choice("a")), given("u", "cem", choice("b")), given("u", "ann", choice("a"))],
-               tasks=["u", "v", "w"])
-    )  # fmt: skip
+    answers = [given("v", "ben", choice("a")), given("u", "cem", choice("b")), given("u", "ann", choice("a"))]
+    units = units_of(gather(answers, tasks=["u", "v", "w"]))
     assert units.raters == ("ann", "ben", "cem")
     assert units.matrix().tolist() == [[0, -1, 1], [-1, 0, -1], [-1, -1, -1]]
     codes, who = units.slots()
@@ -230,8 +228,8 @@ def test_spans_come_by_unit_for_those_who_accepted():
     [unit] = units.span_units()
     assert unit.unit == 0
     assert unit.spans == ((0, ((0, 4, "P"), (18, 22, "L"))), (1, ()))
-    unmapped = units_of(gather([given("u", "ann", ner()), given("u", "ben", ner())], spans=True),
-                        AnswerMapping(nothing=MISSING))  # fmt: skip
+    nothing = gather([given("u", "ann", ner()), given("u", "ben", ner())], spans=True)
+    unmapped = units_of(nothing, AnswerMapping(nothing=MISSING))
     assert list(unmapped.span_units()) == []
     with pytest.raises(InvalidInput, match="spans=True"):
         next(units_of(gather([given("u", "ann", ner())])).span_units())
@@ -318,20 +316,16 @@ def test_rows_are_grouped_by_input_hash_within_view_and_label():
     project = make.project(interface="textcat", labels=["ad"], answers_per_task=1, rule="single")
 
     def row(link: int, person: str, input_hash: int, **more: Any) -> Row:
-        content = {
-            "text": f"t{input_hash}", "label": "ad", "answer": "accept", "_view_id": "classification",
-            "_annotator_id": f"ticket_topics-{person}", "_input_hash": input_hash, "_task_hash": link, **more,
-        }  # fmt: skip
+        content = {"text": f"t{input_hash}", "label": "ad", "answer": "accept", "_view_id": "classification", **more}
+        content |= {"_annotator_id": f"ticket_topics-{person}", "_input_hash": input_hash, "_task_hash": link}
         return Row(link, link, input_hash, link, content, repr(content).encode())
 
-    rows = [
-        row(1, "anna", -5), row(2, "ben", -5), row(3, "cem", -5, _view_id="choice"), row(4, "anna", -5, label="spam"),
-        row(5, "ben", 7),
-    ]  # fmt: skip
+    rows = [row(1, "anna", -5), row(2, "ben", -5), row(3, "cem", -5, _view_id="choice")]
+    rows += [row(4, "anna", -5, label="spam"), row(5, "ben", 7)]
     found = list(from_rows(rows, project, by))
-    assert [one.unit for one in found] == [
-        "classification/ad/-5", "classification/ad/-5", "choice/ad/-5", "classification/spam/-5", "classification/ad/7",
-    ]  # fmt: skip
+    same = "classification/ad/-5"
+    others = ["choice/ad/-5", "classification/spam/-5", "classification/ad/7"]
+    assert [one.unit for one in found] == [same, same, *others]
     assert units_of(gather(found)).matrix().shape == (4, 3)
     own = list(from_rows(rows, project, by, key=UnitKey.TASK))
     assert own[0].unit == read_answer(rows[0], project).task_id

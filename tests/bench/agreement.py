@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tests.bench.measure import job, timed
+from tests.bench.table import Line, block, line, run
 
 CATEGORIES = 5
 RUNS = 3
+UNITS = 100_000
+RATERS = 5
+RESAMPLES = 1_000
+PLAIN_RESAMPLES = 10
 
 
 def _best(found: dict[str, Any], work: Callable[[], float | None]) -> dict[str, Any]:
@@ -37,11 +43,15 @@ def _codes(units: int, raters: int) -> np.ndarray:
 @job
 def our_alpha(units: str, raters: str, metric: str) -> dict[str, Any]:
     """Ours, from the codes."""
-    from include.agreement.coefficients import krippendorff_alpha
+    from include.agreement.breakdown import whole
 
     codes = _codes(int(units), int(raters))
     values = range(1, CATEGORIES + 1)
-    return _best({"count": int(units)}, lambda: krippendorff_alpha(codes, values, metric).value)
+
+    def work() -> float | None:
+        return whole("krippendorff_alpha", codes, values, weights=metric).agreement.value
+
+    return _best({"count": int(units)}, work)
 
 
 @job
@@ -91,13 +101,14 @@ def nltk_alpha(units: str, raters: str, metric: str) -> dict[str, Any]:
 @job
 def our_bootstrap(units: str, raters: str, name: str, resamples: str) -> dict[str, Any]:
     """An interval, from the codes."""
-    from include.agreement.bootstrap import bootstrap
+    from include.agreement.breakdown import whole
 
     codes = _codes(int(units), int(raters))
     found: dict[str, Any] = {"count": int(resamples)}
     with timed(found):
-        ours = bootstrap(name, codes, range(CATEGORIES), seed=1, resamples=int(resamples))  # type: ignore[arg-type]
-    return {**found, "low": ours.low, "high": ours.high}
+        part = whole(name, codes, range(CATEGORIES), seed=1, resamples=int(resamples))  # type: ignore[arg-type]
+    assert part.interval is not None
+    return {**found, "low": part.interval.low, "high": part.interval.high}
 
 
 @job
@@ -126,3 +137,26 @@ def our_dawid_skene(units: str, raters: str) -> dict[str, Any]:
     with timed(found):
         fitted = dawid_skene(codes, range(CATEGORIES))
     return {**found, "steps": fitted.steps}
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+@block
+def agreement(folder: Path) -> list[Line]:
+    """Alpha and its interval, against the public libraries."""
+    lines = []
+    for metric in ("nominal", "interval"):
+        ours = run(folder, "our_alpha", UNITS, RATERS, metric)
+        lines.append(line(f"alpha, {metric}, {UNITS:,} units × {RATERS}", ours))
+        for library in ("krippendorff", "irrcac", "nltk"):
+            theirs = run(folder, f"{library}_alpha", UNITS, RATERS, metric)
+            apart = abs(theirs["value"] - ours["value"])
+            lines.append(line(f"the same, `{library}`", theirs, ours, f"; value {apart:.0e} off"))
+    plain = run(folder, "plain_bootstrap", UNITS, RATERS, PLAIN_RESAMPLES)
+    lines.append(line(f"{PLAIN_RESAMPLES} resamples of the matrix, `krippendorff` on each", plain))
+    for name, what in (("krippendorff_alpha", "alpha"), ("conger_kappa", "Conger's kappa")):
+        ours = run(folder, "our_bootstrap", UNITS, RATERS, name, RESAMPLES)
+        lines.append(line(f"{RESAMPLES:,} resamples, {what}", ours, plain))
+    fitted = run(folder, "our_dawid_skene", UNITS, RATERS)
+    return [*lines, line(f"Dawid-Skene on the same, {fitted['steps']} steps", fitted)]

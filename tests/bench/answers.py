@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.measure import job, timed
+from tests.bench.table import Line, NewDatabase, line, on_each_engine, run
 
 DATASET = "product_names"
 PERSONS = ("anna", "ben", "cleo", "dora")
 SHAPES = 500
+ANSWERS = 1_000_000
+LISTED = 200_000
+LOADED = 100_000
 WORDS = ("the", "Glow", "X200", "by", "Borealis", "stopped", "charging", "after", "two", "weeks", "and", "Acme", "left")
 
 
@@ -248,10 +253,8 @@ def dlt_parquet(url: str, folder: str, most: str) -> dict[str, Any]:
     def emptied(table: Any) -> None:
         table.c.content.nullable = True
 
-    table = sql_table(
-        credentials=url, table="example", backend="sqlalchemy",
-        query_adapter_callback=some, table_adapter_callback=emptied,
-    )  # fmt: skip
+    callbacks = {"query_adapter_callback": some, "table_adapter_callback": emptied}
+    table = sql_table(credentials=url, table="example", backend="sqlalchemy", **callbacks)
     table.add_map(decoded)
     # Spans stay a column of JSON: a child table would cost dlt more.
     table.max_table_nesting = 0
@@ -265,3 +268,32 @@ def dlt_parquet(url: str, folder: str, most: str) -> dict[str, Any]:
     if ds.dataset(written).count_rows() != number:
         raise AssertionError("dlt wrote other rows than were asked for")
     return found
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+@on_each_engine
+def export(folder: Path, new_database: NewDatabase, engine: str) -> list[Line]:
+    """Export of answers straight from Prodigy's database in every way."""
+    url, place = new_database("prodigy"), folder / "out"
+    run(folder, "fill_answers", url, ANSWERS)
+    place.mkdir()
+    cursor = run(folder, "cursor_jsonl", url, place / "cursor.jsonl")
+    ours = run(folder, "exported_answers", url, place / "ours.jsonl", "jsonl")
+    if (place / "cursor.jsonl").stat().st_size != ours["bytes"]:
+        raise AssertionError("the two exports have different bytes")
+    (place / "cursor.jsonl").unlink()
+    (place / "ours.jsonl").unlink()
+    listed = run(folder, "peewee_jsonl", url, place / "peewee.jsonl", LISTED)
+    (place / "peewee.jsonl").unlink()
+    columns = run(folder, "exported_answers", url, place / "ours.parquet", "parquet")
+    loaded = run(folder, "dlt_parquet", url, place / "dlt", LOADED)
+    shutil.rmtree(place)
+    return [
+        line(f"{ANSWERS:,} answers, {engine}, bare cursor writing the stored bytes", cursor),
+        line("JSON lines, `export_answers`, digested", ours, cursor),
+        line(f"{LISTED:,} of them, peewee + srsly, all in a list", listed, ours, ", against the export"),
+        line("Parquet with typed columns, `export_answers`", columns),
+        line(f"{LOADED:,} of them, dlt `sql_table` (SQLAlchemy), decoded, Parquet", loaded, columns),
+    ]

@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.measure import job, timed
+from tests.bench.table import Line, block, run
 
+PAGES = 10_000
+CHANGED = 1_000
+LIMIT = 100
+DELAY = 0.05
 SPACE = 77
 MAIL, TOKEN = "bench@people.example", "sandbox-token-of-bench"
 STEP = 600_000
@@ -183,3 +188,36 @@ def changed_sync(
     assert len(collected.read) == int(changed)
     assert all(page.version == 4 for page in collected.pages if int(page.page_id) <= int(changed))
     return {**found, "requests": client.requests_made, "refused": client._caller.refused}
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+@block
+def guideline(folder: Path) -> list[Line]:
+    """A guideline sync when nothing changed, against the least that a listing can cost."""
+    found = run(folder, "quiet_sync", folder, PAGES)
+    floor = -(-found["pages"] // 250)
+    bare = f"{found['plain_requests']} requests, {found['plain_seconds']:.2f} s"
+    ours = f"{found['requests']} requests, {found['seconds']:.2f} s"
+    more, slower = found["requests"] / floor, found["seconds"] / found["plain_seconds"]
+    ratio = f"{more:.2f} × the floor of {floor}, {slower:.2f} × the seconds"
+    return [
+        (f"listing of {found['pages']:,} pages, bare `requests`", bare, "", "1"),
+        ("nothing-changed sync of them", ours, f"{found['peak_mb']:,.0f} MB", ratio),
+    ]
+
+
+@block
+def changed(folder: Path) -> list[Line]:
+    """Changed pages over a slow network and a rate limit, against what the limit allows."""
+    lines = []
+    for readers, pages, what in ((8, CHANGED, "8 readers"), (1, CHANGED // 5, "1 reader")):
+        found = run(folder, "changed_sync", folder / str(readers), 2 * pages, pages, LIMIT, DELAY, readers, "")
+        least = found["requests"] / LIMIT
+        over = f"{DELAY * 1000:.0f} ms latency, {LIMIT} requests/s, {what}"
+        speed = f"{found['requests']:,} requests, {found['seconds']:.1f} s, {found['refused']} × 429"
+        ratio = f"{found['seconds'] / least:.2f} × the {least:.1f} s that the limit allows"
+        memory = f"{found['peak_mb']:,.0f} MB"
+        lines.append((f"{pages:,} changed pages of {2 * pages:,}, {over}", speed, memory, ratio))
+    return lines

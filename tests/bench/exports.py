@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.measure import job, timed
+from tests.bench.table import Line, block, line, run
 
+ROWS = 20_000
+TEXTS = 100_000
+MORE = 10_000
 _SHARES = {"train": 80, "dev": 10, "test": 10}
 
 
@@ -145,3 +149,31 @@ def split_texts(count: str, more: str) -> dict[str, Any]:
         grown = assign(later, "bench", _SHARES, made.entries)
     assert all(grown.entries[digest] == entry for digest, entry in made.entries.items())
     return found
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+@block
+def formats(folder: Path) -> list[Line]:
+    """A version of named entities in each format, against the library that its users would write it with."""
+    file = folder / "rows.jsonl"
+    run(folder, "make_marked", file, ROWS)
+    lines = []
+    for format, library in (("jsonl", "srsly"), ("parquet", "pandas"), ("spacy", "spaCy"), ("tfrecord", "tfrecord")):
+        ours = run(folder, "export_format", file, folder, format)
+        theirs = run(folder, "library_format", file, folder, format)
+        lines.append(line(f"{ROWS:,} rows to {format}", ours))
+        lines.append(line(f"the same by {library}, all rows in a list", theirs, ours))
+    for format in ("conll", "pytorch"):
+        lines.append(line(f"{ROWS:,} rows to {format}", run(folder, "export_format", file, folder, format)))
+    return lines
+
+
+@block
+def splits(folder: Path) -> list[Line]:
+    """Texts assigned to train, dev and test, one in ten a near-duplicate; then a tenth more."""
+    found = run(folder, "split_texts", TEXTS, MORE)
+    names = {"count": "more", "seconds": "more_seconds", "cpu_seconds": "cpu_more_seconds"}
+    grown = found | {name: found[more] for name, more in names.items()}
+    return [line(f"{TEXTS:,} texts split", found), line(f"{MORE:,} more beside them", grown)]

@@ -12,7 +12,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from tests.bench.measure import WORDS, job, timed
+from tests.bench.table import Line, NewDatabase, block, line, on_each_engine, run
 
+RECORDS = (50_000, 200_000)
+INBOX = 1_000_000
+NEW = 200_000
 PROJECT = "ticket_topics"
 SHORT = "The parcel came late and the invoice names another address than the one of the order."
 AT_ONCE = 1000
@@ -139,10 +143,8 @@ def ingest_whole(home: str, url: str, raw: str, there: str) -> dict[str, Any]:
     Ledger(f"sqlite:///{place / 'ledger.db'}").migrate()
     item = {"project": PROJECT, "subject": f"source:{PROJECT}", "name": "source files", "detail": {}, "error": None}
     with runtime.run_of(_context("before")).open() as run:
-        run.note(
-            "batch.assigned", PROJECT, f"batch:{'0' * 64}", after="0" * 64,
-            body={"kind": "inbox", "size": int(there), "last_link": int(there)},
-        )  # fmt: skip
+        body = {"kind": "inbox", "size": int(there), "last_link": int(there)}
+        run.note("batch.assigned", PROJECT, f"batch:{'0' * 64}", after="0" * 64, body=body)
     found: dict[str, Any] = {}
     case, results = the_use_case("raw_data_ingestion"), dict[str, Any]()
     for name in ("read", "gate", "load"):
@@ -155,7 +157,7 @@ def ingest_whole(home: str, url: str, raw: str, there: str) -> dict[str, Any]:
 
 
 @job
-def plain_inserts(url: str, staged: str) -> dict[str, Any]:
+def unchecked_inserts(url: str, staged: str) -> dict[str, Any]:
     """Write the same tasks into another dataset with ``executemany`` and no check, a thousand rows a transaction."""
     from sqlalchemy import create_engine
 
@@ -183,3 +185,28 @@ def plain_inserts(url: str, staged: str) -> dict[str, Any]:
             found["count"] += len(some)
     engine.dispose()
     return found
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+@block
+def ingestion(folder: Path) -> list[Line]:
+    """Raw JSONL to staged tasks, at two sizes: memory must not grow with the number."""
+    few, many = (run(folder, "ingest_records", folder / str(count), count) for count in RECORDS)
+    return [line(f"{RECORDS[0]:,} records ingested", few), line(f"{RECORDS[1]:,} records ingested", many, few)]
+
+
+@on_each_engine
+def inbox(folder: Path, new_database: NewDatabase, engine: str) -> list[Line]:
+    """The whole of ingestion into an inbox that is full already, against the same rows written without a check."""
+    url = new_database("prodigy")
+    run(folder, "fill_inbox", url, INBOX)
+    run(folder, "raw_records", folder / "raw", NEW)
+    ours = run(folder, "ingest_whole", folder / "home", url, folder / "raw", INBOX)
+    plain = run(folder, "unchecked_inserts", url, ours["staged"])
+    parts = ", ".join(f"{part} {ours[f'cpu_{part}_seconds']:.0f} s" for part in ("read", "gate", "load"))
+    return [
+        line(f"{NEW:,} rows beside {INBOX:,}, {engine}, plain `executemany`", plain),
+        line(f"{NEW:,} records ingested into the {INBOX:,}", ours, plain, f" (CPU: {parts})"),
+    ]

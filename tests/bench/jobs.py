@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.measure import WORDS, job, timed
+from tests.bench.table import Line, block, line, run
+
+ANSWERS = 100_000
+VERSION = 20_000
+EVENTS = 1_000
 
 # --- answers -------------------------------------------------------------------------------------------------------
 
@@ -157,3 +162,43 @@ def ledger_appends(file: str, count: str) -> dict[str, Any]:
             ledger.append(replace(event, subject=f"bench:{number}"))
     ledger.close()
     return found
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+@block
+def stream(folder: Path) -> list[Line]:
+    """Answers through the client, against pandas."""
+    file = folder / "prodigy.db"
+    run(folder, "make_answers", file, ANSWERS)
+    first = run(folder, "hook_rows", file)
+    raw, decoded = run(folder, "pandas_rows", file, 0), run(folder, "pandas_rows", file, 1)
+    return [
+        line(f"{ANSWERS:,} answers, ProdigyClient.rows, JSON read", first),
+        line("the same, pandas.read_sql, JSON read", decoded, first),
+        line("the same, pandas.read_sql, JSON left as bytes", raw, first),
+    ]
+
+
+@block
+def export(folder: Path) -> list[Line]:
+    """A version frozen and released, against the plain writing of its rows."""
+    plain = run(folder, "plain_export", VERSION)
+    frozen, released = (run(folder, name, folder, VERSION) for name in ("freeze_rows", "release_rows"))
+    return [
+        line(f"{VERSION:,} rows, json.dumps to a file", plain),
+        line(f"{2 * VERSION:,} answers frozen into {VERSION:,} canonical rows", frozen, plain),
+        line("release of that version: verified, JSONL, Parquet", released, plain),
+    ]
+
+
+@block
+def ledger(folder: Path) -> list[Line]:
+    """Appends to the ledger on SQLite, against bare inserts that are as durable."""
+    bare = run(folder, "bare_inserts", folder / "bare.db", EVENTS)
+    ours = run(folder, "ledger_appends", folder / "ledger.db", EVENTS)
+    return [
+        line(f"{EVENTS:,} bare SQLite inserts, each committed", bare),
+        line("ledger events, chained, each committed", ours, bare),
+    ]

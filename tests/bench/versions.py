@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.measure import WORDS, job, timed
+from tests.bench.table import Line, NewDatabase, block, line, on_each_engine, run
 
 PROJECT = "ticket_topics"
+ANSWERS = 1_000_000
+ROWS = 1_000_000
+CHANGED_PERCENT = 1
 LABELS = ("account", "billing", "delivery", "other")
 
 
@@ -73,15 +77,14 @@ def make_version(folder: str, count: str, changed_percent: str) -> dict[str, Any
             columns["task_id"].append(line[at : at + 64].decode())
             columns["label"].append(label)
     empty = FileRef(name="losing.jsonl", sha256=hashlib.sha256().hexdigest(), lines=0)
+    counts = dict.fromkeys(Counts.model_fields, 0) | dict.fromkeys(("tasks", "rows", "unanimous"), rows)
+    counts |= dict.fromkeys(("answers", "counted"), 2 * rows)
     manifest = Manifest(
         project=PROJECT,
         interface="choice",
         batch="b" * 64,
         rule=RuleRef(name="unanimous", answers_per_task=2, repeated="latest", text="the value of every person"),
-        counts=Counts(
-            tasks=rows, rows=rows, ignored=0, disputed=0, missing=0, answers=2 * rows, counted=2 * rows, losing=0,
-            unanimous=rows, split=0, decided=0,
-        ),
+        counts=Counts(**counts),
         labels=dict(labels),
         answers={"accept": rows, "none": 0, "reject": 0},
         losing_reasons={},
@@ -101,7 +104,7 @@ def make_version(folder: str, count: str, changed_percent: str) -> dict[str, Any
         register_digest=REGISTER.digest,
         closed_by=None,
         gate=None,
-    )  # fmt: skip
+    )
     version = Store(Path(folder)).at("versions", PROJECT, manifest.digest)
     version.mkdir(parents=True)
     place.rename(version / "rows.jsonl")
@@ -314,3 +317,37 @@ def freeze_answers(url: str, folder: str) -> dict[str, Any]:
         )
     size = sum(place.stat().st_size for place in version.path.iterdir())
     return {**found, "count": version.manifest.counts.answers, "digest": version.digest, "megabytes": size // 1024**2}
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+@on_each_engine
+def freezing(folder: Path, new_database: NewDatabase, engine: str) -> list[Line]:
+    """A million answers frozen, against their reading."""
+    url = new_database("prodigy")
+    run(folder, "make_labelled", url, ANSWERS)
+    plain = run(folder, "orjson_rows", url)
+    read = run(folder, "read_rows", url)
+    checked = run(folder, "read_answers", url)
+    frozen = run(folder, "freeze_answers", url, folder)
+    return [
+        line(f"{ANSWERS:,} answers, {engine}, driver and `orjson.loads`", plain),
+        line("the same through the client", read, plain),
+        line("the same, each answer checked", checked, plain),
+        line(f"the same, frozen and digested, {frozen['megabytes']} MB written", frozen, plain),
+    ]
+
+
+@block
+def version_diff(folder: Path) -> list[Line]:
+    """Two versions compared, against an outer merge of their task ids and labels."""
+    old, new = (run(folder, "make_version", folder, ROWS, percent)["digest"] for percent in (0, CHANGED_PERCENT))
+    ours = run(folder, "diff_versions", folder, old, new)
+    lines = [line(f"two versions of {ROWS:,} rows, {ours['changed']:,} changed: `diff`", ours)]
+    for source, what in (("rows", "read from the versions"), ("parquet", "read from a Parquet file of two columns")):
+        merged = run(folder, "pandas_merge", folder, old, new, source)
+        if merged["changed"] != ours["changed"]:
+            raise AssertionError(f"pandas finds {merged['changed']} changes, we find {ours['changed']}")
+        lines.append(line(f"`pandas.merge` of ids and labels, {what}", merged, ours))
+    return lines

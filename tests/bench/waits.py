@@ -16,7 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.measure import job
+from tests.bench.table import Line, block, run
 
+WAITS = 3_000
+DECIDED = 300
+POLL = 2
 KEY = "labeling_approval"
 CLIENT = {"id": "labelops-service", "secret": "an-invented-secret"}
 
@@ -148,3 +152,23 @@ async def _wait(
         "worst": late[-1],
         "longest_stall": max(stalls),
     }
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+@block
+def waits(folder: Path) -> list[Line]:
+    """Pending approvals in one event loop: what they cost while nothing happens, and how late a decision is seen."""
+    found = run(folder, "pending_waits", folder, WAITS, DECIDED, POLL, 5)
+    taken = f"{found['seconds']:.1f} s, {found['first_requests']} requests"
+    asked, alone = found["requests_per_minute"], WAITS * 60 / POLL
+    less = f"{asked / 60 * POLL:.2f} × one request a pause; {alone:,.0f} if each wait asked for itself"
+    late = [found[name] for name in ("median", "p95", "worst")]
+    seen = "seen after {:.1f} s (median), {:.1f} s (p95), {:.1f} s (last)".format(*late)
+    pauses = "{:.2f}, {:.2f}, {:.2f} × the pause".format(*(seconds / POLL for seconds in late))
+    return [
+        (f"{WAITS:,} pending approvals taken in", taken, f"{found['peak_mb']:,.0f} MB", "0 worker slots"),
+        (f"while nothing is decided, a pause of {POLL} s between polls", f"{asked:.0f} requests a minute", "", less),
+        (f"{DECIDED} of them decided at random moments", seen, "", pauses),
+    ]

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,11 +25,6 @@ CLOSING = {"closed_by": "olga", "closing_reason": "enough"}
 PEOPLE = ("anna", "ben")
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path)
-
-
 def version(store: Store, numbers: Any, answers: list[Any], **more: Any) -> str:
     ids = [task(number) for number in numbers]
     return freeze(
@@ -49,18 +43,13 @@ def decision(number: int, *picked: str, person: str = "carla", kind: Any = "revi
 
 @pytest.mark.proves("record-level diff of two dataset versions")
 def test_every_kind_of_change_is_told_with_who_and_why(store: Store) -> None:
-    old = version(
-        store, range(1, 7),
-        [*both(1, "billing"), *both(2, "billing"), *both(3, "account"), *both(4, "other"), *both(5, "other"),
-         answer(6, "anna", "billing"), answer(6, "ben", "other")],
-    )  # fmt: skip
-    new = version(
-        store, [1, 2, 3, 4, 6, 7],
-        [*both(1, "billing"), *both(2, "delivery", round_=2, minutes=90), *both(3, "account"),
-         answer(4, "anna", "other"), answer(4, "ben", "billing"),
-         answer(6, "anna", "billing"), answer(6, "ben", "other"), *both(7, "billing")],
-        decisions=[decision(3, "account"), decision(6, "delivery", kind="decision")],
-    )  # fmt: skip
+    split = [answer(6, "anna", "billing"), answer(6, "ben", "other")]
+    first = [*both(1, "billing"), *both(2, "billing"), *both(3, "account"), *both(4, "other"), *both(5, "other")]
+    old = version(store, range(1, 7), [*first, *split])
+    later = [*both(1, "billing"), *both(2, "delivery", round_=2, minutes=90), *both(3, "account")]
+    later += [answer(4, "anna", "other"), answer(4, "ben", "billing"), *split, *both(7, "billing")]
+    decisions = [decision(3, "account"), decision(6, "delivery", kind="decision")]
+    new = version(store, [1, 2, 3, 4, 6, 7], later, decisions=decisions)
     found = diff(store, PROJECT, old, new)
     assert (found.unchanged, found.added, found.removed, found.relabelled, found.evidence) == (1, 2, 2, 1, 1)
     assert (found.old_rows, found.new_rows, found.changed) == (5, 5, 6)
@@ -99,10 +88,9 @@ def test_what_differs_between_the_manifests_is_told(store: Store) -> None:
     answers = [*both(1, "billing"), *both(2, "other")]
     old = version(store, [1, 2], answers)
     other = project(policy={"min_completeness_percent": 81}, rule="majority")
-    new = version(
-        store, [1, 2], [*answers[:3], answer(2, "carla", "other", guideline=None)],
-        project=other, closing_reason="late", decisions=[decision(1, "billing", person="hugo")],
-    )  # fmt: skip
+    changed = [*answers[:3], answer(2, "carla", "other", guideline=None)]
+    decisions = [decision(1, "billing", person="hugo")]
+    new = version(store, [1, 2], changed, project=other, closing_reason="late", decisions=decisions)
     found = {one.field: one for one in diff(store, PROJECT, old, new).manifest}
     assert found["rule.name"] == ManifestChange("rule.name", "unanimous", "majority")
     assert found["policy.min_completeness_percent"].new == "81"

@@ -57,11 +57,6 @@ ANSWERS = [
 ]
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path)
-
-
 def make(store: Store, answers: list[Answer] | None = None, ids: list[str] | None = None, **more: Any) -> FrozenVersion:
     ids = IDS if ids is None else ids
     return freeze(

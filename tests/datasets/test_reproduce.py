@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,11 +35,6 @@ ANSWERS = [
 DECIDED = FinalDecision(
     IDS[1], "d1", {"interface": "choice", "answer": "accept", "accept": ["delivery"]}, "carla", START
 )
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path)
 
 
 def make(store: Store, answers: list[Answer] | None = None, **more: Any) -> FrozenVersion:
@@ -88,10 +82,8 @@ def test_what_was_altered_or_is_gone_is_named(store: Store) -> None:
     now[altered.example_id] = altered.row_digest
     del now[ANSWERS[9].example_id]
     told: list[ReproductionFinding] = []
-    found = again(
-        store, version, [altered, *ANSWERS[1:3], *ANSWERS[4:9]],
-        look=lambda ids: [(one, now.get(one)) for one in ids], sink=told.append,
-    )  # fmt: skip
+    left = [altered, *ANSWERS[1:3], *ANSWERS[4:9]]
+    found = again(store, version, left, look=lambda ids: [(one, now.get(one)) for one in ids], sink=told.append)
     assert not found.reproduced
     assert (found.answers, found.found) == (10, 7)
     assert found.counts == {"altered": 1, "late": 1, "record": 1, "unread": 1, "vanished": 1}
@@ -124,17 +116,14 @@ def test_all_findings_are_counted_and_some_are_kept(store: Store, monkeypatch: p
 
 def test_settings_changed_since_are_told_and_the_manifests_rule_is_used(store: Store) -> None:
     version = make(store)
-    changed = project(
-        rule="majority", answers_per_task=3, repeated="first", labels=["billing", "other", "new"],
-        policy={"min_completeness_percent": 81},
-    )  # fmt: skip
+    annotation = {"rule": "majority", "answers_per_task": 3, "repeated": "first", "labels": ["billing", "other", "new"]}
+    changed = project(policy={"min_completeness_percent": 81}, **annotation)
     people = REGISTER.content.model_copy(update={"services": ()})
     register = type(REGISTER)(people)
     found = again(store, version, ANSWERS, project=changed, register=register)
     assert found.reproduced
-    assert {subject for _, subject in kinds(found)} == {
-        "annotation.rule", "annotation.answers_per_task", "annotation.repeated", "policy", "register",
-    }  # fmt: skip
+    fields = {f"annotation.{name}" for name in ("rule", "answers_per_task", "repeated")}
+    assert {subject for _, subject in kinds(found)} == {*fields, "policy", "register"}
     stranger = again(store, version, ANSWERS, register=register_of(["anna"]))
     assert not stranger.reproduced
     assert ("setting", "register") in kinds(stranger)

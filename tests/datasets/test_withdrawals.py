@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import shutil
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,18 +21,12 @@ AT = datetime(2026, 6, 1, 12, tzinfo=timezone(timedelta(hours=2)))
 ORDER: dict[str, Any] = {"person": "olga", "reason": "The customer asked for erasure.", "at": AT}
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path)
-
-
 def version(store: Store, numbers: range = range(1, 4)) -> FrozenVersion:
     ids = [task(number) for number in numbers]
     answers = [answer(number, person, "billing") for number in numbers for person in ("anna", "ben")]
-    return freeze(
-        store, PROJECT, sha256_hex(canonical_json(sorted(ids))), ids, answers, register=REGISTER,
-        closed_by="olga", closing_reason="enough",
-    )  # fmt: skip
+    batch = sha256_hex(canonical_json(sorted(ids)))
+    closing = {"closed_by": "olga", "closing_reason": "enough"}
+    return freeze(store, PROJECT, batch, ids, answers, register=REGISTER, **closing)
 
 
 @pytest.mark.proves("withdrawing a version removes its content and leaves its proof")

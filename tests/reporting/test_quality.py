@@ -126,7 +126,8 @@ def test_tables_are_bounded_and_the_rest_is_counted():
     assert markup.table(("a",), [["1"], ["2"], ["3"]], "none", most=2, what="things").endswith(
         "<p>1 more things are not shown.</p>"
     )
-    assert markup.top({str(number): number for number in range(40)}, 3) == "39 39, 38 38, 37 37, 37 more"
+    top = markup.top({str(number): number for number in range(40)})
+    assert (top[:13], top[-14:]) == ("39 39, 38 38,", "10 10, 10 more")
 
 
 @pytest.mark.proves("the report page stays within Confluence's size however much there is to tell")
