@@ -341,7 +341,7 @@ class JiraDataCenterDoor(JiraDoor):
 
 
 class OpenTextDoor(Door):
-    """OpenText Workflow Service. Everything is the running processes; a change is a process that ended."""
+    """OpenText Workflow Service. Everything is the running processes; what ended is asked for by time."""
 
     speaks_as = "opentext"
     right_word = "lacks the right: Read and update tasks"
@@ -385,16 +385,15 @@ class OpenTextDoor(Door):
     def fill(self, number: int) -> None:
         for _ in range(number):
             self.running.add(self._start())
-            self.change()
+            self.outside._send("DELETE", f"/workflow/v1/process-instances/{self._start()}")
 
     def change(self) -> None:
-        self.outside._send("DELETE", f"/workflow/v1/process-instances/{self._start()}")
+        self.fill(1)
 
     def all(self, hook: OpenTextWorkflowHook, resume: str | None = None) -> Listing[Any]:
         return hook.get_conn().processes(resume=resume)
 
-    def changes(self, hook: OpenTextWorkflowHook, resume: str | None = None) -> Listing[Any]:
-        return hook.get_conn().ended_processes(resume=resume)
+    changes = all
 
     def name(self, item: Any) -> str:
         return item.id

@@ -99,18 +99,6 @@ class Play:
         status, reply = self.ask("POST", f"{RUN}/tasks/{self.tasks(process_id)[name]}", body)
         assert status == 200, reply
 
-    def executions(self, **query: Any) -> list[dict[str, Any]]:
-        reply = self.get(f"{RUN}/process-instances/executions", count=100, **query)
-        return reply.get("_embedded", {}).get("executions", [])
-
-    def send(self, execution_id: str, action: str, **fields: Any) -> tuple[int, Any]:
-        return self.ask("PUT", f"{RUN}/process-instances/executions/{execution_id}", {"action": action, **fields})
-
-    def message(self, process_id: str, name: str, **fields: Any) -> None:
-        (found,) = self.executions(processInstanceId=process_id, messageEventSubscriptionName=name)
-        status, reply = self.send(found["id"], "messageEventReceived", messageName=name, **fields)
-        assert status in (200, 204), reply
-
     def history(self, process_id: str) -> dict[str, Any]:
         return self.get(f"{HISTORY}/historic-process-instances/{process_id}", includeProcessVariables="true")
 

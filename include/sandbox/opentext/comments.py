@@ -5,7 +5,7 @@ from __future__ import annotations
 from include.sandbox.http import Reply, Request, json_reply
 from include.sandbox.opentext.history import History
 from include.sandbox.opentext.service import Subject
-from include.sandbox.opentext.shapes import bad_request, comment_json, hal, missing
+from include.sandbox.opentext.shapes import bad_request, comment_json, hal
 from include.sandbox.opentext.tasks import Tasks
 from include.sandbox.opentext.wire import read_body
 
@@ -22,23 +22,12 @@ class Comments(Tasks, History):
         comment_id = self._insert_comment(process_id, task_id, subject.name, message, self.clock())
         return json_reply(comment_json(self.state.row("SELECT * FROM comment WHERE id = ?", comment_id)), 201)
 
-    def _delete_comment(self, request: Request, subject: Subject) -> Reply:
-        row, comment_id = self._live(request.values["process"]), request.values["comment"]
-        if not self.state.delete_comment(row["id"], comment_id):
-            raise missing(f"Process instance '{row['id']}' does not have a comment with id '{comment_id}'.")
-        return Reply(204)
-
     def _comments(self, request: Request, subject: Subject) -> Reply:
         row = self._live(request.values["process"])
         return hal(request, "comments", [comment_json(item) for item in self._comment_rows(row["id"])], page=False)
 
     def _add_comment(self, request: Request, subject: Subject) -> Reply:
         return self._write_comment(request, subject, self._live(request.values["process"])["id"], None)
-
-    def _task_comments(self, request: Request, subject: Subject) -> Reply:
-        task = self._task(request)
-        found = [comment_json(row) for row in self._comment_rows(task["process_id"]) if row["task_id"] == task["id"]]
-        return hal(request, "comments", found, page=False)
 
     def _add_task_comment(self, request: Request, subject: Subject) -> Reply:
         task = self._task(request)

@@ -1,8 +1,7 @@
-"""What SpiffWorkflow's parser makes of a model's events here: timers by our clock, signals that leave the process.
+"""What SpiffWorkflow's parser makes of a model's events here: timers by our clock.
 
-SpiffWorkflow reads the wall clock and Python expressions and delivers a signal within one process. These definitions
-read the clock and the expressions of the world that plays the model, and hand a thrown signal to it, because in the
-real engine a signal reaches every process that waits for it.
+SpiffWorkflow reads the wall clock and Python expressions. These definitions read the clock and the expressions of the
+world that plays the model.
 """
 
 from __future__ import annotations
@@ -12,42 +11,35 @@ from typing import Any
 from SpiffWorkflow.bpmn.parser import BpmnParser
 from SpiffWorkflow.bpmn.parser.event_parsers import (
     BoundaryEventParser,
-    EndEventParser,
     IntermediateCatchEventParser,
     IntermediateThrowEventParser,
-    StartEventParser,
 )
 from SpiffWorkflow.bpmn.parser.TaskParser import TaskParser
 from SpiffWorkflow.bpmn.parser.util import full_tag
 from SpiffWorkflow.bpmn.serializer.config import DEFAULT_CONFIG
 from SpiffWorkflow.bpmn.serializer.default.event_definition import TimerConditionalEventDefinitionConverter
-from SpiffWorkflow.bpmn.serializer.helpers import EventDefinitionConverter
 from SpiffWorkflow.bpmn.specs.control import BoundaryEventJoin
 from SpiffWorkflow.bpmn.specs.defaults import (
     BoundaryEvent,
-    EndEvent,
     IntermediateCatchEvent,
     IntermediateThrowEvent,
-    StartEvent,
     UserTask,
 )
-from SpiffWorkflow.bpmn.specs.event_definitions import CycleTimerEventDefinition, SignalEventDefinition
+from SpiffWorkflow.bpmn.specs.event_definitions import CycleTimerEventDefinition
 from SpiffWorkflow.bpmn.specs.event_definitions.timer import TimerEventDefinition
 from SpiffWorkflow.util.task import TaskState
 
 from include.sandbox.opentext.timers import KINDS, Schedule, read_schedule
 
-__all__ = ["CONFIG", "Cycle", "ModelParser", "Once", "Signal", "due"]
+__all__ = ["CONFIG", "Cycle", "ModelParser", "Once", "due"]
 
 
-def _key(definition: TimerEventDefinition) -> str:
-    # An event-based gateway waits for several timers in one engine task, so each has its own place there.
-    return f"timer {definition.name}"
+_KEPT = "timer"
 
 
-def due(definition: TimerEventDefinition, task: Any) -> float | None:
-    """Return when a timer fires next, or None before it was looked at and after its last time."""
-    kept = task.internal_data.get(_key(definition))
+def due(task: Any) -> float | None:
+    """Return when a timer's task fires next, or None before it was looked at and after its last time."""
+    kept = task.internal_data.get(_KEPT)
     return kept["due"] if kept and kept["times"] else None
 
 
@@ -74,7 +66,7 @@ class Cycle(CycleTimerEventDefinition):
                 "due": schedule.after(kept["due"]),
                 "times": kept["times"] - 1 if kept["times"] > 0 else -1,
             }
-            my_task._set_internal_data(**{_key(self): following})
+            my_task._set_internal_data(**{_KEPT: following})
             kept = following
             for output in my_task.task_spec.outputs:
                 if isinstance(output, BoundaryEventJoin):
@@ -90,28 +82,19 @@ class Cycle(CycleTimerEventDefinition):
 
 
 def _reach(definition: TimerEventDefinition, task: Any, world: Any) -> dict[str, Any]:
-    kept = task.internal_data.get(_key(definition))
+    kept = task.internal_data.get(_KEPT)
     if kept is None:
         kind, _, text = definition.expression.partition("|")
         schedule = read_schedule(kind, world.text(text), world.now)
         kept = {"due": schedule.first, "every": schedule.every, "times": schedule.times}
-        task._set_internal_data(**{_key(definition): kept})
+        task._set_internal_data(**{_KEPT: kept})
     return dict(kept)
 
 
-class Signal(SignalEventDefinition):
-    """A signal. Thrown, it is handed to the world, which tells every process that waits for it."""
-
-    def throw(self, my_task: Any) -> None:
-        """Hand the signal over."""
-        my_task.workflow.script_engine.signals.append(self.name)
-
-
 class _Events:
-    """Parses timers and signals into the definitions above."""
+    """Parses timers into the definitions above."""
 
     node: Any
-    process_parser: Any
 
     def parse_timer_event(self, event: Any) -> TimerEventDefinition:
         name = self.node.get("id")
@@ -124,16 +107,6 @@ class _Events:
             return (Cycle if repeats else Once)(name, f"{kind}|{text}", description="Timer")
         raise ValueError(f"timer {name!r} has none of {', '.join(KINDS)}")
 
-    def parse_signal_event(self, event: Any) -> Signal:
-        name = self.process_parser.parser.signals.get(event.get("signalRef"))
-        if not name:
-            raise ValueError(f"signal event {self.node.get('id')!r} refers to no <signal> with a name")
-        return Signal(name, description="Signal")
-
-
-class _Start(_Events, StartEventParser):
-    pass
-
 
 class _Catch(_Events, IntermediateCatchEventParser):
     pass
@@ -143,32 +116,18 @@ class _Boundary(_Events, BoundaryEventParser):
     pass
 
 
-class _Throw(_Events, IntermediateThrowEventParser):
-    pass
-
-
-class _End(_Events, EndEventParser):
-    def get_event_definition(self, xpaths: Any) -> Any:
-        # SpiffWorkflow leaves signal end events out.
-        return super().get_event_definition([*xpaths, ".//bpmn:signalEventDefinition"])
-
-
 class ModelParser(BpmnParser):
-    """Reads models: a called process and a receive task wait like a user task, for whoever plays the model.
+    """Reads models: a called process waits like a user task, for whoever plays the model.
 
     A service task, where it is allowed at all, is passed like an event that throws nothing.
     """
 
     OVERRIDE_PARSER_CLASSES = {  # noqa: RUF012 - the library's way to be extended
         full_tag("callActivity"): (TaskParser, UserTask),
-        full_tag("receiveTask"): (TaskParser, UserTask),
-        full_tag("serviceTask"): (_Throw, IntermediateThrowEvent),
-        full_tag("sendTask"): (_Throw, IntermediateThrowEvent),
-        full_tag("startEvent"): (_Start, StartEvent),
+        full_tag("serviceTask"): (IntermediateThrowEventParser, IntermediateThrowEvent),
+        full_tag("sendTask"): (IntermediateThrowEventParser, IntermediateThrowEvent),
         full_tag("intermediateCatchEvent"): (_Catch, IntermediateCatchEvent),
-        full_tag("intermediateThrowEvent"): (_Throw, IntermediateThrowEvent),
         full_tag("boundaryEvent"): (_Boundary, BoundaryEvent),
-        full_tag("endEvent"): (_End, EndEvent),
     }
 
     def _find_dependencies(self, process: Any) -> None:
@@ -179,5 +138,4 @@ CONFIG = {
     **DEFAULT_CONFIG,
     Once: TimerConditionalEventDefinitionConverter,
     Cycle: TimerConditionalEventDefinitionConverter,
-    Signal: EventDefinitionConverter,
 }

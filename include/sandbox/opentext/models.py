@@ -7,7 +7,7 @@ import uuid
 
 from include.base.errors import InvalidInput
 from include.sandbox.http import Reply, Request, json_reply
-from include.sandbox.opentext.engine import check_deployable, starters
+from include.sandbox.opentext.engine import check_deployable
 from include.sandbox.opentext.service import Service, Subject
 from include.sandbox.opentext.shapes import bad_request, hal, missing, model_json
 from include.sandbox.opentext.wire import model_text, read_body
@@ -22,8 +22,6 @@ class Models(Service):
         rows = self.state.rows("SELECT * FROM model ORDER BY key, version")
         if "key" in request.query:
             rows = [row for row in rows if row["key"] == request.one("key")]
-        if "processDefinitionId" in request.query:
-            rows = [row for row in rows if row["id"] == request.one("processDefinitionId")]
         if request.one("latestVersion") == "true":
             rows = list({row["key"]: row for row in rows}.values())
         return hal(request, "models", [model_json(row) for row in rows], page=False)
@@ -44,7 +42,6 @@ class Models(Service):
         try:
             xml = model_text(body.get("modelContent"))
             process = check_deployable(xml, self.passed_over)
-            begun = starters(xml)
         except InvalidInput as error:
             raise bad_request(str(error)) from error
         version = 1 + self.state.number("SELECT max(version) FROM model WHERE key = ?", process.key)
@@ -52,6 +49,4 @@ class Models(Service):
         self.state.insert(
             "model", id=model_id, key=process.key, version=version, name=process.name or process.key, xml=xml
         )
-        for one in begun:
-            self.state.insert("starter", model_id=model_id, activity=one.element, kind=one.kind, name=one.name)
         return json_reply(model_json(self.state.row("SELECT * FROM model WHERE id = ?", model_id)), 201)

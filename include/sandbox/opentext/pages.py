@@ -110,7 +110,7 @@ def process_page(state: State, request: Request) -> Reply:
 
 def _state(row: Any) -> str:
     if row["ended"] is None:
-        return '<span class="state">suspended</span>' if row["suspended"] else '<span class="state">running</span>'
+        return '<span class="state">running</span>'
     if row["delete_reason"]:
         return f'<span class="state deleted">terminated: {_text(row["delete_reason"])}</span>'
     return f'<span class="state ended">ended: {_text(row["end_activity"])}</span>'

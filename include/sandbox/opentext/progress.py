@@ -1,4 +1,4 @@
-"""Moving processes on: what the engine says is written down as tasks, executions, called processes and ends."""
+"""Moving processes on: what the engine says is written down as tasks, called processes and ends."""
 
 from __future__ import annotations
 
@@ -9,22 +9,9 @@ from typing import Any
 
 from include.base.errors import InvalidInput
 from include.sandbox.http import HttpError, Reply, Request
-from include.sandbox.opentext.engine import (
-    EngineError,
-    Escape,
-    Position,
-    Starter,
-    Wait,
-    World,
-    advance,
-    begin,
-    escape,
-    receive,
-    text_value,
-    tick,
-)
+from include.sandbox.opentext.engine import EngineError, Position, World, advance, begin, text_value, tick
 from include.sandbox.opentext.expressions import ExpressionError, compile_expression
-from include.sandbox.opentext.model import Loop, TaskElement, read_model
+from include.sandbox.opentext.model import TaskElement, read_model
 from include.sandbox.opentext.service import Service, Subject
 from include.sandbox.opentext.shapes import utc_time
 from include.sandbox.opentext.timers import read_schedule
@@ -33,7 +20,7 @@ from include.sandbox.opentext.wire import play, type_of, variable_items
 __all__ = ["Progress"]
 
 _DEEPEST = 30
-"""Processes that call each other, or signal each other, deeper than this never end."""
+"""Processes that call each other deeper than this never end."""
 
 
 class Progress(Service):
@@ -49,15 +36,12 @@ class Progress(Service):
         """
         now = self.clock()
         moved = 0
-        while self.state.row("SELECT 1 FROM process WHERE due <= ? AND ended IS NULL AND suspended = 0", now):
+        while self.state.row("SELECT 1 FROM process WHERE due <= ? AND ended IS NULL", now):
             process_id = None
             try:
                 with self.state.transaction():
-                    found = self.state.row(
-                        "SELECT id, engine FROM process WHERE due <= ? AND ended IS NULL AND suspended = 0 "
-                        "ORDER BY due, rowid",
-                        now,
-                    )
+                    waiting = "SELECT id, engine FROM process WHERE due <= ? AND ended IS NULL ORDER BY due, rowid"
+                    found = self.state.row(waiting, now)
                     if found is None:
                         return moved
                     process_id, state = found["id"], found["engine"]
@@ -79,26 +63,17 @@ class Progress(Service):
 
     # --- starting and ending ---------------------------------------------------------------------------------------
 
-    def _begin(
-        self,
-        model: Any,
-        start: str | None,
-        items: Any,
-        passing: Mapping[str, Any],
-        now: float,
-        **columns: Any,
-    ) -> str:
+    def _begin(self, model: Any, items: Any, passing: Mapping[str, Any], now: float, **columns: Any) -> str:
         """Start a process and return its id. ``columns`` are further ones of its row."""
         process_id = str(uuid.uuid4())
         self.state.insert("process", id=process_id, model_id=model["id"], started=now, engine="", **columns)
         self._set_variables(process_id, items, now)
-        self._move(process_id, lambda world: begin(model["xml"], model["key"], world, start), now, passing)
+        self._move(process_id, lambda world: begin(model["xml"], model["key"], world), now, passing)
         return process_id
 
     def _stop(self, process_id: str, reason: str, now: float) -> None:
         """End a process, its tasks and the processes it called, from outside."""
         self.state.update("process", process_id, ended=now, delete_reason=reason, due=None)
-        self.state.forget_executions(process_id)
         for task in self.state.rows("SELECT id FROM task WHERE process_id = ? AND ended IS NULL", process_id):
             self.state.update("task", task["id"], ended=now, delete_reason=reason)
         for child in self.state.rows("SELECT id FROM process WHERE parent_id = ? AND ended IS NULL", process_id):
@@ -115,7 +90,7 @@ class Progress(Service):
         :raises HttpError: 500, as Flowable's plain exception; nothing is kept.
         """
         if self._depth >= _DEEPEST:
-            raise play_error("processes call or signal each other without an end")
+            raise play_error("processes call each other without an end")
         world = World({**self.state.values(process_id), **(passing or {})}, now)
         position = play(lambda: step(world))
         self._depth += 1
@@ -128,36 +103,15 @@ class Progress(Service):
         process = self._process(process_id)
         model = read_model(process["xml"], process["key"])
         self.state.update("process", process_id, engine=position.state, due=position.due)
-        if position.start and not process["start_activity"]:
-            self.state.update("process", process_id, start_activity=position.start)
-        self._note_executions(process_id, position.waits)
         self._drop_gone(process_id, position, now)
         for engine_task, element_id in position.waiting.items():
             if element_id in model.tasks:
                 self._offer(process_id, engine_task, model.tasks[element_id], values, now)
             elif element_id in model.calls:
                 self._call(process, engine_task, model.calls[element_id], values, now)
-        for come in position.escapes:
-            self._let_out(process, come, now)
         if position.ended:
             self.state.update("process", process_id, ended=now, end_activity=position.end, due=None)
             self._return(process, now)
-        for name in position.signals:
-            self._broadcast(name, process["started_by"], now)
-
-    def _note_executions(self, process_id: str, waits: Iterable[Wait]) -> None:
-        self.state.forget_executions(process_id)
-        for wait in waits:
-            self.state.insert(
-                "execution",
-                id=wait.id,
-                process_id=process_id,
-                engine_task=wait.task,
-                activity=wait.element,
-                kind=wait.kind,
-                name=wait.name,
-                due=wait.due,
-            )
 
     def _drop_gone(self, process_id: str, position: Position, now: float) -> None:
         """End the tasks and called processes that the model does not wait for any more."""
@@ -178,28 +132,11 @@ class Progress(Service):
     ) -> None:
         if self.state.row("SELECT 1 FROM task WHERE engine_task = ?", engine_task):
             return
-        things = _played(_things, element.loop, values) if element.loop else [None]
-        if not things:
-            self._go_on(process_id, engine_task, now)
-        for thing in things[:1] if element.loop and element.loop.sequential else things:
-            self._offer_one(process_id, engine_task, element, values, thing, now)
-
-    def _offer_one(
-        self,
-        process_id: str,
-        engine_task: str,
-        element: TaskElement,
-        values: Mapping[str, Any],
-        thing: Any,
-        now: float,
-    ) -> None:
-        read = element.element
-        if element.loop:
-            values = {**values, element.loop.variable: thing}
 
         def text(expression: str) -> str:
             return str(_played(text_value, expression, values))
 
+        read = element.element
         outcome = read.outcome_variables[0] if read.outcome_variables else None
         groups, users = text(read.candidate_groups), text(element.candidate_users)
         self.state.insert(
@@ -217,35 +154,7 @@ class Progress(Service):
             due=_played(_due, text(element.due), now),
             outcome_variable=outcome,
             created=now,
-            item=json.dumps(thing) if element.loop else None,
         )
-
-    def _finish(self, task: Any, now: float, passing: Mapping[str, Any] | None = None) -> None:
-        """Go on after a task that was just written down as ended."""
-        process = self._process(task["process_id"])
-        loop = read_model(process["xml"], process["key"]).tasks[task["key"]].loop
-        if loop is None or self._all_done(process, task, loop, now, passing or {}):
-            self._go_on(process["id"], task["engine_task"], now, passing)
-
-    def _all_done(self, process: Any, task: Any, loop: Loop, now: float, passing: Mapping[str, Any]) -> bool:
-        values = {**self.state.values(process["id"]), **passing}
-        things = _played(_things, loop, values)
-        rows = self.state.rows("SELECT * FROM task WHERE engine_task = ?", task["engine_task"])
-        ended = sum(row["ended"] is not None for row in rows)
-        counts = {
-            "nrOfInstances": len(things),
-            "nrOfCompletedInstances": ended,
-            "nrOfActiveInstances": len(rows) - ended,
-        }
-        if loop.enough and _played(_holds, loop.enough, {**values, **counts}):
-            for row in rows:
-                if row["ended"] is None:
-                    self.state.update("task", row["id"], ended=now, delete_reason="multi-instance is complete")
-            return True
-        if loop.sequential and len(rows) < len(things):
-            element = read_model(process["xml"], process["key"]).tasks[task["key"]]
-            self._offer_one(process["id"], task["engine_task"], element, values, things[len(rows)], now)
-        return ended >= len(things)
 
     def _go_on(self, process_id: str, engine_task: str, now: float, passing: Mapping[str, Any] | None = None) -> None:
         state = self._process(process_id)["engine"]
@@ -262,16 +171,8 @@ class Progress(Service):
             raise play_error(f"no processes deployed with key '{key}'")
         own = [(name, name) for name in self.state.values(process["id"])] if call.inherits else []
         handed = self._handed(process["id"], [*own, *call.passed], values)
-        self._begin(
-            model,
-            None,
-            handed,
-            {},
-            now,
-            started_by=process["started_by"],
-            parent_id=process["id"],
-            super_execution=engine_task,
-        )
+        called_by = {"parent_id": process["id"], "super_execution": engine_task, "super_activity": call.id}
+        self._begin(model, handed, {}, now, started_by=process["started_by"], **called_by)
 
     def _handed(
         self, process_id: str, pairs: Iterable[tuple[str, str]], values: Mapping[str, Any]
@@ -286,74 +187,17 @@ class Progress(Service):
             items.append(item)
         return items
 
-    def _caller(self, process: Any) -> tuple[Any, Any] | None:
-        """Return the process that called one and waits for it, and the call; None where none does."""
-        if process["parent_id"] is None:
-            return None
-        parent = self._process(process["parent_id"])
-        waits = self.state.row("SELECT * FROM execution WHERE id = ?", process["super_execution"])
-        if parent["ended"] is not None or waits is None:
-            return None
-        return parent, read_model(parent["xml"], parent["key"]).calls[waits["activity"]]
-
     def _return(self, process: Any, now: float) -> None:
-        found = self._caller(process)
-        if found is None:
+        """Hand the variables of a process that ended to the one that called it, and let that go on."""
+        if process["parent_id"] is None:
             return
-        parent, call = found
+        parent = self._process(process["parent_id"])
+        if parent["ended"] is not None:
+            return
+        call = read_model(parent["xml"], parent["key"]).calls[process["super_activity"]]
         back = self._handed(process["id"], call.returned, self.state.values(process["id"]))
         self._set_variables(parent["id"], back, now)
         self._go_on(parent["id"], process["super_execution"], now)
-
-    def _let_out(self, process: Any, come: Escape, now: float) -> None:
-        """Let an escalation or error reach the callers, one after the other, until one has an event for it."""
-        while found := self._caller(process):
-            parent, call = process["super_execution"], found[0]
-            world = World(self.state.values(call["id"]), now)
-            position = _played(escape, call["engine"], parent, come, world)
-            if position is not None:
-                self._stand(call["id"], position, world.variables, now)
-                return
-            process = call
-        if come.kind == "error":
-            raise play_error(
-                f"No catching boundary event found for error with errorCode '{come.code}', "
-                "neither in same process nor in parent process"
-            )
-
-    # --- signals ---------------------------------------------------------------------------------------------------
-
-    def _broadcast(self, name: str, thrown_by: str, now: float) -> None:
-        """Let a signal reach every process that waits for it, and start those that it starts."""
-        waiting = self.state.rows(
-            "SELECT execution.* FROM execution JOIN process ON process.id = process_id "
-            "WHERE kind = 'signal' AND execution.name = ? AND suspended = 0 ORDER BY execution.rowid",
-            name,
-        )
-        for row in waiting:
-            if self.state.row("SELECT 1 FROM execution WHERE id = ?", row["id"]):
-                self._deliver(row, now)
-        for model, starter in self._starters("signal", name):
-            self._begin(model, starter.element, [], {}, now, started_by=thrown_by)
-
-    def _deliver(self, execution: Any, now: float, passing: Mapping[str, Any] | None = None) -> None:
-        """Let a message or signal reach one execution."""
-        wait = Wait(
-            execution["id"], execution["engine_task"], execution["activity"], execution["kind"], execution["name"]
-        )
-        state = self._process(execution["process_id"])["engine"]
-        self._move(execution["process_id"], lambda world: receive(state, wait, world), now, passing)
-
-    def _starters(self, kind: str, name: str) -> list[tuple[Any, Starter]]:
-        """Return the newest models that a message or signal starts."""
-        rows = self.state.rows(
-            "SELECT model.*, starter.activity FROM starter JOIN model ON model.id = model_id "
-            "WHERE kind = ? AND starter.name = ? AND version = (SELECT max(version) FROM model AS m "
-            "WHERE m.key = model.key) ORDER BY model.key",
-            kind,
-            name,
-        )
-        return [(row, Starter(row["activity"], kind, name)) for row in rows]
 
     # --- variables -------------------------------------------------------------------------------------------------
 
@@ -408,17 +252,3 @@ def _value(source: str, values: Mapping[str, Any]) -> Any:
         return compile_expression("${" + source + "}")(values)
     except ExpressionError as error:
         raise EngineError(str(error)) from error
-
-
-def _holds(condition: str, values: Mapping[str, Any]) -> bool:
-    try:
-        return bool(compile_expression(condition)(values))
-    except ExpressionError as error:
-        raise EngineError(str(error)) from error
-
-
-def _things(loop: Loop, values: Mapping[str, Any]) -> list[Any]:
-    found = _value(loop.collection.removeprefix("${").removesuffix("}").strip(), values)
-    if not isinstance(found, list):
-        raise EngineError(f"the collection {loop.collection} is a {type(found).__name__}, expected a list")
-    return found

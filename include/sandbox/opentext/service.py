@@ -19,7 +19,7 @@ from typing import Any
 from include.sandbox.http import App, Fault, HttpError, Reply, Request, json_reply
 from include.sandbox.opentext.shapes import comment_json, missing, variable_json
 from include.sandbox.opentext.state import State
-from include.sandbox.opentext.wire import HISTORY, RUN, flag, forbidden, like, moment, read_body
+from include.sandbox.opentext.wire import HISTORY, RUN, flag, forbidden, moment, read_body
 
 __all__ = ["Service", "Subject"]
 
@@ -62,7 +62,6 @@ class Service:
         self.tells_task_keys = False
         self.history_comments = True
         self.passed_over: frozenset[str] = frozenset()
-        self.suspended_status = 409
         self.requests_per_second: int | None = None
         self.clock: Callable[[], float] = time.time
         self._recent: deque[float] = deque()
@@ -173,11 +172,6 @@ class Service:
         )
         return {row["id"] for row in rows}
 
-    def _suspended(self, text: str) -> HttpError:
-        """Return the refusal to touch what is suspended (which status the service gives is not known)."""
-        message = "Conflict" if self.suspended_status == 409 else "Internal server error"
-        return HttpError(self.suspended_status, {"message": message, "exception": text})
-
     def _live(self, process_id: str) -> Any:
         found = self._process(process_id)
         if found["ended"] is not None:
@@ -185,7 +179,7 @@ class Service:
         return found
 
     def _matching(self, request: Request, extra: str, *values: Any) -> list[Any]:
-        """Return processes by the filters that both process lists know, under the names of either."""
+        """Return processes by the filters that both process lists know, oldest first."""
         rows = self.state.rows(
             "SELECT process.*, model.key, model.version, model.name AS model_name FROM process "  # noqa: S608
             f"JOIN model ON model.id = model_id WHERE {extra} ORDER BY started, process.rowid",
@@ -193,15 +187,7 @@ class Service:
         )
         asked = {name: request.one(name) for name in _PROCESS_FILTERS if name in request.query}
         rows = [row for row in rows if all(_PROCESS_FILTERS[name](row, value) for name, value in asked.items())]
-        if request.one("subProcessInstanceId"):
-            parents = self.state.rows("SELECT parent_id FROM process WHERE id = ?", request.one("subProcessInstanceId"))
-            rows = [row for row in rows if row["id"] in {parent["parent_id"] for parent in parents}]
-        column = {"id": "id", "processInstanceId": "id", "processDefinitionKey": "key", "businessKey": "business_key"}
-        if request.one("sort") in column:
-            rows.sort(key=lambda row: row[column[request.one("sort")]] or "")
-        if request.one("sort") == "endTime":
-            rows.sort(key=lambda row: row["ended"] or math.inf)
-        return list(reversed(rows)) if request.one("order") == "desc" else rows
+        return rows
 
     def _comment_rows(self, process_id: str, until: float | None = None) -> list[Any]:
         return self.state.rows(
@@ -231,43 +217,15 @@ def _is(column: str) -> Callable[[Any, str], bool]:
     return lambda row, value: str(row[column]) == value
 
 
-def _is_like(column: str, *, lower: bool = False) -> Callable[[Any, str], bool]:
-    if lower:
-        return lambda row, value: like((row[column] or "").lower(), value.lower())
-    return lambda row, value: like(row[column], value)
-
-
-def _in_time(column: str, *, after: bool) -> Callable[[Any, str], bool]:
-    def fits(row: Any, value: str) -> bool:
-        at, limit = row[column], moment(value)
-        return at is not None and (at >= limit if after else at <= limit)
-
-    return fits
+def _ended_after(row: Any, value: str) -> bool:
+    return row["ended"] is not None and row["ended"] >= moment(value)
 
 
 _PROCESS_FILTERS: dict[str, Callable[[Any, str], bool]] = {
-    "id": _is("id"),
-    "processInstanceId": _is("id"),
     "businessKey": _is("business_key"),
-    "businessKeyLike": _is_like("business_key"),
-    "name": _is("name"),
-    "nameLike": _is_like("name"),
-    "nameLikeIgnoreCase": _is_like("name", lower=True),
-    "processInstanceName": _is("name"),
-    "processInstanceNameLike": _is_like("name"),
-    "processInstanceNameLikeIgnoreCase": _is_like("name", lower=True),
     "processDefinitionKey": _is("key"),
-    "processDefinitionId": _is("model_id"),
-    "processDefinitionName": _is("model_name"),
-    "processDefinitionVersion": _is("version"),
-    "startedBy": _is("started_by"),
-    "startedAfter": _in_time("started", after=True),
-    "startedBefore": _in_time("started", after=False),
-    "finishedAfter": _in_time("ended", after=True),
-    "finishedBefore": _in_time("ended", after=False),
-    "suspended": lambda row, value: bool(row["suspended"]) == (value == "true"),
+    "finishedAfter": _ended_after,
     "superProcessInstanceId": _is("parent_id"),
-    "excludeSubprocesses": lambda row, value: value != "true" or row["parent_id"] is None,
 }
 
 

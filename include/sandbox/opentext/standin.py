@@ -1,12 +1,11 @@
 """OpenText Workflow Service on loopback: tokens, processes, variables, comments, tasks, models and history over HTTP.
 
 Paths, statuses and shapes follow what is known of the service; where only Flowable is known, Flowable. Models run
-through gateways, timers, messages, signals, escalations and errors, sub-processes, repeated tasks and called processes.
-Left out, and refused where a model needs it: scripts, service tasks, timer start events, event sub-processes, external
-jobs. Not known of the real service, so switches here: whether a service token may claim and complete (no), whether the
-list of waiting tasks tells their ids in the model (no), whether a historic task names its completer (no), whether
-history has comments (yes), the status with which a suspended process refuses (409; Flowable's own source makes it 500),
-which outcomes are refused (none; a gateway that fits no outcome refuses).
+through gateways, timers and called processes. Left out, and refused where a model needs it: scripts, service tasks,
+messages, signals, escalations, errors, sub-processes, repeated tasks. Not known of the real service, so switches here:
+whether a service token may claim and complete (no), whether the list of waiting tasks tells their ids in the model
+(no), whether a historic task names its completer (no), whether history has comments (yes), which outcomes are refused
+(none; a gateway that fits no outcome refuses).
 """
 
 from __future__ import annotations
@@ -17,9 +16,8 @@ from typing import Any
 
 from include.sandbox.http import json_reply
 from include.sandbox.opentext import pages
+from include.sandbox.opentext.attachments import Attachments
 from include.sandbox.opentext.comments import Comments
-from include.sandbox.opentext.executions import Executions
-from include.sandbox.opentext.links import Links
 from include.sandbox.opentext.models import Models
 from include.sandbox.opentext.processes import Processes
 from include.sandbox.opentext.service import Subject
@@ -28,7 +26,7 @@ from include.sandbox.opentext.wire import HISTORY, RUN, TENANT
 __all__ = ["OpenTextStandIn", "Subject"]
 
 
-class OpenTextStandIn(Processes, Executions, Links, Comments, Models):
+class OpenTextStandIn(Processes, Attachments, Comments, Models):
     """The service, all parts of it; for the parameters see :class:`Service`."""
 
     def __init__(
@@ -50,35 +48,19 @@ class OpenTextStandIn(Processes, Executions, Links, Comments, Models):
         for method, path, handler in (
             ("POST", f"{RUN}/process-instances", self._start),
             ("GET", f"{RUN}/process-instances", self._running),
-            ("GET", f"{RUN}/process-instances/executions", self._executions),
-            ("GET", f"{RUN}/process-instances/executions/{{execution}}", self._execution),
-            ("PUT", f"{RUN}/process-instances/executions/{{execution}}", self._act_on_execution),
             ("GET", f"{RUN}/process-instances/{{process}}", self._one_running),
-            ("PUT", f"{RUN}/process-instances/{{process}}", self._suspend),
             ("DELETE", f"{RUN}/process-instances/{{process}}", self._terminate),
-            ("GET", f"{RUN}/process-instances/{{process}}/diagram", self._diagram),
-            ("GET", f"{RUN}/process-instances/{{process}}/variables", self._variables),
             ("POST", f"{RUN}/process-instances/{{process}}/variables", self._create_variables),
-            ("GET", f"{RUN}/process-instances/{{process}}/variables/{{name}}", self._one_variable),
             ("PUT", f"{RUN}/process-instances/{{process}}/variables/{{name}}", self._update_variable),
-            ("DELETE", f"{RUN}/process-instances/{{process}}/variables/{{name}}", self._delete_variable),
             ("GET", f"{RUN}/process-instances/{{process}}/comments", self._comments),
             ("POST", f"{RUN}/process-instances/{{process}}/comments", self._add_comment),
-            ("DELETE", f"{RUN}/process-instances/{{process}}/comments/{{comment}}", self._delete_comment),
             ("GET", f"{RUN}/tasks", self._tasks),
             ("GET", f"{RUN}/tasks/{{task}}", self._one_task),
             ("POST", f"{RUN}/tasks/{{task}}", self._act),
             ("PUT", f"{RUN}/tasks/{{task}}", self._update_task),
-            ("GET", f"{RUN}/tasks/{{task}}/assignments", self._assignments),
-            ("POST", f"{RUN}/tasks/{{task}}/assignments", self._add_assignment),
-            ("DELETE", f"{RUN}/tasks/{{task}}/assignments", self._remove_assignment),
-            ("DELETE", f"{RUN}/tasks/{{task}}/assignments/{{family}}/{{identity}}/{{kind}}", self._remove_assignment),
             ("GET", f"{RUN}/tasks/{{task}}/attachments", self._attachments),
             ("POST", f"{RUN}/tasks/{{task}}/attachments", self._add_attachment),
-            ("GET", f"{RUN}/tasks/{{task}}/attachments/{{attachment}}", self._one_attachment),
             ("GET", f"{RUN}/tasks/{{task}}/attachments/{{attachment}}/content", self._attachment_content),
-            ("DELETE", f"{RUN}/tasks/{{task}}/attachments/{{attachment}}", self._delete_attachment),
-            ("GET", f"{RUN}/tasks/{{task}}/comments", self._task_comments),
             ("POST", f"{RUN}/tasks/{{task}}/comments", self._add_task_comment),
             ("GET", f"{RUN}/runtime/models", self._models),
             ("POST", f"{RUN}/runtime/models", self._deploy),
@@ -88,6 +70,5 @@ class OpenTextStandIn(Processes, Executions, Links, Comments, Models):
             ("GET", f"{HISTORY}/historic-process-instances/{{process}}/comments", self._historic_comments),
             ("POST", f"{HISTORY}/historic-process-instances/{{process}}/comments", self._add_historic_comment),
             ("GET", f"{HISTORY}/historic-task-instances", self._historic_tasks),
-            ("GET", f"{HISTORY}/historic-task-instances/{{task}}", self._one_historic_task),
         ):
             self.app.route(method, path)(self._signed_in(handler))

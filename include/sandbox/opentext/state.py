@@ -19,26 +19,20 @@ CREATE TABLE IF NOT EXISTS model (
   UNIQUE (key, version));
 CREATE TABLE IF NOT EXISTS process (
   id TEXT PRIMARY KEY, model_id TEXT NOT NULL REFERENCES model (id), name TEXT, business_key TEXT,
-  started REAL NOT NULL, started_by TEXT NOT NULL, suspended INTEGER NOT NULL DEFAULT 0, engine TEXT NOT NULL,
-  ended REAL, end_activity TEXT, delete_reason TEXT, parent_id TEXT, super_execution TEXT, start_activity TEXT,
-  due REAL);
-CREATE TABLE IF NOT EXISTS execution (
-  id TEXT PRIMARY KEY, process_id TEXT NOT NULL REFERENCES process (id), engine_task TEXT NOT NULL,
-  activity TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, due REAL);
-CREATE TABLE IF NOT EXISTS starter (
-  model_id TEXT NOT NULL REFERENCES model (id), activity TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL);
+  started REAL NOT NULL, started_by TEXT NOT NULL, engine TEXT NOT NULL, ended REAL, end_activity TEXT,
+  delete_reason TEXT, parent_id TEXT, super_execution TEXT, super_activity TEXT, due REAL);
 CREATE INDEX IF NOT EXISTS process_business_key ON process (business_key);
+CREATE INDEX IF NOT EXISTS process_parent ON process (parent_id);
+CREATE INDEX IF NOT EXISTS process_due ON process (due) WHERE due IS NOT NULL;
 CREATE TABLE IF NOT EXISTS variable (
   seq INTEGER PRIMARY KEY, process_id TEXT NOT NULL REFERENCES process (id), name TEXT NOT NULL, type TEXT,
-  value TEXT NOT NULL, scope TEXT NOT NULL, encryption INTEGER NOT NULL, at REAL NOT NULL,
-  gone INTEGER NOT NULL DEFAULT 0);
+  value TEXT NOT NULL, scope TEXT NOT NULL, encryption INTEGER NOT NULL, at REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS variable_process ON variable (process_id, name, seq);
 CREATE TABLE IF NOT EXISTS task (
   id TEXT PRIMARY KEY, process_id TEXT NOT NULL REFERENCES process (id), engine_task TEXT NOT NULL, key TEXT NOT NULL,
   name TEXT NOT NULL, description TEXT, assignee TEXT, owner TEXT, groups TEXT NOT NULL, outcome_variable TEXT,
   priority INTEGER NOT NULL DEFAULT 50, category TEXT, due TEXT, delegation TEXT, created REAL NOT NULL, claimed REAL,
-  ended REAL, delete_reason TEXT, outcome TEXT, completer TEXT, users TEXT NOT NULL DEFAULT '[]', item TEXT,
-  participants TEXT NOT NULL DEFAULT '[]');
+  ended REAL, delete_reason TEXT, outcome TEXT, completer TEXT, users TEXT NOT NULL DEFAULT '[]');
 CREATE TABLE IF NOT EXISTS attachment (
   id TEXT PRIMARY KEY, task_id TEXT NOT NULL REFERENCES task (id), name TEXT NOT NULL, description TEXT, type TEXT,
   url TEXT, content BLOB, author TEXT NOT NULL, at REAL NOT NULL);
@@ -49,21 +43,6 @@ CREATE TABLE IF NOT EXISTS comment (
 CREATE TABLE IF NOT EXISTS token (
   digest TEXT PRIMARY KEY, subject TEXT NOT NULL, person INTEGER NOT NULL, expires REAL NOT NULL);
 """
-_INDEXES = """
-CREATE INDEX IF NOT EXISTS process_parent ON process (parent_id);
-CREATE INDEX IF NOT EXISTS process_due ON process (due) WHERE due IS NOT NULL;
-CREATE INDEX IF NOT EXISTS execution_process ON execution (process_id);
-CREATE INDEX IF NOT EXISTS execution_name ON execution (kind, name);
-"""
-_ADDED = {
-    "process": {"parent_id": "TEXT", "super_execution": "TEXT", "start_activity": "TEXT", "due": "REAL"},
-    "task": {
-        "users": "TEXT NOT NULL DEFAULT '[]'",
-        "item": "TEXT",
-        "participants": "TEXT NOT NULL DEFAULT '[]'",
-    },
-}
-"""Columns that a memory written by an earlier version lacks."""
 
 
 class State:
@@ -84,12 +63,6 @@ class State:
         self._database.execute("PRAGMA synchronous = FULL")
         self._database.execute("PRAGMA foreign_keys = ON")
         self._database.executescript(_SCHEMA)
-        for table, columns in _ADDED.items():
-            present = {row["name"] for row in self._database.execute(f"PRAGMA table_info ({table})")}
-            for name, kind in columns.items():
-                if name not in present:
-                    self._database.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
-        self._database.executescript(_INDEXES)
 
     def close(self) -> None:
         """Close the file."""
@@ -137,19 +110,6 @@ class State:
             [*values.values(), row_id],
         )
 
-    def delete(self, table: str, row_id: str) -> None:
-        """Delete one row by its id; ``table`` comes from our own code only."""
-        self._database.execute(f"DELETE FROM {table} WHERE id = ?", (row_id,))  # noqa: S608
-
-    def forget_executions(self, process_id: str) -> None:
-        """Forget what a process waited for."""
-        self._database.execute("DELETE FROM execution WHERE process_id = ?", (process_id,))
-
-    def delete_comment(self, process_id: str, comment_id: str) -> bool:
-        """Delete a process's comment; return whether it was there."""
-        found = self._database.execute("DELETE FROM comment WHERE process_id = ? AND id = ?", (process_id, comment_id))
-        return found.rowcount > 0
-
     def delete_tokens(self, before: float) -> None:
         """Forget tokens that expired."""
         self._database.execute("DELETE FROM token WHERE expires < ?", (before,))
@@ -157,7 +117,7 @@ class State:
     def variables(self, process_id: str, at: float | None = None) -> list[sqlite3.Row]:
         """Return a process's variables as they are, or as they were at a time."""
         return self.rows(
-            "SELECT * FROM variable AS v WHERE process_id = ? AND gone = 0 AND seq = (SELECT max(seq) FROM variable "
+            "SELECT * FROM variable AS v WHERE process_id = ? AND seq = (SELECT max(seq) FROM variable "
             "WHERE process_id = v.process_id AND name = v.name AND at <= ?) ORDER BY name",
             process_id,
             math.inf if at is None else at,

@@ -47,7 +47,7 @@ class Tasks(Progress):
             "createTime": runtime_time(row["created"]),
             "claimTime": runtime_time(row["claimed"]),
             "dueDate": row["due"],
-            "suspended": bool(process["suspended"]),
+            "suspended": False,
             "executionId": row["engine_task"],
             "processInstanceId": row["process_id"],
             "processDefinitionId": process["model_id"],
@@ -63,7 +63,7 @@ class Tasks(Progress):
     def _tasks(self, request: Request, subject: Subject) -> Reply:
         known_sort(request, ("createTime", "name", "priority", "dueDate"))
         rows = self.state.rows(
-            "SELECT task.*, process.business_key, model.key AS process_key FROM task "
+            "SELECT task.*, model.key AS process_key FROM task "
             "JOIN process ON process.id = process_id JOIN model ON model.id = model_id "
             "WHERE task.ended IS NULL ORDER BY task.created, task.rowid"
         )
@@ -76,19 +76,9 @@ class Tasks(Progress):
     def _task_fits(self, row: Any, request: Request, family: set[str]) -> bool:
         groups, users = set(json.loads(row["groups"])), set(json.loads(row["users"]))
         checks: dict[str, Callable[[str], bool]] = {
-            "name": lambda value: row["name"] == value,
-            "assignee": lambda value: row["assignee"] == value,
-            "owner": lambda value: row["owner"] == value,
-            "unassigned": lambda value: (row["assignee"] is None) == (value == "true"),
             "processInstanceId": lambda value: row["process_id"] == value,
             "processInstanceIdWithChildren": lambda value: row["process_id"] in family,
-            "processInstanceBusinessKey": lambda value: row["business_key"] == value,
             "processDefinitionKey": lambda value: row["process_key"] == value,
-            "candidateGroup": lambda value: row["assignee"] is None and value in groups,
-            "candidateGroups": lambda value: row["assignee"] is None and bool(groups & set(value.split(","))),
-            "candidateUser": lambda value: (
-                row["assignee"] is None and (value in users or bool(groups & self._groups(value)))
-            ),
             "candidateOrAssigned": lambda value: (
                 row["assignee"] == value
                 or (row["assignee"] is None and (value in users or bool(groups & self._groups(value))))
@@ -129,8 +119,6 @@ class Tasks(Progress):
         action = body.get("action")
         if action not in actions:
             raise bad_request(f"Invalid action: '{action}'.")
-        if self._process(task["process_id"])["suspended"]:
-            raise self._suspended(f"Task '{task['id']}' is suspended.")
         actions[action](task, body, subject)
         # The body of the reply is not known; an empty one is the harder case for a client.
         return Reply(200)
@@ -189,4 +177,4 @@ class Tasks(Progress):
         self.state.update(
             "task", task["id"], ended=now, outcome=None if outcome is None else str(outcome), completer=subject.name
         )
-        self._finish(task, now, passing)
+        self._go_on(process["id"], task["engine_task"], now, passing)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -24,7 +23,6 @@ __all__ = [
     "flag",
     "forbidden",
     "known_sort",
-    "like",
     "model_text",
     "moment",
     "play",
@@ -69,12 +67,6 @@ def moment(text: str) -> float:
         raise bad_request(f"'{text}' is no valid date") from error
 
 
-def like(value: str | None, pattern: str) -> bool:
-    """Tell whether a text fits a pattern in which % stands for anything and _ for one character."""
-    parts = "".join({"%": ".*", "_": "."}.get(sign, re.escape(sign)) for sign in pattern)
-    return value is not None and re.fullmatch(parts, value, re.DOTALL) is not None
-
-
 def forbidden(text: str) -> HttpError:
     """Return 403 as Flowable's ``ErrorInfo`` has it."""
     return HttpError(403, {"message": "Forbidden", "exception": text})
@@ -84,9 +76,6 @@ def assignment_links(task: Any) -> list[dict[str, str]]:
     """Return a task's assignments."""
     links = [{"type": "candidate", "group": group} for group in json.loads(task["groups"])]
     links += [{"type": "candidate", "user": user} for user in json.loads(task["users"])]
-    for participant in json.loads(task["participants"]):
-        kind, _, name = participant.partition(":")
-        links.append({"type": "participant", kind: name})
     return [*links, *({"type": kind, "user": task[kind]} for kind in ("assignee", "owner") if task[kind])]
 
 

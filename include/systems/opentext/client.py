@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from include.base.errors import Conflict, InvalidInput, InvalidReply, NotFound, OutsideError, Unavailable, Unsupported
 from include.bpmn.read import canonical
 from include.systems.http import RetryPolicy, segment
-from include.systems.listing import Changes, Listing
+from include.systems.listing import Listing
 from include.systems.opentext import wire
 from include.systems.opentext.settings import Settings
 from include.systems.opentext.transport import RIGHTS, Transport
 from include.systems.opentext.values import (
-    Assignment,
     Attachment,
-    Execution,
     HistoricProcess,
     HistoricTask,
     ProcessComment,
@@ -42,10 +40,6 @@ _STARTS = tuple(threading.Lock() for _ in range(64))
 _LOST = (Unavailable, InvalidReply)
 """Errors after which a write may have taken effect: the reply did not come, or cannot be read."""
 
-_LOOKS = (0.2, 0.5, 1.0, 2.0)
-"""Seconds between the looks after a lost reply to an action: the service may still be at work on the request."""
-
-_PNG = b"\x89PNG\r\n\x1a\n"
 _FIELDS = ["assignee", "category", "description", "dueDate", "formKey", "name", "owner", "parentTaskId", "priority"]
 """What of a task may be changed."""
 _LARGEST_ATTACHMENT = 50_000_000
@@ -111,38 +105,16 @@ class OpenTextClient:
         :raises InvalidInput: the service refuses the request (unknown process key, a variable's type, a condition).
         :raises Unavailable: no reply, and no such process appeared; starting may be tried again later.
         """
-        return self._start_once({"processDefinitionKey": key}, name, business_key, variables, settle_seconds)
-
-    def start_by_message(
-        self,
-        message: str,
-        *,
-        name: str,
-        business_key: str,
-        variables: Mapping[str, Any],
-        settle_seconds: float = 0.0,
-    ) -> tuple[str, bool]:
-        """Start the process that a message starts, unless one with this business key exists; see :meth:`start_process`.
-
-        :param message: the message's name in the model.
-        :raises InvalidInput: no deployed model begins with this message.
-        """
-        return self._start_once({"message": message}, name, business_key, variables, settle_seconds)
-
-    def _start_once(
-        self, chosen: Mapping[str, str], name: str, business_key: str, variables: Mapping[str, Any], settle: float
-    ) -> tuple[str, bool]:
         with _STARTS[hash(business_key) % len(_STARTS)]:
-            found = self._http.caller.look_for(lambda: self.find_process(business_key), settle)
+            found = self._http.caller.look_for(lambda: self.find_process(business_key), settle_seconds)
             if found:
                 log.info("Process %s has the business key %s already; nothing was started.", found, business_key)
                 return found, False
-            return self._start(chosen, name, business_key, variables), True
+            return self._start(key, name, business_key, variables), True
 
-    def _start(self, chosen: Mapping[str, str], name: str, business_key: str, variables: Mapping[str, Any]) -> str:
-        key = next(iter(chosen.values()))
+    def _start(self, key: str, name: str, business_key: str, variables: Mapping[str, Any]) -> str:
         written = wire.write_variables(variables)
-        body = {**chosen, "name": name, "businessKey": business_key, "variables": written}
+        body = {"processDefinitionKey": key, "name": name, "businessKey": business_key, "variables": written}
         try:
             started = str(self._http.post(self._at("process-instances"), json=body)["id"])
         except (*_LOST, KeyError) as error:
@@ -187,45 +159,19 @@ class OpenTextClient:
             return None
 
     def processes(
-        self,
-        *,
-        key: str | None = None,
-        business_key: str | None = None,
-        name: str | None = None,
-        started_by: str | None = None,
-        started_after: datetime | None = None,
-        started_before: datetime | None = None,
-        suspended: bool | None = None,
-        parent_id: str | None = None,
-        called: bool = True,
-        resume: str | None = None,
+        self, *, key: str | None = None, business_key: str | None = None, resume: str | None = None
     ) -> Listing[ProcessInstance]:
         """List running processes that fit everything given, oldest first, without their variables.
 
         :param key: of the model with this key.
-        :param started_by: started by this person or client.
-        :param parent_id: called by this process.
-        :param called: False leaves out processes that another one called.
         :param resume: ``state`` of an earlier listing of the same processes.
-        :raises InvalidInput: a time without a zone, or a state of something else.
+        :raises InvalidInput: a state of something else.
         """
-        filters = wire.filters(
-            processDefinitionKey=key,
-            businessKey=business_key,
-            name=name,
-            startedBy=started_by,
-            startedAfter=started_after,
-            startedBefore=started_before,
-            suspended=suspended,
-            superProcessInstanceId=parent_id,
-            excludeSubprocesses=None if called else True,
-        )
+        filters = wire.filters(processDefinitionKey=key, businessKey=business_key)
 
         def fits(found: ProcessInstance) -> bool:
             # Compared here too: a service that does not know a filter would answer with every process.
-            return (business_key is None or found.business_key == business_key) and (
-                suspended is None or found.suspended == suspended
-            )
+            return business_key is None or found.business_key == business_key
 
         of = wire.description("opentext running processes", filters)
         query = {"sort": "startTime", "order": "asc", **filters}
@@ -236,55 +182,6 @@ class OpenTextClient:
         for filters in [{"processDefinitionKey": key} for key in keys] or [{}]:
             for item in self._http.elements(self._at("process-instances"), "process-instances", filters):
                 yield str(item["id"])
-
-    def suspend(self, process_id: str, comment: str = "") -> bool:
-        """Suspend a process: its tasks, timers and messages stand still; return whether this call did it.
-
-        :param comment: kept with the process where the tenant's service takes it.
-        :raises NotFound: the process is not running.
-        """
-        return self._switch(process_id, "suspend", comment)
-
-    def activate(self, process_id: str, comment: str = "") -> bool:
-        """Let a suspended process go on; return whether this call did it.
-
-        :raises NotFound: the process is not running.
-        """
-        return self._switch(process_id, "activate", comment)
-
-    def _switch(self, process_id: str, action: str, comment: str) -> bool:
-        body: dict[str, Any] = {"action": action}
-        if comment:
-            body["comment"] = {"message": comment, "includeUserIds": False}
-        try:
-            # A second one changes nothing: the service refuses it, and that is looked at below.
-            self._http.request("PUT", self._at("process-instances", process_id), json=body, idempotent=True)
-        except Conflict:
-            found = self.process(process_id)
-            if found is None or found.suspended != (action == "suspend"):
-                raise
-            log.info("Process %s was %sd already.", process_id, action)
-            return False
-        log.info("Process %s: %s.", process_id, action)
-        return True
-
-    def diagram(self, process_id: str) -> bytes:
-        """Return a picture (PNG) of a running process that marks where it stands.
-
-        :raises NotFound: the process is not running.
-        :raises Unsupported: its model holds nothing that could be drawn.
-        """
-        path = self._at("process-instances", process_id, "diagram")
-        try:
-            response = self._http.request("GET", path, accept="image/png, */*;q=0.1")
-        except InvalidInput as error:
-            raise Unsupported(f"{SYSTEM}: process {process_id} has no diagram ({error})", system=SYSTEM) from error
-        if not response.content.startswith(_PNG):
-            kind = response.headers.get("Content-Type", "no content type")
-            raise InvalidReply(
-                f"{SYSTEM}: {path}: found {len(response.content)} bytes of {kind}; expected a PNG", system=SYSTEM
-            )
-        return response.content
 
     def terminate(self, process_id: str, reason: str) -> None:
         """End a running process from outside; one that is not running is left as it is."""
@@ -299,33 +196,6 @@ class OpenTextClient:
         if self.settings.process_page:
             return self.settings.process_page.replace("{id}", segment(process_id))
         return self.settings.root + self._at("historic-process-instances", process_id)
-
-    # --- variables of running processes; those of an ended one come with its history ---------------------------------
-
-    def variables(self, process_id: str) -> dict[str, Any]:
-        """Return a running process's variables; an encrypted one whose value the service keeps back is None.
-
-        :raises NotFound: the process is not running.
-        """
-        path = self._at("process-instances", process_id, "variables")
-        return wire.read_variables(self._http.elements(path, "variables"))
-
-    def variable(self, process_id: str, name: str) -> Any:
-        """Return one variable of a running process.
-
-        :raises NotFound: the process is not running, or has no such variable.
-        """
-        try:
-            item = wire.as_object(self._http.get(self._at("process-instances", process_id, "variables", name), {}))
-            return wire.read_variables([{**item, "name": name}])[name]
-        except (NotFound, Unsupported) as error:
-            # Flowable reads one by its name; that this service does is not known, the list is.
-            found = self.variables(process_id)
-            if name not in found:
-                raise NotFound(
-                    f"{SYSTEM}: process {process_id} has no variable {name!r}", system=SYSTEM, status=404
-                ) from error
-            return found[name]
 
     def set_variable(self, process_id: str, name: str, value: Any) -> None:
         """Create or update one variable of a running process.
@@ -343,259 +213,22 @@ class OpenTextClient:
             except Conflict:
                 self._http.request("PUT", path, json=body, idempotent=True)
 
-    def set_variables(self, process_id: str, variables: Mapping[str, Any]) -> None:
-        """Create or update several variables of a running process; all of them stand when it returns.
-
-        Those that are new are created in one request, the others updated one by one: the service has no single request
-        for both, so another reader may see some of them before the rest.
-
-        :raises NotFound: the process is not running.
-        :raises InvalidInput: a value that no type stands for; nothing was written.
-        """
-        bodies = {name: wire.write_variable(name, value) for name, value in variables.items()}
-        present = self.variables(process_id)
-        new = [body for name, body in bodies.items() if name not in present]
-        left = [name for name in bodies if name in present]
-        if new:
-            try:
-                self._http.request("POST", self._at("process-instances", process_id, "variables"), json=new)
-            except (Conflict, *_LOST):
-                # Somebody created one meanwhile, or the reply is lost: each by itself may be written twice.
-                left = list(bodies)
-        for name in left:
-            self.set_variable(process_id, name, variables[name])
-
-    def delete_variable(self, process_id: str, name: str) -> bool:
-        """Delete a variable of a running process; return whether it was there.
-
-        :raises NotFound: the process is not running.
-        """
-        if name not in self.variables(process_id):
-            return False
-        path = self._at("process-instances", process_id, "variables", name)
-        try:
-            self._http.request("DELETE", path, idempotent=True)
-        except NotFound:
-            return name in self.variables(process_id)
-        return True
-
-    # --- executions: where processes wait, and the messages, signals and triggers that reach them --------------------
-    #
-    # A message is for one execution that subscribed to it. None of these requests can be repeated blindly: the same
-    # execution may wait for the same message again a moment later. So each looks first, is sent once, and when its
-    # reply is lost looks whether the execution still waits.
-
-    def executions(
-        self,
-        process_id: str | None = None,
-        *,
-        process_key: str | None = None,
-        message: str | None = None,
-        signal: str | None = None,
-        activity_id: str | None = None,
-        execution_id: str | None = None,
-        resume: str | None = None,
-    ) -> Listing[Execution]:
-        """List executions that fit everything given.
-
-        :param process_id: of this process (not of those it called).
-        :param process_key: in processes of the model with this key.
-        :param message: that wait for the message with this name.
-        :param signal: that wait for the signal with this name.
-        :param activity_id: at this element of the model.
-        :param resume: ``state`` of an earlier listing of the same executions.
-        """
-        filters = wire.filters(
-            id=execution_id,
-            activityId=activity_id,
-            processDefinitionKey=process_key,
-            processInstanceId=process_id,
-            messageEventSubscriptionName=message,
-            signalEventSubscriptionName=signal,
-        )
-
-        def fits(found: Execution) -> bool:
-            # Compared here too: a service that does not know a filter would answer with every execution.
-            return all(
-                wanted is None or wanted == have
-                for wanted, have in (
-                    (process_id, found.process_id),
-                    (activity_id, found.activity_id),
-                    (execution_id, found.id),
-                )
-            )
-
-        of = wire.description("opentext executions", filters)
-        return self._http.listing(of, "executions", filters, wire.execution, resume, fits)
-
-    def send_message(
-        self,
-        process_id: str,
-        name: str,
-        variables: Mapping[str, Any] | None = None,
-        *,
-        activity_id: str | None = None,
-    ) -> str:
-        """Send a message to the one place of a process that waits for it; return the execution that took it.
-
-        :param variables: set on the process together with it.
-        :param activity_id: which place, where several wait for the same message.
-        :raises NotFound: the process is not running.
-        :raises Conflict: nothing waits for it now, several places do, the process is suspended, or another sender was
-            faster.
-        :raises Unavailable: no reply, and the place still waits: send again later.
-        """
-        waiting = list(self.executions(process_id, message=name, activity_id=activity_id))
-        if len(waiting) != 1:
-            self._none_or_many(process_id, f"the message {name!r}", waiting)
-        found = waiting[0]
-        body = {"action": "messageEventReceived", "messageName": name, "variables": wire.write_variables(variables)}
-
-        def still_waits() -> bool:
-            return any(one.id == found.id for one in self.executions(process_id, message=name))
-
-        self._reach(found, body, f"the message {name!r}", still_waits)
-        return found.id
-
-    def send_signal(self, process_id: str, name: str, variables: Mapping[str, Any] | None = None) -> tuple[str, ...]:
-        """Send a signal to every place of a process that waits for it; return the executions that took it.
-
-        :raises NotFound: the process is not running.
-        :raises Conflict: nothing waits for it now, or the process is suspended.
-        :raises Unavailable: no reply, and a place still waits: send again later; places already reached do not wait.
-        """
-        waiting = list(self.executions(process_id, signal=name))
-        if not waiting:
-            self._none_or_many(process_id, f"the signal {name!r}", waiting)
-        body = {"action": "signalEventReceived", "signalName": name, "variables": wire.write_variables(variables)}
-        for found in waiting:
-
-            def still_waits(found: Execution = found) -> bool:
-                return any(one.id == found.id for one in self.executions(process_id, signal=name))
-
-            if found is waiting[0] or still_waits():
-                self._reach(found, body, f"the signal {name!r}", still_waits)
-        return tuple(found.id for found in waiting)
-
-    def trigger(self, execution_id: str, variables: Mapping[str, Any] | None = None) -> None:
-        """Let an execution go on that waits to be triggered (a receive task).
-
-        :raises NotFound: there is no such execution (it may have been triggered already).
-        :raises Conflict: its process is suspended.
-        :raises Unavailable: no reply, and it still waits at the same place; or it does not wait to be triggered.
-        """
-        found = next(self.executions(execution_id=execution_id), None)
-        if found is None:
-            raise NotFound(f"{SYSTEM}: there is no execution {execution_id}", system=SYSTEM, status=404)
-
-        def still_waits() -> bool:
-            now = next(self.executions(execution_id=execution_id), None)
-            return now is not None and now.activity_id == found.activity_id
-
-        body = {"action": "trigger", "variables": wire.write_variables(variables)}
-        self._reach(found, body, "a trigger", still_waits)
-
-    def _none_or_many(self, process_id: str, what: str, waiting: list[Execution]) -> None:
-        if waiting:
-            places = ", ".join(sorted(str(one.activity_id) for one in waiting))
-            raise Conflict(
-                f"{SYSTEM}: {len(waiting)} places of process {process_id} wait for {what}: {places}", system=SYSTEM
-            )
-        if next(self.executions(process_id), None) is None:
-            raise NotFound(f"{SYSTEM}: process {process_id} is not running", system=SYSTEM, status=404)
-        raise Conflict(f"{SYSTEM}: process {process_id} does not wait for {what} now", system=SYSTEM)
-
-    def _reach(self, found: Execution, body: Mapping[str, Any], what: str, still_waits: Callable[[], bool]) -> None:
-        """Send one action to an execution, once; a lost reply is cleared up by looking."""
-        if found.suspended:
-            raise Conflict(
-                f"{SYSTEM}: process {found.process_id} is suspended; it takes {what} when it is activated",
-                system=SYSTEM,
-            )
-        try:
-            self._http.request("PUT", self._at("executions", found.id), json=body, idempotent=False)
-        except NotFound as error:
-            raise _too_late(found, what, error) from error
-        except _LOST as error:
-            refused = error.status == 500
-            for pause in _LOOKS[:1] if refused else _LOOKS:
-                if not still_waits():
-                    if refused:
-                        raise _too_late(found, what, error) from error
-                    log.warning("The reply to %s for execution %s was lost; it was taken.", what, found.id)
-                    return
-                self._http.caller.policy.sleep(pause)
-            raise Unavailable(
-                f"{SYSTEM}: {what} was not taken by execution {found.id}, which still waits ({error})",
-                system=SYSTEM,
-                status=error.status,
-            ) from error
-        log.info("Execution %s of process %s took %s.", found.id, found.process_id, what)
-
     # --- people's tasks ----------------------------------------------------------------------------------------------
     #
-    # Labelops itself lists tasks, reads them, and changes their due date and priority. It never claims, completes,
-    # delegates or resolves a person's task in its use cases: those methods are for clients that people use, for tests,
-    # and for the probe that finds out whether this token could.
+    # Labelops itself lists tasks, reads them, and changes their due date and priority. It never claims or completes a
+    # person's task in its use cases: those methods are for tests, and for the probe that finds out whether this token
+    # could.
 
-    def tasks(
-        self,
-        *,
-        process_id: str | None = None,
-        process_key: str | None = None,
-        candidate_or_assigned: str | None = None,
-        candidate_group: str | Iterable[str] | None = None,
-        candidate_user: str | None = None,
-        assignee: str | None = None,
-        name: str | None = None,
-        key: str | None = None,
-        resume: str | None = None,
-    ) -> Listing[UserTask]:
+    def tasks(self, *, process_id: str | None = None, process_key: str | None = None) -> Listing[UserTask]:
         """List waiting tasks, oldest first, that fit everything given; all of them where nothing is.
 
         :param process_id: in this process or one that it called.
         :param process_key: in processes of the model with this key.
-        :param candidate_or_assigned: that this person (e-mail) has or may claim.
-        :param candidate_group: offered to this group, or to any of several, and claimed by nobody.
-        :param candidate_user: offered to this person, and claimed by nobody.
-        :param assignee: that this person has.
-        :param key: id in the model. The service has no such filter: chosen here, by the task's own field where the
-            list carries it, else with the help of history, which may lag.
-        :param resume: ``state`` of an earlier listing of the same tasks.
         """
-        groups = [candidate_group] if isinstance(candidate_group, str) else list(candidate_group or ())
-        chosen = {
-            "processInstanceIdWithChildren": process_id,
-            "processDefinitionKey": process_key,
-            "candidateOrAssigned": candidate_or_assigned,
-            "candidateGroup": groups[0] if len(groups) == 1 else None,
-            "candidateGroups": ",".join(groups) if len(groups) > 1 else None,
-            "candidateUser": candidate_user,
-            "assignee": assignee,
-            "name": name,
-        }
-        filters = {name: value for name, value in chosen.items() if value}
-        known: set[str] | None = None
-
-        def has_key(task: UserTask) -> bool:
-            nonlocal known
-            if key is None or task.key is not None:
-                return key is None or task.key == key
-            if known is None:
-                known = self._ids_with_key(key, process_id)
-            return task.id in known
-
-        of = wire.description("opentext tasks", {**filters, **({"key": key} if key else {})})
+        filters = wire.filters(processInstanceIdWithChildren=process_id, processDefinitionKey=process_key)
+        of = wire.description("opentext tasks", filters)
         query = {"includeTaskAssignments": "true", "sort": "createTime", "order": "asc", **filters}
-        return self._http.listing(of, "tasks", query, wire.user_task, resume, has_key)
-
-    def _ids_with_key(self, key: str, process_id: str | None) -> set[str]:
-        filters = {"taskDefinitionKey": key, "finished": "false"}
-        if process_id:
-            filters["processInstanceIdWithChildren"] = process_id
-        collection = "historic-task-instances"
-        items = self._http.elements(self._at(collection), collection, filters)
-        return {str(item["id"]) for item in items if item.get("taskDefinitionKey") == key}
+        return self._http.listing(of, "tasks", query, wire.user_task)
 
     def task(self, task_id: str) -> UserTask:
         """Return a waiting task with its candidates and process variables.
@@ -636,43 +269,6 @@ class OpenTextClient:
                 raise
             log.warning("The reply to completing task %s was lost; it had been completed.", task_id)
 
-    def delegate(self, task_id: str, assignee: str) -> None:
-        """Hand a task to another person, who gives it back by :meth:`resolve`; the present assignee becomes its owner.
-
-        Labelops itself never does.
-
-        :raises InvalidInput: no person is named.
-        """
-        if not assignee:
-            raise InvalidInput("delegate: a task is delegated to somebody; found no assignee")
-        try:
-            self._act(task_id, {"action": "delegate", "assignee": assignee})
-        except _LOST:
-            if not self._is(task_id, lambda task: task.assignee == assignee and task.delegation_state == "pending"):
-                raise
-
-    def resolve(self, task_id: str) -> None:
-        """Give a delegated task back to its owner. Labelops itself never does."""
-        try:
-            self._act(task_id, {"action": "resolve"})
-        except _LOST:
-            if not self._is(task_id, lambda task: task.delegation_state == "resolved"):
-                raise
-
-    def unclaim(self, task_id: str) -> None:
-        """Give a task back to its candidates, in the way that the connection's extra ``unclaim`` says.
-
-        Labelops itself never does.
-        """
-        if self.settings.unclaim == "update":
-            self.update_task(task_id, assignee=None)
-            return
-        try:
-            self._act(task_id, {"action": "unclaim"}, idempotent=True)
-        except _LOST:
-            if not self._is(task_id, lambda task: task.assignee is None):
-                raise
-
     def update_task(self, task_id: str, **fields: Any) -> UserTask:
         """Change a task's ``assignee``, ``description``, ``dueDate``, ``owner``, ``priority``, …; None clears one.
 
@@ -711,45 +307,7 @@ class OpenTextClient:
             return ended is not None and ended.ended is not None and ended.delete_reason in (None, "", "completed")
         return False
 
-    # --- who may take a task, and what is attached to it -------------------------------------------------------------
-
-    def assignments(self, task_id: str) -> list[Assignment]:
-        """Return the persons and groups linked to a waiting task."""
-        return [
-            wire.assignment(item)
-            for item in self._http.short_list(self._at("tasks", task_id, "assignments"), "assignments")
-        ]
-
-    def add_assignment(self, task_id: str, link: Assignment) -> bool:
-        """Link a person or a group to a waiting task; return whether it was not linked before."""
-        body = wire.link(link)
-        if link in self.assignments(task_id):
-            return False
-        try:
-            self._http.request("POST", self._at("tasks", task_id, "assignments"), json=body)
-        except _LOST:
-            if link not in self.assignments(task_id):
-                raise
-        return True
-
-    def remove_assignment(self, task_id: str, link: Assignment) -> bool:
-        """Remove a link; return whether it was there. How the link is named is the extra ``assignment_removal``."""
-        body = wire.link(link)
-        if link not in self.assignments(task_id):
-            return False
-        path, how = self._at("tasks", task_id, "assignments"), self.settings.assignment_removal
-        family, name = ("users", link.user) if link.user else ("groups", link.group)
-        try:
-            if how == "path":
-                path = self._at("tasks", task_id, "assignments", family, str(name), link.kind)
-                self._http.request("DELETE", path, idempotent=True)
-            elif how == "query":
-                self._http.request("DELETE", path, params=body, idempotent=True)
-            else:
-                self._http.request("DELETE", path, json=body, idempotent=True)
-        except NotFound:
-            self.task(task_id)  # gone with its task is an error, gone before us is not
-        return True
+    # --- what is attached to a task ----------------------------------------------------------------------------------
 
     def attachments(self, task_id: str) -> list[Attachment]:
         """Return what is attached to a waiting task."""
@@ -787,10 +345,6 @@ class OpenTextClient:
                     return one
             raise
 
-    def attachment(self, task_id: str, attachment_id: str) -> Attachment:
-        """Return one attachment, without its content."""
-        return wire.attachment(self._http.get_element(self._at("tasks", task_id, "attachments", attachment_id), {}))
-
     def attachment_content(self, task_id: str, attachment_id: str) -> bytes:
         """Return the bytes of an attached file.
 
@@ -798,15 +352,6 @@ class OpenTextClient:
         """
         path = self._at("tasks", task_id, "attachments", attachment_id) + self.settings.attachment_content
         return self._http.request("GET", path).content
-
-    def delete_attachment(self, task_id: str, attachment_id: str) -> bool:
-        """Delete an attachment from a waiting task; return whether it was there."""
-        try:
-            self._http.request("DELETE", self._at("tasks", task_id, "attachments", attachment_id), idempotent=True)
-        except NotFound:
-            self.task(task_id)
-            return False
-        return True
 
     # --- comments on processes and their tasks, running or ended -----------------------------------------------------
 
@@ -860,49 +405,8 @@ class OpenTextClient:
                 raise _no_comments_in_history(error) from error
         return wire.comment(reply)
 
-    def delete_comment(self, process_id: str, comment_id: str) -> bool:
-        """Delete a comment on a running process; return whether it was there.
-
-        :raises NotFound: the process is not running.
-        """
-        path = self._at("process-instances", process_id, "comments")
-        try:
-            self._http.request("DELETE", f"{path}/{segment(comment_id)}", idempotent=True)
-        except NotFound:
-            # Refused for want of the comment, or of the process? The list tells.
-            if any(item.get("id") == comment_id for item in self._http.elements(path, "comments")):
-                raise
-            return False
-        return True
-
     def _ended_comments(self, process_id: str) -> str:
         return self.settings.history + self.settings.history_comments.replace("{id}", segment(process_id))
-
-    def task_comments(self, task_id: str) -> list[ProcessComment]:
-        """Return the comments on a waiting task, oldest first.
-
-        :raises NotFound: it does not wait (any more); :meth:`comments` of its process has them then.
-        """
-        item = self._http.get_element(self._at("tasks", task_id), {"includeTaskComments": "true"})
-        return [wire.comment(wire.with_task(comment, item)) for comment in item.get("comments") or []]
-
-    def add_task_comment(self, task_id: str, message: str) -> ProcessComment:
-        """Comment on a waiting task; after a lost reply it is looked up before it is given up.
-
-        :raises Unsupported: the tenant takes no comments on tasks; comment on the process instead.
-        """
-        before = {one.id for one in self.task_comments(task_id)}
-        body = {"includeUserIds": False, "message": message}
-        try:
-            return wire.comment(self._http.post(self._at("tasks", task_id, "comments"), json=body))
-        except NotFound as error:
-            self.task(task_id)
-            raise Unsupported(f"{SYSTEM}: tasks take no comments here ({error})", system=SYSTEM) from error
-        except _LOST:
-            for one in self.task_comments(task_id):
-                if one.id not in before and one.message == message:
-                    return one
-            raise
 
     # --- history: what ended, and what it says of what runs ----------------------------------------------------------
 
@@ -930,123 +434,26 @@ class OpenTextClient:
         """List the ids of the processes that ended at or after a moment, however many are waited for.
 
         :param keys: of the models with these keys; of all models where none is given.
+        :raises InvalidInput: a time without a zone.
         """
+        collection = "historic-process-instances"
         for key in keys or (None,):
-            for found in self.historic_processes(key=key, finished=True, finished_after=since):
-                yield found.id
+            filters = wire.filters(processDefinitionKey=key, finished=True, finishedAfter=since)
+            for item in self._http.elements(self._at(collection), collection, filters):
+                found = wire.historic_process(item)
+                # Compared here too: a service that does not know a filter would answer with every process.
+                of_model = key is None or not found.definition_id or found.definition_id.partition(":")[0] == key
+                if of_model and found.ended_at is not None:
+                    yield found.id
 
-    def ended_processes(self, *, key: str | None = None, resume: str | None = None) -> Listing[HistoricProcess]:
-        """List the processes that ended since an earlier listing, in the order of their ends, without their variables.
-
-        The service promises no order of its history, so what ended since is read whole before the first is given out.
-        History may show an end late: each reading begins ten minutes (or twice ``history_grace_seconds``) before the
-        newest end that was seen.
-
-        :param key: of the model with this key.
-        :param resume: ``state`` of an earlier listing with the same key; None lists all that ever ended.
-        :raises InvalidInput: the state is none, of another listing, or of the future.
-        """
-
-        def since(moment: datetime | None) -> list[HistoricProcess]:
-            # A second earlier: whether the service's "after" includes the moment itself is not known.
-            after = None if moment is None else moment - timedelta(seconds=1)
-            found = self.historic_processes(key=key, finished=True, finished_after=after)
-            return sorted((one for one in found if one.ended_at is not None), key=lambda one: (_end(one), one.id))
-
-        return Changes(
-            wire.description("opentext ended processes", {"key": key} if key else {}),
-            since,
-            lambda found: found.id,
-            _end,
-            newest_first=False,
-            overlap=timedelta(seconds=max(600.0, 2 * self.settings.grace)),
-            resume=resume,
-        )
-
-    def historic_processes(
-        self,
-        *,
-        key: str | None = None,
-        business_key: str | None = None,
-        finished: bool | None = None,
-        started_after: datetime | None = None,
-        started_before: datetime | None = None,
-        finished_after: datetime | None = None,
-        finished_before: datetime | None = None,
-        started_by: str | None = None,
-        parent_id: str | None = None,
-        called: bool = True,
-        variables: bool = False,
-        resume: str | None = None,
-    ) -> Listing[HistoricProcess]:
-        """List processes of history, running ones too, that fit everything given.
-
-        :param finished: True for those that ended, False for those that run.
-        :param called: False leaves out processes that another one called.
-        :param variables: whether each comes with its variables.
-        :param resume: ``state`` of an earlier listing of the same processes.
-        :raises InvalidInput: a time without a zone, or a state of something else.
-        """
-        filters = wire.filters(
-            processDefinitionKey=key,
-            businessKey=business_key,
-            finished=finished,
-            startedAfter=started_after,
-            startedBefore=started_before,
-            finishedAfter=finished_after,
-            finishedBefore=finished_before,
-            startedBy=started_by,
-            superProcessInstanceId=parent_id,
-            excludeSubprocesses=None if called else True,
-        )
-
-        def fits(found: HistoricProcess) -> bool:
-            # Compared here too: a service that does not know a filter would answer with every process.
-            of_model = key is None or not found.definition_id or found.definition_id.partition(":")[0] == key
-            of_business = business_key is None or found.business_key == business_key
-            return of_model and of_business and (finished is None or (found.ended_at is not None) == finished)
-
-        of = wire.description("opentext historic processes", filters)
-        query = {**filters, **({"includeProcessVariables": "true"} if variables else {})}
-        return self._http.listing(of, "historic-process-instances", query, wire.historic_process, resume, fits)
-
-    def historic_tasks(
-        self,
-        process_id: str | None = None,
-        *,
-        key: str | None = None,
-        process_key: str | None = None,
-        assignee: str | None = None,
-        finished: bool | None = None,
-        completed_after: datetime | None = None,
-        resume: str | None = None,
-    ) -> Listing[HistoricTask]:
-        """List tasks of history that fit everything given, ended ones and waiting ones.
+    def historic_tasks(self, process_id: str) -> Listing[HistoricTask]:
+        """List tasks of history, ended ones and waiting ones, of a process and of those it called.
 
         ``completer`` is filled only where a task carries the connection's ``completer_field``.
-
-        :param process_id: of this process and of those it called.
-        :param key: id of the task in the model.
-        :param process_key: in processes of the model with this key.
-        :param resume: ``state`` of an earlier listing of the same tasks.
-        :raises InvalidInput: a time without a zone, or a state of something else.
         """
-        filters = wire.filters(
-            processInstanceIdWithChildren=process_id,
-            taskDefinitionKey=key,
-            processDefinitionKey=process_key,
-            taskAssignee=assignee,
-            finished=finished,
-            taskCompletedAfter=completed_after,
-        )
-
-        def fits(found: HistoricTask) -> bool:
-            return (key is None or found.key in (None, key)) and (
-                finished is None or (found.ended is not None) == finished
-            )
-
+        filters = wire.filters(processInstanceIdWithChildren=process_id)
         of = wire.description("opentext historic tasks", filters)
-        return self._http.listing(of, "historic-task-instances", filters, self._historic_task, resume, fits)
+        return self._http.listing(of, "historic-task-instances", filters, self._historic_task)
 
     def historic_task(self, task_id: str) -> HistoricTask | None:
         """Return one task from history, waiting out its lag; None where it is not there after that."""
@@ -1071,19 +478,11 @@ class OpenTextClient:
 
     # --- deployed models ---------------------------------------------------------------------------------------------
 
-    def models(
-        self, key: str | None = None, *, latest: bool = True, resume: str | None = None
-    ) -> Listing[ProcessModel]:
-        """List the deployed models, or those with one key, without their XML.
-
-        :param latest: only the newest version of each; False lists every version.
-        :param resume: ``state`` of an earlier listing of the same models.
-        """
-        filters = wire.filters(latestVersion=True if latest else None, key=key)
+    def models(self, key: str | None = None) -> Listing[ProcessModel]:
+        """List the newest version of each deployed model, or of the one with a key, without its XML."""
+        filters = wire.filters(latestVersion=True, key=key)
         of = wire.description("opentext models", filters)
-        return self._http.listing(
-            of, "models", filters, wire.model, resume, lambda model: key is None or model.key == key
-        )
+        return self._http.listing(of, "models", filters, wire.model, fits=lambda model: key is None or model.key == key)
 
     def model(self, model_id: str) -> ProcessModel:
         """Return a model with its BPMN 2.0 XML.
@@ -1118,19 +517,6 @@ class OpenTextClient:
     def _latest(self, key: str) -> ProcessModel | None:
         newest = max(self.models(key), key=lambda model: model.version, default=None)
         return self.model(newest.id) if newest else None
-
-
-def _end(found: HistoricProcess) -> datetime:
-    """Return when a process ended; only those that did are asked."""
-    return found.ended_at or datetime.max.replace(tzinfo=UTC)
-
-
-def _too_late(found: Execution, what: str, error: OutsideError) -> Conflict:
-    return Conflict(
-        f"{SYSTEM}: execution {found.id} waited for {what} and does not any more; another sender was faster ({error})",
-        system=SYSTEM,
-        status=error.status,
-    )
 
 
 def _no_comments_in_history(error: OutsideError) -> Unsupported:

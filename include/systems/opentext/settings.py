@@ -10,14 +10,11 @@ Host is the API root (``https://us.api.opentext.com``), login the client id, pas
 ``history_path``           default ``/workflow-history/v1``
 ``history_comments``       below the history path; default ``/historic-process-instances/{id}/comments`` (Flowable's)
 ``paths``                  where collections are, by their names, below the two paths: ``process-instances``,
-                           ``executions``, ``tasks``, ``models``, ``historic-process-instances``,
-                           ``historic-task-instances``
+                           ``tasks``, ``models``, ``historic-process-instances``, ``historic-task-instances``
 ``rels``                   names of lists in ``_embedded``, by collection, where they differ from the collection's name
 ``completer_field``        field of a historic task that names who completed it; default ``completedBy``
 ``model_encoding``         how a model's XML travels when it is deployed: ``base64`` (default), ``url`` or ``plain``
 ``groups``                 role to candidate group in this tenant; goes before the mapping's own ``groups``
-``unclaim``                ``action`` (default) or ``update`` (the assignee is set to null): how a task is given back
-``assignment_removal``     how a link is named when it is removed: ``body`` (default), ``query``, ``path`` (Flowable's)
 ``attachment_content``     below an attachment's address, where its bytes are; default ``/content`` (Flowable's)
 ``process_page``           address that shows a process to a person, with ``{id}``
 ``history_grace_seconds``  how long history may lag behind, default 30
@@ -40,7 +37,6 @@ __all__ = ["PATHS", "Settings", "read_settings"]
 
 PATHS = {
     "process-instances": "/process-instances",
-    "executions": "/process-instances/executions",
     "tasks": "/tasks",
     "models": "/runtime/models",
     "historic-process-instances": "/historic-process-instances",
@@ -74,8 +70,6 @@ class Settings:
     completer_field: str = "completedBy"
     model_encoding: str = "base64"
     groups: Mapping[str, str] = field(default_factory=dict)
-    unclaim: str = "action"
-    assignment_removal: str = "body"
     attachment_content: str = "/content"
     process_page: str | None = None
     grace: float = 30
@@ -118,8 +112,6 @@ def read_settings(connection: Any) -> Settings:
         completer_field=str(extra.get("completer_field") or Settings.completer_field),
         model_encoding=_choice(extra, "model_encoding", ("base64", "url", "plain")),
         groups=_texts(extra, "groups"),
-        unclaim=_choice(extra, "unclaim", ("action", "update")),
-        assignment_removal=_choice(extra, "assignment_removal", ("body", "query", "path")),
         attachment_content=_path(extra, "attachment_content", Settings.attachment_content),
         process_page=extra.get("process_page") or None,
         grace=_number(extra, "history_grace_seconds", Settings.grace),

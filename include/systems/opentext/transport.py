@@ -42,9 +42,8 @@ Item = TypeVar("Item", bound=_Named)
 log = logging.getLogger(__name__)
 
 RIGHTS = {
-    "processes": "Start, read, suspend and end processes",
+    "processes": "Start, read and end processes",
     "variables": "Write process variables and comments",
-    "executions": "Send messages and signals",
     "tasks": "Read and update tasks",
     "history": "Read history",
     "models": "Read models",
@@ -215,7 +214,6 @@ class Transport:
         json: Any = None,
         files: Any = None,
         idempotent: bool | None = None,
-        accept: str = "application/json",
     ) -> requests.Response:
         """Send one request with a token; a refused token is renewed exactly once.
 
@@ -233,7 +231,7 @@ class Transport:
                     params=params,
                     json=json,
                     files=files,
-                    headers={"Authorization": f"Bearer {token}", "Accept": accept},
+                    headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
                     timeout=self.settings.timeout,
                     allow_redirects=False,
                 ),
@@ -272,7 +270,7 @@ class Transport:
         chosen = self.settings
         if path.startswith(chosen.history + "/"):
             return "history"
-        for name in ("executions", "tasks", "models"):
+        for name in ("tasks", "models"):
             if (path + "/").startswith(chosen.at(name) + "/"):
                 return name
         return "variables" if "/variables" in path or "/comments" in path else "processes"

@@ -8,10 +8,8 @@ from datetime import datetime
 from typing import Any
 
 __all__ = [
-    "Assignment",
     "Attachment",
     "Encrypted",
-    "Execution",
     "HistoricProcess",
     "HistoricTask",
     "ProcessComment",
@@ -32,7 +30,6 @@ class Encrypted:
 class ProcessInstance:
     """A running process instance.
 
-    :param parent_id: the process that called it.
     :param raw: the reply it was read from.
     """
 
@@ -41,26 +38,7 @@ class ProcessInstance:
     business_key: str
     started: datetime | None
     started_by: str | None = None
-    parent_id: str | None = None
-    suspended: bool = False
-    ended: bool = False
     variables: Mapping[str, Any] = field(default_factory=dict)
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-
-
-@dataclass(frozen=True)
-class Execution:
-    """A place where a running process stands. ``activity_id`` is the element of the model, None at the root.
-
-    :param super_execution_id: at the root of a called process: the execution that called it.
-    """
-
-    id: str
-    process_id: str
-    activity_id: str | None = None
-    parent_id: str | None = None
-    super_execution_id: str | None = None
-    suspended: bool = False
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -78,7 +56,6 @@ class HistoricProcess:
     started_at: datetime | None
     ended_at: datetime | None
     started_by: str | None = None
-    parent_id: str | None = None
     end_activity_id: str | None = None
     delete_reason: str | None = None
     variables: Mapping[str, Any] = field(default_factory=dict)
@@ -103,18 +80,6 @@ class UserTask:
     variables: Mapping[str, Any] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     key: str | None = None
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """A link between a task and a person or a group.
-
-    :param kind: ``candidate``, ``assignee``, ``owner``, ``participant``.
-    """
-
-    kind: str
-    user: str | None = None
-    group: str | None = None
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,8 @@ from urllib.parse import quote, unquote
 
 from include.base.errors import InvalidInput, InvalidReply
 from include.systems.opentext.values import (
-    Assignment,
     Attachment,
     Encrypted,
-    Execution,
     HistoricProcess,
     HistoricTask,
     ProcessComment,
@@ -25,17 +23,14 @@ from include.systems.opentext.values import (
 __all__ = [
     "SYSTEM",
     "as_object",
-    "assignment",
     "attachment",
     "comment",
     "decoded",
     "description",
     "encoded",
-    "execution",
     "filters",
     "historic_process",
     "historic_task",
-    "link",
     "model",
     "parse_time",
     "process_instance",
@@ -141,9 +136,6 @@ def process_instance(item: dict[str, Any]) -> ProcessInstance:
         business_key=item.get("businessKey") or "",
         started=parse_time(item.get("startTime")),
         started_by=item.get("startUserId") or None,
-        parent_id=item.get("superProcessInstanceId") or None,
-        suspended=bool(item.get("suspended")),
-        ended=bool(item.get("ended")),
         variables=read_variables(item.get("variables")),
         raw=item,
     )
@@ -159,7 +151,6 @@ def historic_process(item: dict[str, Any]) -> HistoricProcess:
         started_at=parse_time(item.get("startTime")),
         ended_at=parse_time(item.get("endTime")),
         started_by=item.get("startUserId") or None,
-        parent_id=item.get("superProcessInstanceId") or None,
         end_activity_id=item.get("endActivityId") or None,
         delete_reason=item.get("deleteReason") or None,
         variables=read_variables(item.get("variables")),
@@ -190,23 +181,6 @@ def user_task(item: dict[str, Any]) -> UserTask:
         variables=read_variables(item.get("variables")),
         raw=item,
     )
-
-
-def assignment(item: dict[str, Any]) -> Assignment:
-    """Return a link between a task and a person or a group."""
-    return Assignment(
-        kind=str(item.get("type") or "participant"), user=item.get("user") or None, group=item.get("group") or None
-    )
-
-
-def link(link: Assignment) -> dict[str, str]:
-    """Return a link as the service takes it.
-
-    :raises InvalidInput: it names both a user and a group, or neither.
-    """
-    if bool(link.user) == bool(link.group):
-        raise InvalidInput(f"assignment: names either a user or a group; found {link}")
-    return {"type": link.kind, **({"user": link.user} if link.user else {"group": str(link.group)})}
 
 
 def attachment(item: dict[str, Any]) -> Attachment:
@@ -314,16 +288,3 @@ def filters(**chosen: str | bool | datetime | None) -> dict[str, str]:
 def description(what: str, chosen: Mapping[str, str]) -> str:
     """Return what a listing lists, with everything that chooses it."""
     return " ".join([what, *(f"{name}={value}" for name, value in chosen.items())])
-
-
-def execution(item: dict[str, Any]) -> Execution:
-    """Return an execution from a reply."""
-    return Execution(
-        id=str(item["id"]),
-        process_id=str(item.get("processInstanceId") or ""),
-        activity_id=item.get("activityId") or None,
-        parent_id=item.get("parentId") or None,
-        super_execution_id=item.get("superExecutionId") or None,
-        suspended=bool(item.get("suspended")),
-        raw=item,
-    )
