@@ -161,10 +161,8 @@ def check_model(mapping: ProcessMapping, xml: str | bytes, models: Models | None
     try:
         root = _Scope(read_process(xml, mapping.process_key))
     except InvalidInput as error:
-        check.problem(
-            mapping.process_key, "The model", f"it cannot be checked: {error}",
-            "deploy a model that has a process with this key, or change process_key in the mapping",
-        )  # fmt: skip
+        change = "deploy a model that has a process with this key, or change process_key in the mapping"
+        check.problem(mapping.process_key, "The model", f"it cannot be checked: {error}", change)
         return ModelReport(mapping.process_key, tuple(check.problems))
     check.texts.append(_text(xml))
     _enter(check, root)
@@ -221,12 +219,11 @@ def _enter(check: _Check, scope: _Scope) -> None:
     for call in scope.process.calls:
         where = _named("Call activity", call.name, call.id)
         if "{" in call.called or not call.called:
-            check.problem(
-                scope.process.key, where,
+            message = (
                 f"it names its process as {call.called!r}, which is known only when it runs, so the mapping cannot be "
-                "checked against it",
-                "write the called process's key into calledElement",
-            )  # fmt: skip
+                "checked against it"
+            )
+            check.problem(scope.process.key, where, message, "write the called process's key into calledElement")
             continue
         key = process_key_of(call.called)
         if key in scope.above():
@@ -234,10 +231,8 @@ def _enter(check: _Check, scope: _Scope) -> None:
             continue
         xml = check.models(key)
         if xml is None:
-            check.problem(
-                scope.process.key, where, f"it calls the process {key!r}, which is not deployed",
-                f"deploy {key!r}, or correct calledElement",
-            )  # fmt: skip
+            change = f"deploy {key!r}, or correct calledElement"
+            check.problem(scope.process.key, where, f"it calls the process {key!r}, which is not deployed", change)
             continue
         try:
             called = read_process(xml, key)
@@ -265,12 +260,12 @@ def _find_tasks(check: _Check) -> None:
             continue
         wanted = f"with the id {task.key!r}" if task.key else f"(exactly one) with the name {task.name!r}"
         have = ", ".join(f"{one.name!r} (id {one.id!r})" for _, one in everything) or "none"
-        check.problem(
-            mapping.process_key, "The model",
+        message = (
             f"it has {'no' if not homes else len(homes)} user task {wanted}, which the mapping expects for the role "
-            f"{task.role!r}; its user tasks are: {have}",
-            "give the task this id in the model, or correct key and name in the mapping",
-        )  # fmt: skip
+            f"{task.role!r}; its user tasks are: {have}"
+        )
+        change = "give the task this id in the model, or correct key and name in the mapping"
+        check.problem(mapping.process_key, "The model", message, change)
         known |= homes
     for scope, element in everything:
         if (scope.process.key, element.id) in known:
@@ -280,22 +275,22 @@ def _find_tasks(check: _Check) -> None:
                 f"The user task {element.name!r} (id {element.id!r}) is nobody's decision (other_tasks)."
             )
             continue
-        check.problem(
-            scope.process.key, _named("User task", element.name, element.id),
-            "it is in the model but not in the mapping, so nobody would know whose decision it is",
+        message = "it is in the model but not in the mapping, so nobody would know whose decision it is"
+        change = (
             f"add it to the mapping's tasks with its role, or, where it decides nothing, add {element.id!r} to "
-            "other_tasks, or remove it from the model",
-        )  # fmt: skip
+            "other_tasks, or remove it from the model"
+        )
+        check.problem(scope.process.key, _named("User task", element.name, element.id), message, change)
 
 
 def _check_name(check: _Check, task: TaskMapping, scope: _Scope, element: UserTaskElement) -> None:
     if element.name != task.name:
-        check.problem(
-            scope.process.key, _named("User task", element.name, element.id),
+        message = (
             f"it is called {element.name!r}; the mapping calls it {task.name!r}, and the list of waiting tasks carries "
-            "names only",
-            f"set `name: {element.name}` in the mapping, or rename the task",
-        )  # fmt: skip
+            "names only"
+        )
+        change = f"set `name: {element.name}` in the mapping, or rename the task"
+        check.problem(scope.process.key, _named("User task", element.name, element.id), message, change)
 
 
 def _check_groups(check: _Check, task: TaskMapping, scope: _Scope, element: UserTaskElement) -> None:
@@ -307,32 +302,30 @@ def _check_groups(check: _Check, task: TaskMapping, scope: _Scope, element: User
         if origin in fed or (origin or name) in scope.process.own_variables:
             continue
         if origin is None:
-            check.problem(
-                scope.process.key, where,
+            message = (
                 f"its candidate groups are {element.candidate_groups!r}, but the call activity "
                 f"{scope.call.id if scope.call else ''!r} does not hand {name!r} over, so nobody would be offered the "
-                "task",
-                f"add <in source=… target={name!r}> to the call activity, or set inheritVariables",
-            )  # fmt: skip
+                "task"
+            )
+            change = f"add <in source=… target={name!r}> to the call activity, or set inheritVariables"
+            check.problem(scope.process.key, where, message, change)
             continue
-        check.problem(
-            scope.process.key, where,
+        message = (
             f"its candidate groups are {element.candidate_groups!r}, but no group_variable of the mapping feeds "
-            f"{origin!r} (fed are: {', '.join(sorted(fed)) or 'none'}), so nobody would be offered the task",
-            f"set group_variable to {origin!r} in the mapping, or name the group in the model",
-        )  # fmt: skip
+            f"{origin!r} (fed are: {', '.join(sorted(fed)) or 'none'}), so nobody would be offered the task"
+        )
+        change = f"set group_variable to {origin!r} in the mapping, or name the group in the model"
+        check.problem(scope.process.key, where, message, change)
     if task.group_variable and task.group_variable not in {scope.origin(name) for name in used}:
-        check.problem(
-            scope.process.key, where,
+        message = (
             f"its candidate groups are {element.candidate_groups!r}; the mapping gives it its group in the variable "
-            f"{task.group_variable!r}",
-            f"Set candidateGroups to ${{{task.group_variable}}}, or take group_variable out of the mapping",
-        )  # fmt: skip
+            f"{task.group_variable!r}"
+        )
+        change = f"Set candidateGroups to ${{{task.group_variable}}}, or take group_variable out of the mapping"
+        check.problem(scope.process.key, where, message, change)
     if not task.group_variable and not element.candidate_groups and not element.people:
-        check.problem(
-            scope.process.key, where, "it has no candidate group and no candidate user, so nobody would be offered it",
-            "set candidateGroups",
-        )  # fmt: skip
+        message = "it has no candidate group and no candidate user, so nobody would be offered it"
+        check.problem(scope.process.key, where, message, "set candidateGroups")
 
 
 def _check_outcomes(check: _Check, task: TaskMapping, scope: _Scope, element: UserTaskElement) -> None:
@@ -340,20 +333,20 @@ def _check_outcomes(check: _Check, task: TaskMapping, scope: _Scope, element: Us
     allowed = ", ".join(sorted(check.mapping.outcomes))
     for label, value in element.outcomes:
         if value not in check.mapping.outcomes:
-            check.problem(
-                scope.process.key, where,
+            message = (
                 f"its form offers the outcome {value!r} ({label}), which the mapping does not know (it knows: "
-                f"{allowed}), so such a decision would stay undecided",
-                f"add {value!r} to the mapping's outcomes, or take it off the form",
-            )  # fmt: skip
+                f"{allowed}), so such a decision would stay undecided"
+            )
+            change = f"add {value!r} to the mapping's outcomes, or take it off the form"
+            check.problem(scope.process.key, where, message, change)
     for variable in element.outcome_variables:
         if variable != task.outcome_variable:
-            check.problem(
-                scope.process.key, where,
+            message = (
                 f"its form puts the outcome into the variable {variable!r}; the mapping reads it from "
-                f"{task.outcome_variable!r}",
-                f"set outcome_variable to {variable!r} in the mapping, or change the form",
-            )  # fmt: skip
+                f"{task.outcome_variable!r}"
+            )
+            change = f"set outcome_variable to {variable!r} in the mapping, or change the form"
+            check.problem(scope.process.key, where, message, change)
     if element.outcomes and not element.outcome_variables:
         check.notes.append(
             f"The user task {element.name!r} (id {element.id!r}) has outcomes but names no variable for them; whether "
@@ -364,36 +357,37 @@ def _check_outcomes(check: _Check, task: TaskMapping, scope: _Scope, element: Us
         for compared in pattern.finditer(condition.text):
             value = next(group for group in compared.groups() if group is not None)
             if value and value not in check.mapping.outcomes:
-                check.problem(
-                    scope.process.key, f"Sequence flow (id {condition.flow!r})",
+                message = (
                     f"it compares {task.outcome_variable!r} with {value!r}, an outcome that the mapping does not know "
-                    f"(it knows: {allowed})",
-                    f"add {value!r} to the mapping's outcomes, or correct the condition",
-                )  # fmt: skip
+                    f"(it knows: {allowed})"
+                )
+                change = f"add {value!r} to the mapping's outcomes, or correct the condition"
+                check.problem(scope.process.key, f"Sequence flow (id {condition.flow!r})", message, change)
 
 
 def _check_conditions(check: _Check, task: TaskMapping, scope: _Scope, element: UserTaskElement) -> None:
     if scope.tests(task.outcome_variable):
         return
     called = f", and the call activity {scope.call.id!r} hands it back to none" if scope.call else ""
-    check.problem(
-        scope.process.key, _named("User task", element.name, element.id),
+    message = (
         f"No condition in the model tests {task.outcome_variable!r}, its outcome{called}, so the decision would change "
-        "nothing",
-        "add a gateway after the task"
-        + (f", or <out source={task.outcome_variable!r} target=…> to the call activity" if scope.call else ""),
-    )  # fmt: skip
+        "nothing"
+    )
+    change = "add a gateway after the task" + (
+        f", or <out source={task.outcome_variable!r} target=…> to the call activity" if scope.call else ""
+    )
+    check.problem(scope.process.key, _named("User task", element.name, element.id), message, change)
 
 
 def _check_signatures(check: _Check) -> None:
     """Hold the mapping's claim of signatures against the model: what nothing there fills is never a signature."""
     for task, scope, element in check.found:
         if task.signature_variable and not check.spells(task.signature_variable):
-            check.problem(
-                scope.process.key, _named("User task", element.name, element.id),
-                f"the mapping reads who signed from {task.signature_variable!r}, which nothing in the model spells",
-                "add the signing step to the model, or set signature to authenticated in the mapping",
-            )  # fmt: skip
+            message = (
+                f"the mapping reads who signed from {task.signature_variable!r}, which nothing in the model spells"
+            )
+            change = "add the signing step to the model, or set signature to authenticated in the mapping"
+            check.problem(scope.process.key, _named("User task", element.name, element.id), message, change)
     if not check.spells(STATEMENTS):
         check.notes.append(
             f"No form in the model shows {STATEMENTS!r}, the variable that says what each decision states: show it, "
@@ -408,10 +402,9 @@ def _check_shared(check: _Check) -> None:
             where = _named("User task", element.name, element.id)
             told = f"it is one task for each of several persons ({element.instances}), all writing the one variable"
             if element.instances == "parallel":
-                check.problem(
-                    scope.process.key, where, f"{told} {task.outcome_variable!r}, so only the last outcome is left",
-                    "let the form write a variable that is local to the task, or model one task for each role",
-                )  # fmt: skip
+                message = f"{told} {task.outcome_variable!r}, so only the last outcome is left"
+                change = "let the form write a variable that is local to the task, or model one task for each role"
+                check.problem(scope.process.key, where, message, change)
             else:
                 check.notes.append(_seen_between(where, task.outcome_variable))
     for index, (task, scope, element) in enumerate(check.found):
@@ -419,12 +412,12 @@ def _check_shared(check: _Check) -> None:
             if other_scope is not scope or other_task.outcome_variable != task.outcome_variable or other is element:
                 continue
             if _at_once(scope.process, element.id, other.id):
-                check.problem(
-                    scope.process.key, _named("User task", other.name, other.id),
+                message = (
                     f"it can wait at the same time as {element.name!r} (id {element.id!r}) and both write their "
-                    f"outcome into {task.outcome_variable!r}, so only the later outcome is left",
-                    "give each of the two an outcome variable of its own, in the model and in the mapping",
-                )  # fmt: skip
+                    f"outcome into {task.outcome_variable!r}, so only the later outcome is left"
+                )
+                change = "give each of the two an outcome variable of its own, in the model and in the mapping"
+                check.problem(scope.process.key, _named("User task", other.name, other.id), message, change)
             else:
                 where = f"{_named('User task', other.name, other.id)} and {element.name!r} (id {element.id!r})"
                 check.notes.append(_seen_between(where, task.outcome_variable))
@@ -469,11 +462,11 @@ def _check_required(check: _Check) -> None:
     }
     for task in check.mapping.tasks:
         if task.required_variable and task.required_variable not in tested:
-            check.problem(
-                check.mapping.process_key, f"User task {task.name!r}",
-                f"No condition in the model tests {task.required_variable!r}, which says whether the task is asked for",
-                "add a gateway before the task, or take required_variable out of the mapping",
-            )  # fmt: skip
+            message = (
+                f"No condition in the model tests {task.required_variable!r}, which says whether the task is asked for"
+            )
+            change = "add a gateway before the task, or take required_variable out of the mapping"
+            check.problem(check.mapping.process_key, f"User task {task.name!r}", message, change)
 
 
 def _check_ends(check: _Check, process: ProcessElement) -> None:
@@ -481,23 +474,25 @@ def _check_ends(check: _Check, process: ProcessElement) -> None:
     listed = ", ".join(_end(end) for end in have.values()) or "none"
     for end, result in check.mapping.ends.items():
         if end not in have:
-            check.problem(
-                process.key, "The model",
+            message = (
                 f"the mapping expects an end event with the id {end!r} (result {result!r}); the model's end events "
-                f"are: {listed}",
-                "give the end event this id, or correct `ends` in the mapping",
-            )  # fmt: skip
+                f"are: {listed}"
+            )
+            change = "give the end event this id, or correct `ends` in the mapping"
+            check.problem(process.key, "The model", message, change)
     for end_id, found in have.items():
         if end_id in check.mapping.other_ends:
             check.notes.append(f"{_named('End event', found.name, end_id)} is no result (other_ends).")
         elif end_id not in check.mapping.ends:
-            check.problem(
-                process.key, _named("End event", found.name, end_id),
+            message = (
                 f"the process can end at {end_id!r}, which the mapping does not know, so such an end would have no "
-                "result",
+                "result"
+            )
+            change = (
                 "add it to `ends` in the mapping with the result it stands for, or, where only a side branch ends "
-                "there, to other_ends",
-            )  # fmt: skip
+                "there, to other_ends"
+            )
+            check.problem(process.key, _named("End event", found.name, end_id), message, change)
 
 
 def _note_steps(check: _Check) -> None:

@@ -9,9 +9,18 @@ from typing import Any
 from include.base.errors import InvalidInput
 
 __all__ = [
-    "BPMN", "CallElement", "Condition", "EndElement", "ProcessElement", "StepElement", "UserTaskElement", "canonical",
-    "parse", "process_keys", "read_process",
-]  # fmt: skip
+    "BPMN",
+    "CallElement",
+    "Condition",
+    "EndElement",
+    "ProcessElement",
+    "StepElement",
+    "UserTaskElement",
+    "canonical",
+    "parse",
+    "process_keys",
+    "read_process",
+]
 
 BPMN = "http://www.omg.org/spec/BPMN/20100524/MODEL"
 """Namespace of BPMN 2.0 models (OMG formal/2011-01-03)."""
@@ -216,12 +225,8 @@ def read_process(xml: str | bytes, key: str | None = None) -> ProcessElement:
     )
 
 
-_STEPS = frozenset(
-    {
-        "serviceTask", "sendTask", "scriptTask", "receiveTask", "businessRuleTask", "manualTask", "task",
-        "intermediateCatchEvent", "intermediateThrowEvent", "boundaryEvent",
-    }
-)  # fmt: skip
+_TASKS = {"task", "manualTask", "serviceTask", "sendTask", "scriptTask", "receiveTask", "businessRuleTask"}
+_STEPS = _TASKS | {"intermediateCatchEvent", "intermediateThrowEvent", "boundaryEvent"}
 
 
 def _step(element: Any) -> StepElement:

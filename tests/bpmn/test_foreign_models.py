@@ -73,7 +73,8 @@ def test_our_mapping_does_not_fit_a_foreign_model(name: str) -> None:
         ("sequential_de", '"E_Nein"', '"E_No"', "expects an end event with the id 'E_Nein'.*'E_Ja' .Freigegeben."),
         ("sequential_de", '"E_Gemahnt"', '"E_Weg"', "can end at 'E_Weg'.*other_ends"),
         (
-            "parallel_en", 'Groups="${business_group}">',
+            "parallel_en",
+            'Groups="${business_group}">',
             'Groups="${business_group}"><multiInstanceLoopCharacteristics isSequential="false"/>',
             "for each of several persons",
         ),
@@ -85,7 +86,7 @@ def test_our_mapping_does_not_fit_a_foreign_model(name: str) -> None:
         ("called_es", 'target="resultado_firma"', 'target="otro"', "'pedir_firma' hands it back to none"),
         ("called_es", "${con_revision ==", "${si ==", "tests 'con_revision', which says whether"),
     ],
-)  # fmt: skip
+)
 def test_each_way_a_model_can_be_wrong_is_said_in_a_sentence(name: str, old: str, new: str, expected: str) -> None:
     report = check(name, old, new)
     assert any(re.search(expected, str(one), re.DOTALL) for one in report.problems), report.text()

@@ -69,10 +69,9 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
 
 
 def connection(url: str, secret: str = SERVICE["secret"]) -> str:
-    return json.dumps({
-        "conn_type": "opentext", "host": url, "login": SERVICE["id"], "password": secret,
-        "extra": {"tenant_id": "tenant-1", "history_grace_seconds": 0},
-    })  # fmt: skip
+    extra = {"tenant_id": "tenant-1", "history_grace_seconds": 0}
+    login = {"host": url, "login": SERVICE["id"], "password": secret}
+    return json.dumps({"conn_type": "opentext", **login, "extra": extra})
 
 
 def trigger(process_id: str, wake: float | None = None) -> ProcessEndTrigger:
@@ -187,10 +186,8 @@ def test_an_error_reaches_every_waiter_and_the_next_wait_starts_anew(bench: Benc
     async def story() -> list[dict[str, Any]]:
         waits = [asyncio.create_task(fired(trigger(one))) for one in ids]
         await until(lambda: bench.listings() >= 2)
-        bench.server.app.fault(
-            "status", lambda request: "historic-process-instances" in request.path, times=None,
-            reply=json_reply({"message": "no right to read history"}, 403),
-        )  # fmt: skip
+        refusal = json_reply({"message": "no right to read history"}, 403)
+        bench.server.app.fault("status", lambda r: "historic-process-instances" in r.path, times=None, reply=refusal)
         events = await asyncio.gather(*waits)
         bench.server.app.faults.clear()
         await asyncio.to_thread(bench.client.terminate, ids[0], "enough")

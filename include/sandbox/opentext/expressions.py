@@ -22,10 +22,8 @@ _TOKEN = re.compile(
     r"""|(?P<name>[A-Za-z_]\w*)|(?P<sign>==|!=|<=|>=|&&|\|\||[!<>()-]))"""
 )
 _WORDS = {"true": True, "false": False, "null": None}
-_SIGNS = {
-    "and": "&&", "or": "||", "not": "!", "eq": "==", "ne": "!=", "lt": "<", "gt": ">", "le": "<=", "ge": ">=",
-    "empty": "empty",
-}  # fmt: skip
+_LOGIC = {"and": "&&", "or": "||", "not": "!", "empty": "empty"}
+_SIGNS = {**_LOGIC, "eq": "==", "ne": "!=", "lt": "<", "gt": ">", "le": "<=", "ge": ">="}
 _RESERVED = frozenset({"div", "mod", "instanceof"})
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "<": lambda left, right: left < right,

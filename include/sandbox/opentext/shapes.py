@@ -10,9 +10,16 @@ from typing import Any
 from include.sandbox.http import HttpError, Reply, Request, json_reply
 
 __all__ = [
-    "bad_request", "comment_json", "hal", "history_time", "missing", "model_json", "runtime_time", "utc_time",
+    "bad_request",
+    "comment_json",
+    "hal",
+    "history_time",
+    "missing",
+    "model_json",
+    "runtime_time",
+    "utc_time",
     "variable_json",
-]  # fmt: skip
+]
 
 _HISTORY_ZONE = timezone(timedelta(hours=5, minutes=30))
 

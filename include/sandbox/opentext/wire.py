@@ -34,9 +34,14 @@ __all__ = [
 RUN, HISTORY, TENANT = "/workflow/v1", "/workflow-history/v1", "/tenants/{tenant}/oauth2/token"
 TENANT_ID = "00000000-0000-4000-8000-000000000001"
 _TYPES: dict[str, tuple[type, ...]] = {
-    "string": (str,), "boolean": (bool,), "date": (str,), "double": (int, float), "integer": (int,), "long": (int,),
+    "string": (str,),
+    "boolean": (bool,),
+    "date": (str,),
+    "double": (int, float),
+    "integer": (int,),
+    "long": (int,),
     "json": (dict, list, str, int, float, bool),
-}  # fmt: skip
+}
 
 
 def read_body(request: Request) -> dict[str, Any]:

@@ -162,10 +162,7 @@ def test_paths_and_list_names_of_every_collection_can_be_set(play: Play, monkeyp
     """A tenant whose service has everything elsewhere and under other names."""
     plain = connect(play.server.url, CLIENT)
     process = start(play, plain)
-    elsewhere = {
-        "process-instances": "/cases", "tasks": "/work", "models": "/blueprints",
-        "historic-process-instances": "/old-cases", "historic-task-instances": "/old-work",
-    }  # fmt: skip
+    elsewhere = {name: f"/other-{name}" for name in PATHS}
     original = play.standin.app.handle
     known = {
         name: ("/workflow-history/v1" if "historic" in name else "/workflow/v1") + path for name, path in PATHS.items()
