@@ -24,17 +24,15 @@ class Processes(Progress):
         model = self.state.row("SELECT * FROM model WHERE key = ? ORDER BY version DESC", key)
         if model is None:
             raise bad_request(f"No process definition found for key '{key}'")
-        passing = {item["name"]: item.get("value") for item in variable_items(body.get("transientVariables") or [])}
         process_id = self._begin(
             model,
             body.get("variables") or [],
-            passing,
             self.clock(),
             name=body.get("name"),
             business_key=body.get("businessKey"),
             started_by=subject.name,
         )
-        return json_reply(self._process_json(self._process(process_id), bool(body.get("returnVariables"))), 201)
+        return json_reply(self._process_json(self._process(process_id), with_variables=False), 201)
 
     def _process_json(self, row: Any, with_variables: bool) -> dict[str, Any]:
         value = {

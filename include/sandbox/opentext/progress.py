@@ -63,12 +63,12 @@ class Progress(Service):
 
     # --- starting and ending ---------------------------------------------------------------------------------------
 
-    def _begin(self, model: Any, items: Any, passing: Mapping[str, Any], now: float, **columns: Any) -> str:
+    def _begin(self, model: Any, items: Any, now: float, **columns: Any) -> str:
         """Start a process and return its id. ``columns`` are further ones of its row."""
         process_id = str(uuid.uuid4())
         self.state.insert("process", id=process_id, model_id=model["id"], started=now, engine="", **columns)
         self._set_variables(process_id, items, now)
-        self._move(process_id, lambda world: begin(model["xml"], model["key"], world), now, passing)
+        self._move(process_id, lambda world: begin(model["xml"], model["key"], world), now)
         return process_id
 
     def _stop(self, process_id: str, reason: str, now: float) -> None:
@@ -81,17 +81,14 @@ class Progress(Service):
 
     # --- one step --------------------------------------------------------------------------------------------------
 
-    def _move(
-        self, process_id: str, step: Callable[[World], Position], now: float, passing: Mapping[str, Any] | None = None
-    ) -> None:
+    def _move(self, process_id: str, step: Callable[[World], Position], now: float) -> None:
         """Play one step of a process and everything that follows from it, here and in other processes.
 
-        :param passing: variables of this step alone.
         :raises HttpError: 500, as Flowable's plain exception; nothing is kept.
         """
         if self._depth >= _DEEPEST:
             raise play_error("processes call each other without an end")
-        world = World({**self.state.values(process_id), **(passing or {})}, now)
+        world = World(self.state.values(process_id), now)
         position = play(lambda: step(world))
         self._depth += 1
         try:
@@ -156,9 +153,9 @@ class Progress(Service):
             created=now,
         )
 
-    def _go_on(self, process_id: str, engine_task: str, now: float, passing: Mapping[str, Any] | None = None) -> None:
+    def _go_on(self, process_id: str, engine_task: str, now: float) -> None:
         state = self._process(process_id)["engine"]
-        self._move(process_id, lambda world: advance(state, engine_task, world), now, passing)
+        self._move(process_id, lambda world: advance(state, engine_task, world), now)
 
     # --- called processes ------------------------------------------------------------------------------------------
 
@@ -172,7 +169,7 @@ class Progress(Service):
         own = [(name, name) for name in self.state.values(process["id"])] if call.inherits else []
         handed = self._handed(process["id"], [*own, *call.passed], values)
         called_by = {"parent_id": process["id"], "super_execution": engine_task, "super_activity": call.id}
-        self._begin(model, handed, {}, now, started_by=process["started_by"], **called_by)
+        self._begin(model, handed, now, started_by=process["started_by"], **called_by)
 
     def _handed(
         self, process_id: str, pairs: Iterable[tuple[str, str]], values: Mapping[str, Any]

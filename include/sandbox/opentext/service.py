@@ -67,6 +67,10 @@ class Service:
         self._recent: deque[float] = deque()
         self.app = App()
         self.app.before.append(self._limit)
+        self._routes()
+
+    def _routes(self) -> None:
+        """Set the addresses that the parts answer at."""
 
     def close(self) -> None:
         """Close the memory."""

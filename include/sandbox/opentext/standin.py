@@ -10,10 +10,6 @@ whether a service token may claim and complete (no), whether the list of waiting
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
-
 from include.sandbox.http import json_reply
 from include.sandbox.opentext import pages
 from include.sandbox.opentext.attachments import Attachments
@@ -28,17 +24,6 @@ __all__ = ["OpenTextStandIn", "Subject"]
 
 class OpenTextStandIn(Processes, Attachments, Comments, Models):
     """The service, all parts of it; for the parameters see :class:`Service`."""
-
-    def __init__(
-        self,
-        state: Path | None,
-        users: Iterable[Mapping[str, Any]] = (),
-        clients: Iterable[Mapping[str, Any]] = (),
-        history_lag_seconds: float = 0,
-        token_seconds: float = 3600,
-    ) -> None:
-        super().__init__(state, users, clients, history_lag_seconds, token_seconds)
-        self._routes()
 
     def _routes(self) -> None:
         self.app.route("POST", TENANT)(self._inside(self._token))

@@ -17,7 +17,6 @@ from include.sandbox.opentext.wire import (
     forbidden,
     known_sort,
     read_body,
-    variable_items,
 )
 
 __all__ = ["Tasks"]
@@ -173,8 +172,7 @@ class Tasks(Progress):
         if outcome is not None and task["outcome_variable"]:
             item = {"name": task["outcome_variable"], "type": "string", "value": str(outcome), "scope": "global"}
             self._set_variables(process["id"], [item], now)
-        passing = {item["name"]: item.get("value") for item in variable_items(body.get("transientVariables") or [])}
         self.state.update(
             "task", task["id"], ended=now, outcome=None if outcome is None else str(outcome), completer=subject.name
         )
-        self._go_on(process["id"], task["engine_task"], now, passing)
+        self._go_on(process["id"], task["engine_task"], now)
