@@ -16,6 +16,6 @@ def test_our_process_models_are_deployed_once() -> None:
         client = OpenTextClient(Settings(server.url, CLIENT["id"], CLIENT["secret"], token_url))
         for _ in range(2):
             world.seed_opentext(client)
-            found = {model.key: model.version for model in client.models(latest=False)}
+            found = {model.key: model.version for model in client.models()}
             assert found == {"dataset_release": 1, "labeling_approval": 1}
     standin.close()
