@@ -296,8 +296,8 @@ class ProdigyClient:
         the newest one read, by a transaction that began earlier and was committed later (they come alone if they lie
         among the newest hundred, else with all of their range); another row under a link that SQLite gave out again;
         a dataset that was dropped, or dropped and made anew. Not noticed: an older row's content that was changed to
-        another of the same length, with its hashes kept (:meth:`example_digests` shows that); a change that was taken back in
-        between.
+        another of the same length, with its hashes kept (:meth:`example_digests` shows that); a change that was taken
+        back in between.
 
         :param resume: ``state`` of an earlier listing of the same dataset.
         :raises InvalidInput: for a state that is none, was changed, belongs to another dataset, was taken later than
