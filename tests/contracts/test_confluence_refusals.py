@@ -188,7 +188,6 @@ CLOUD: list[tuple[str, str, Any, int, str]] = [
     ("GET", f"{V2}/spaces/{{nowhere}}/pages", None, 404, f"[{NOWHERE}]"),
     ("GET", f"{V2}/tasks/{{nowhere}}", None, 404, f"[{NOWHERE}]"),
     ("PUT", f"{V2}/tasks/{{nowhere}}", {"status": "complete"}, 404, f"[{NOWHERE}]"),
-    ("GET", f"{V2}/attachments/att{{nowhere}}", None, 404, NOWHERE),
     (
         "PUT",
         f"{V2}/pages/{{one}}/properties/{{nowhere}}",
@@ -204,7 +203,6 @@ CLOUD: list[tuple[str, str, Any, int, str]] = [
     ("GET", f"{V1}/content/{{nowhere}}/state?status=current", None, 404, NOWHERE),
     ("GET", f"{V1}/content/{{nowhere}}/restriction", None, 404, NOWHERE),
     ("PUT", f"{V1}/content/{{nowhere}}/restriction", [], 404, NOWHERE),
-    ("PUT", f"{V1}/content/{{one}}/move/append/{{nowhere}}", None, 404, NOWHERE),
     ("POST", f"{V1}/content/{{nowhere}}/child/attachment", FILES, 404, NOWHERE),
     ("GET", f"{V1}/content/{{one}}/child/attachment/att{{nowhere}}/download", None, 404, NOWHERE),
     # too large
@@ -215,13 +213,10 @@ CLOUD: list[tuple[str, str, Any, int, str]] = [
     ("PUT", f"{V2}/pages/{{one}}", changed(spaceId="{nowhere}"), 400, ""),
     ("PUT", f"{V2}/pages/{{two}}", changed(), 400, "id"),
     ("DELETE", f"{V2}/pages/{{one}}?purge=true", None, 400, ""),
-    ("PUT", f"{V1}/content/{{one}}/move/append/{{one}}", None, 400, ""),
     ("PUT", f"{V1}/content/{{one}}/restriction", ONLY_BEN, 400, ""),
     ("POST", f"{V1}/content/{{one}}/label", [{"prefix": "global", "name": "two words"}], 400, ""),
     ("PUT", f"{V1}/content/{{one}}/state?status=current", {"name": "x" * 21, "color": "#000000"}, 400, ""),
-    ("POST", f"{V1}/content/archive", {"pages": [{"id": 999999}]}, 400, NOWHERE),
     ("GET", f"{V1}/content/search?cql=label+%3D", None, 400, "parse"),
-    ("GET", f"{V1}/search?cql=", None, 400, "parse"),
     ("GET", f"{V2}/pages?cursor=nonsense", None, 400, "cursor"),
 ]
 
@@ -256,7 +251,7 @@ DATACENTER: list[tuple[str, str, Any, int, str]] = [
     ("POST", f"{REST}/content", made(space="NONE"), 404, ""),
     ("GET", f"{REST}/space/NONE", None, 404, ""),
     ("GET", f"{REST}/user?key=nobody", None, 404, ""),
-    ("GET", f"{REST}/content/{{nowhere}}/restriction/byOperation", None, 404, NOWHERE),
+    ("GET", f"{REST}/content/{{nowhere}}/restriction/byOperation/read", None, 404, NOWHERE),
     ("POST", f"{REST}/content/{{nowhere}}/child/attachment", FILES, 404, NOWHERE),
     ("POST", f"{REST}/content", made(body=LARGE), 413, ""),
     ("PUT", f"{REST}/content/{{one}}", page(body=LARGE), 413, ""),

@@ -109,18 +109,16 @@ def test_restrictions_that_are_none_change_nothing(send: Send, space: str, rule:
     assert send("GET", f"{V1}/content/{page}/restriction").json() == before
 
 
-def test_restrictions_add_up_and_are_shown_by_operation(stand_in: ConfluenceStandIn, send: Send, space: str) -> None:
+def test_restrictions_are_shown_as_far_as_asked_for(stand_in: ConfluenceStandIn, send: Send, space: str) -> None:
     stand_in.add_group("people", [YOU.account_id])
     page = new_page(send, space)
     path = f"{V1}/content/{page}/restriction"
     user = {"operation": "read", "restrictions": {"user": [{"type": "known", "accountId": "acc-me"}]}}
     group = {"operation": "read", "restrictions": {"group": [{"type": "group", "id": group_id("people")}]}}
-    assert send("POST", path, json={"results": [user]}).status_code == 200
-    assert send("POST", path, json={"results": [group]}).status_code == 200
-    found = send("GET", f"{path}/byOperation").json()
-    assert [row["accountId"] for row in found["read"]["restrictions"]["user"]["results"]] == ["acc-me"]
-    assert [row["name"] for row in found["read"]["restrictions"]["group"]["results"]] == ["people"]
-    assert found["update"]["restrictions"]["user"]["results"] == []
+    read, update = send("PUT", path, json={"results": [user, group]}).json()["results"]
+    assert [row["accountId"] for row in read["restrictions"]["user"]["results"]] == ["acc-me"]
+    assert [row["name"] for row in read["restrictions"]["group"]["results"]] == ["people"]
+    assert update["restrictions"]["user"]["results"] == []
     cut = send("GET", f"{path}?expand=restrictions.user&limit=0").json()["results"][0]["restrictions"]
     assert cut["user"]["size"] == 0
     assert "group" not in cut
@@ -130,69 +128,16 @@ def test_restrictions_add_up_and_are_shown_by_operation(stand_in: ConfluenceStan
 # --- tree ------------------------------------------------------------------------------------------
 
 
-def test_a_move_below_itself_and_to_nowhere_is_refused(send: Send, space: str) -> None:
-    top = new_page(send, space, "Top")
-    below = new_page(send, space, "Below", parentId=top)
-    assert send("PUT", f"{V1}/content/{top}/move/append/{below}").status_code == 400
-    assert send("PUT", f"{V1}/content/{top}/move/append/{top}").status_code == 400
-    assert send("PUT", f"{V1}/content/{top}/move/append/999").status_code == 404
-    assert send("PUT", f"{V1}/content/999/move/append/{top}").status_code == 404
-    other = new_page(send, space, "Other")
-    assert send("PUT", f"{V1}/content/{below}/move/after/{other}").json() == {"pageId": below}
-    row = send("GET", f"{V2}/pages/{below}").json()
-    assert (row["parentId"], row["version"]["number"]) == (send("GET", f"{V2}/pages/{other}").json()["parentId"], 1)
-
-
-@pytest.mark.off_contract
-def test_a_position_that_is_none_is_refused(send: Send, space: str) -> None:
-    page = new_page(send, space)
-    assert send("PUT", f"{V1}/content/{page}/move/into/{page}").status_code == 400
-
-
-def test_a_tree_that_moves_to_another_space_brings_its_pages(send: Send, space: str) -> None:
-    other = send("POST", f"{V2}/spaces", json={"key": "OT", "name": "Other"}).json()
-    top = new_page(send, space, "Top")
-    below = new_page(send, space, "Below", parentId=top)
-    taken = new_page(send, other["id"], "Below")
-    path = f"{V1}/content/{top}/move/append/{other['homepageId']}"
-    assert send("PUT", path).status_code == 400
-    assert send("GET", f"{V2}/pages/{top}").json()["spaceId"] == space
-    send("DELETE", f"{V2}/pages/{taken}")
-    assert send("PUT", path).status_code == 200
-    assert {send("GET", f"{V2}/pages/{page}").json()["spaceId"] for page in (top, below)} == {other["id"]}
-
-
-def test_archiving_names_each_page_by_number(send: Send, space: str) -> None:
-    page = new_page(send, space)
-    reply = send("POST", f"{V1}/content/archive", json={"pages": [{"id": int(page)}]})
-    assert reply.status_code == 202
-    assert send("GET", f"{V1}/longtask/{reply.json()['id']}").json()["finished"] is True
-    assert send("GET", f"{V1}/longtask/99999999").status_code == 404
-    row = send("GET", f"{V2}/pages/{page}").json()
-    assert (row["status"], row["parentId"] is None) == ("archived", False)
-    assert send("POST", f"{V1}/content/archive", json={"pages": [{"id": int(page)}]}).status_code == 400
-    body = {"representation": "storage", "value": "<p />"}
-    again = send("POST", f"{V2}/pages", json={"spaceId": space, "title": "page", "body": body})
-    assert "already exists" in again.json()["errors"][0]["title"]
-
-
 def test_a_folder_may_share_a_title_and_hold_pages(send: Send, space: str) -> None:
     new_page(send, space, "Same")
     folder = send("POST", f"{V2}/folders", json={"spaceId": space, "title": "Same"}).json()
     page = new_page(send, space, "Inside", parentId=folder["id"])
     assert send("GET", f"{V2}/pages/{page}").json()["parentType"] == "folder"
-    assert [row["id"] for row in send("GET", f"{V2}/folders/{folder['id']}/direct-children").json()["results"]] == [
-        page
-    ]
     above = send("GET", f"{V2}/folders/{folder['id']}/ancestors").json()["results"]
     assert [row["type"] for row in above] == ["page"]
-    home = above[0]["id"]
-    kinds = {row["type"] for row in send("GET", f"{V2}/pages/{home}/direct-children").json()["results"]}
-    assert kinds == {"page", "folder"}
-    hidden = send("GET", f"{V2}/pages/{home}/children").json()["results"]
-    assert folder["id"] not in {row["id"] for row in hidden}
-    assert send("DELETE", f"{V2}/folders/{folder['id']}").status_code == 204
-    assert send("GET", f"{V2}/folders/999").status_code == 404
+    below = send("GET", f"{V2}/pages/{above[0]['id']}/descendants").json()["results"]
+    assert {row["type"] for row in below if row["depth"] == 1} == {"page", "folder"}
+    assert send("GET", f"{V2}/folders/999/descendants").status_code == 404
 
 
 # --- comments --------------------------------------------------------------------------------------
@@ -224,52 +169,20 @@ def test_an_inline_comment_marks_its_words_without_a_new_version(send: Send, spa
     answer = {"parentCommentId": made["id"], "body": {"representation": "storage", "value": "<p>!</p>"}}
     assert send("POST", f"{V2}/inline-comments", json=answer).status_code == 201
     assert len(send("GET", f"{V2}/pages/{page}/inline-comments").json()["results"]) == 1
-    assert send("GET", f"{V2}/footer-comments/{made['id']}").status_code == 404
 
 
 # --- search ----------------------------------------------------------------------------------------
 
 
-def test_search_has_the_habits_of_the_service(send: Send, space: str) -> None:
-    for number in range(7):
-        new_page(send, space, f"Plan <{number}>")
-    query = {"cql": 'title ~ "Plan"', "limit": "3"}
-    first = send("GET", f"{V1}/search", params={**query, "excerpt": "none"}).json()
-    assert first["totalSize"] != 7
+def test_search_goes_on_by_cursor_alone(send: Send, space: str) -> None:
+    pages = [new_page(send, space, f"Plan {number}") for number in range(7)]
+    query = {"cql": "type = page", "limit": "3"}
+    first = send("GET", f"{V1}/content/search", params={**query, "excerpt": "none"}).json()
     assert "excerpt" not in first["_links"]["next"]
-    assert first["results"][0]["title"] == "@@@hl@@@Plan@@@endhl@@@ &lt;0&gt;"
-    assert first["results"][0]["excerpt"] == ""
-    assert send("GET", f"{V1}/search", params={**query, "start": "3"}).json()["results"][0] == {
-        **first["results"][0],
-        "excerpt": "Plan &lt;0&gt;",
-    }
+    assert send("GET", f"{V1}/content/search", params={**query, "start": "3"}).json()["results"] == first["results"]
     second = send("GET", f"/wiki{first['_links']['next']}").json()
-    assert second["results"][0]["content"]["title"] == "Plan <3>"
-    assert send("GET", f"{V1}/search", params={"cql": 'space = "NOPE"'}).json()["results"] == []
-    assert send("GET", f"{V1}/search", params={"cql": "title ="}).status_code == 400
-
-
-# --- people ----------------------------------------------------------------------------------------
-
-
-def test_people_and_groups(stand_in: ConfluenceStandIn, send: Send) -> None:
-    stand_in.add_group("people", [ME.account_id, YOU.account_id])
-    assert send("GET", f"{V1}/user", params={"accountId": "acc-you"}).json()["displayName"] == "You"
-    assert send("GET", f"{V1}/user", params={"accountId": "acc-nobody"}).status_code == 404
-    bulk = send("GET", f"{V1}/user/bulk", params={"accountId": ["acc-you", "acc-nobody"]}).json()
-    assert [row["accountId"] for row in bulk["results"]] == ["acc-you"]
-    assert send("GET", f"{V1}/group/by-id", params={"id": group_id("people")}).json()["name"] == "people"
-    assert send("GET", f"{V1}/group/by-id", params={"id": "none"}).status_code == 404
-    assert [row["name"] for row in send("GET", f"{V1}/group").json()["results"]] == ["people"]
-    path = f"{V1}/group/{group_id('people')}/membersByGroupId"
-    page = send("GET", path, params={"start": "1", "limit": "1"}).json()
-    assert [row["accountId"] for row in page["results"]] == ["acc-you"]
-
-
-@pytest.mark.off_contract
-@pytest.mark.parametrize("ids", [[], ["a"] * 251, [1], None])
-def test_bulk_look_ups_have_limits(send: Send, ids: Any) -> None:
-    assert send("POST", f"{V2}/users-bulk", json={"accountIds": ids}).status_code == 400
+    assert [row["id"] for row in second["results"]] == pages[2:5]
+    assert send("GET", f"{V1}/content/search", params={"cql": 'space = "NOPE"'}).json()["results"] == []
 
 
 # --- gateway ---------------------------------------------------------------------------------------

@@ -56,7 +56,6 @@ def test_it_reads_and_writes_what_hangs_on_pages(client: Any, tmp_path: Path) ->
     page = client.create_page("DS", "Guide", "<p>One</p>")["id"]
     client.set_page_label(page, "approved")
     assert [label["name"] for label in client.get_page_labels(page)["results"]] == ["approved"]
-    assert [hit["content"]["title"] for hit in client.cql("label = approved")["results"]] == ["Guide"]
     client.remove_page_label(page, "approved")
     assert client.get_page_labels(page)["results"] == []
     client.set_page_property(page, {"key": "labelops", "value": {"digest": "a"}})
@@ -71,5 +70,3 @@ def test_it_reads_and_writes_what_hangs_on_pages(client: Any, tmp_path: Path) ->
     client.add_comment(page, "<p>Approved</p>")
     assert client.get_page_comments(page, expand="body.storage")["results"][0]["body"]["storage"]["value"]
     assert client.get_user_details_by_userkey("key-writer")["username"] == "willa"
-    found = client.cql('space = DS and title = "guide"')["results"]
-    assert [hit["content"]["id"] for hit in found] == [page]

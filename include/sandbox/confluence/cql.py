@@ -1,39 +1,28 @@
-"""The part of CQL that the local Confluence plays, as conditions on its pages.
+"""The part of CQL that the local Confluence plays, as conditions on its pages: what Labelops asks.
 
-Clauses with ``and``, ``or``, ``not`` and brackets over ``ancestor``, ``contributor``, ``created``, ``creator``, ``id``,
-``label``, ``lastmodified``, ``parent``, ``space``, ``text``, ``title`` and ``type``; ``order by``; the functions
-``currentUser()`` and ``now("-1d")``. Times are read in the zone of the server (or user) and compared to the minute, or
-to the day where the literal is a day, as the search index of the service does. Anything else is refused.
+Clauses joined by ``and``: ``=`` on ``id``, ``label``, ``space`` and ``type``, ``>=`` on ``created`` and
+``lastmodified``; ``order by``. Times are read in the zone of the server (or user) and compared to the minute, or to the
+day where the literal is a day, as the search index of the service does. Anything else is refused.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any
+from datetime import UTC, datetime, tzinfo
+from typing import Any, NoReturn
 
 __all__ = ["BadCql", "Query", "translate"]
 
 _TOKEN = re.compile(r'\s*(?:("(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\')|(!=|!~|>=|<=|[=~><(),])|([^\s"\'=~><!(),]+))')
-_COMPARED = ("=", "!=", ">", ">=", "<", "<=")
 _DATES = {"created": "p.created", "lastmodified": "p.modified"}
 _ORDERS = {**_DATES, "title": "p.title", "id": "p.id", "space": "s.key"}
-_SETS = {
-    "ancestor": "p.id in (with recursive below(id) as (select id from pages where parent_id in ({marks}) union"
-    " select pages.id from pages join below on pages.parent_id = below.id) select id from below)",
-    "contributor": "p.id in (select page_id from versions where author_id in ({marks}))",
-    "creator": "p.author_id in ({marks})",
-    "content": "cast(p.id as text) in ({marks})",
-    "id": "cast(p.id as text) in ({marks})",
-    "label": "p.id in (select page_id from labels where created <= ? and name in ({marks}))",
-    "parent": "cast(p.parent_id as text) in ({marks})",
-    "space": "lower(s.key) in ({marks})",
-    "title": "lower(p.title) in ({marks})",
-    "type": "'page' in ({marks})",
+_EQUAL = {
+    "id": "cast(p.id as text) = ?",
+    "label": "p.id in (select page_id from labels where created <= ? and name = ?)",
+    "space": "lower(s.key) = ?",
+    "type": "'page' = ?",
 }
-_FOLDED = ("label", "space", "title", "type")
-_UNITS = {"d": "days", "h": "hours", "m": "minutes", "w": "weeks"}
 
 
 class BadCql(ValueError):
@@ -49,21 +38,19 @@ class Query:
     order: str = "p.id"
 
 
-def translate(
-    text: str, *, account_id: str, seen_before: int, zone: tzinfo = UTC, now: datetime | None = None
-) -> Query:
+def translate(text: str, *, seen_before: int, zone: tzinfo = UTC) -> Query:
     """Return a query as SQL.
 
     :param seen_before: what the index has not seen yet, labels put on later than this, in epoch milliseconds.
     :param zone: the zone in which times are meant.
     :raises BadCql: it cannot be read.
     """
-    return _Reader(text, account_id, seen_before, zone, now or datetime.now(UTC)).query()
+    return _Reader(text, seen_before, zone).query()
 
 
 class _Reader:
-    def __init__(self, text: str, account_id: str, seen_before: int, zone: tzinfo, now: datetime) -> None:
-        self._account, self._seen_before, self._zone, self._now = account_id, seen_before, zone, now
+    def __init__(self, text: str, seen_before: int, zone: tzinfo) -> None:
+        self._seen_before, self._zone = seen_before, zone
         self._values: list[Any] = []
         self._tokens: list[tuple[str, bool]] = []
         position, text = 0, text.strip()
@@ -78,7 +65,7 @@ class _Reader:
         self._at = 0
 
     def query(self) -> Query:
-        where = self._any_of()
+        where = self._all_of()
         order = self._order() if self._is("order") else "p.id"
         if self._at < len(self._tokens):
             self._fail()
@@ -86,7 +73,7 @@ class _Reader:
 
     # --- tokens ---
 
-    def _fail(self) -> None:
+    def _fail(self) -> NoReturn:
         raise BadCql(f"Could not parse cql : {' '.join(word for word, _ in self._tokens[self._at :]) or '(its end)'}")
 
     def _is(self, *words: str) -> bool:
@@ -104,12 +91,6 @@ class _Reader:
 
     # --- grammar ---
 
-    def _any_of(self) -> str:
-        parts = [self._all_of()]
-        while self._is("or"):
-            parts.append(self._all_of())
-        return f"({' or '.join(parts)})"
-
     def _all_of(self) -> str:
         parts = [self._clause()]
         while self._is("and"):
@@ -117,92 +98,30 @@ class _Reader:
         return " and ".join(parts)
 
     def _clause(self) -> str:
-        if self._is("not"):
-            return f"not ({self._clause()})"
-        if self._is("("):
-            inside = self._any_of()
-            if not self._is(")"):
-                self._fail()
-            return inside
         name, quoted = self._next()
         name = name.lower()
-        if quoted or name not in (*_SETS, *_DATES, "text"):
-            self._at -= 1
-            self._fail()
-        operator = "not in" if self._is("not", "in") else self._next()[0].lower()
-        if name in _DATES and operator in _COMPARED:
-            return self._date(_DATES[name], operator)
-        if name in ("text", "title") and operator in ("~", "!~"):
-            return self._contains(name, operator)
-        if name in _SETS and operator in ("=", "!=", "in", "not in"):
-            condition = self._among(name, many=operator.endswith("in"))
-            return f"not ({condition})" if operator in ("!=", "not in") else condition
+        if not quoted and name in _DATES and self._is(">="):
+            self._values.append(round(self._moment(self._value()).timestamp() * 1000))
+            return f"{_DATES[name]} >= ?"
+        if not quoted and name in _EQUAL and self._is("="):
+            if name == "label":
+                self._values.append(self._seen_before)
+            self._values.append(self._value().lower())
+            return _EQUAL[name]
         self._at -= 1
         self._fail()
-        raise AssertionError("unreachable")
-
-    def _among(self, name: str, *, many: bool) -> str:
-        words = [self._value()] if not many else []
-        if many:
-            if not self._is("("):
-                self._fail()
-            words.append(self._value())
-            while self._is(","):
-                words.append(self._value())
-            if not self._is(")"):
-                self._fail()
-        if name == "label":
-            self._values.append(self._seen_before)
-        self._values += [word.lower() if name in _FOLDED else word for word in words]
-        return _SETS[name].format(marks=", ".join("?" * len(words)))
 
     def _value(self) -> str:
         word, quoted = self._next()
         if not quoted and word in ("(", ")", ",", "=", "~"):
             self._at -= 1
             self._fail()
-        if not quoted and word == "currentUser" and self._is("(", ")"):
-            return self._account
-        if not quoted and word == "now" and self._is("("):
-            shift = "" if self._is(")") else self._next()[0]
-            if shift and not self._is(")"):
-                self._fail()
-            return self._shifted(shift)
         return word
 
-    def _shifted(self, shift: str) -> str:
-        found = re.fullmatch(r"([+-]?\d+)([dhmw])", shift) if shift else None
-        if shift and not found:
-            raise BadCql(f"Could not parse cql : now({shift!r})")
-        moment = self._now + (timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else timedelta())
-        return moment.astimezone(self._zone).strftime("%Y-%m-%d %H:%M")
-
-    def _contains(self, name: str, operator: str) -> str:
-        pattern = "%" + self._value().lower().strip("*").replace("%", "").replace("_", "\\_") + "%"
-        column = "p.title" if name == "title" else "p.title || ' ' || v.body"
-        self._values.append(pattern)
-        return f"lower({column}) {'not ' if operator == '!~' else ''}like ? escape '\\'"
-
-    def _date(self, column: str, operator: str) -> str:
-        start, unit = self._moment(self._value())
-        begin = round(start.timestamp() * 1000)
-        end = round((start + unit).timestamp() * 1000)
-        conditions = {
-            "=": (f"({column} >= ? and {column} < ?)", (begin, end)),
-            "!=": (f"not ({column} >= ? and {column} < ?)", (begin, end)),
-            ">=": (f"{column} >= ?", (begin,)),
-            ">": (f"{column} >= ?", (end,)),
-            "<": (f"{column} < ?", (begin,)),
-            "<=": (f"{column} < ?", (end,)),
-        }
-        condition, values = conditions[operator]
-        self._values += values
-        return condition
-
-    def _moment(self, text: str) -> tuple[datetime, timedelta]:
-        for pattern, unit in (("%Y-%m-%d %H:%M", timedelta(minutes=1)), ("%Y-%m-%d", timedelta(days=1))):
+    def _moment(self, text: str) -> datetime:
+        for pattern in ("%Y-%m-%d %H:%M", "%Y-%m-%d"):
             try:
-                return datetime.strptime(text.replace("/", "-"), pattern).replace(tzinfo=self._zone), unit
+                return datetime.strptime(text, pattern).replace(tzinfo=self._zone)
             except ValueError:
                 continue
         raise BadCql(f"Could not parse cql : {text!r} is not a time like yyyy-MM-dd HH:mm")

@@ -12,8 +12,6 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from html import escape
 from typing import Any
 from urllib.parse import urlencode
 
@@ -44,7 +42,7 @@ class DataCenterStandIn(DataCenterParts):
     """A Confluence Data Center site on this machine.
 
     Sign in with the part of the e-mail before ``@`` and the token as password, or with the token as a personal access
-    token. A user's key is the ``account_id``. Whoever is in ``confluence-administrators`` may list a group's members.
+    token. A user's key is the ``account_id``.
 
     Switches for tests, beside those of the parent that apply (``hidden_reads``, ``search_lag_seconds``, ``app.faults``,
     :meth:`limit_rate`):
@@ -72,7 +70,6 @@ class DataCenterStandIn(DataCenterParts):
             ("POST", f"{api}/content", self._create_content),
             ("GET", f"{api}/content/scan", self._scan),
             ("GET", f"{api}/content/search", self._search_content),
-            ("GET", f"{api}/search", self._search_anything),
             ("GET", content, self._get_content),
             ("PUT", content, self._update_content),
             ("DELETE", content, self._delete_content),
@@ -82,30 +79,20 @@ class DataCenterStandIn(DataCenterParts):
             ("POST", f"{file}/{{attachment}}/data", self._replace_file),
             ("GET", f"{content}/child/comment", self._list_content_comments),
             ("GET", f"{content}/child/page", self._list_child_pages),
-            ("GET", f"{content}/descendant/comment", self._list_content_comments),
             ("GET", f"{content}/label", self._list_content_labels),
             ("POST", f"{content}/label", self._add_content_labels),
             ("DELETE", f"{content}/label", self._remove_label),
-            ("DELETE", f"{content}/label/{{label}}", self._remove_label),
             ("GET", f"{content}/property", self._list_content_properties),
             ("POST", f"{content}/property", self._create_content_property),
             ("GET", f"{content}/property/{{key}}", self._get_content_property),
             ("PUT", f"{content}/property/{{key}}", self._write_content_property),
-            ("GET", f"{content}/restriction/byOperation", self._get_restrictions),
             ("GET", f"{content}/restriction/byOperation/{{operation}}", self._get_restriction),
             ("PUT", f"{content}/restriction", self._set_restrictions),
             ("GET", f"{api}/space", self._list_v1_spaces),
             ("POST", f"{api}/space", self._create_v1_space),
             ("GET", f"{api}/space/{{key}}", self._get_v1_space),
-            ("GET", f"{api}/space/{{key}}/content/page", self._list_v1_space_pages),
             ("GET", f"{api}/user", self._get_user),
             ("GET", f"{api}/user/current", self._get_current_user),
-            ("GET", f"{api}/user/anonymous", lambda request: json_reply(self._person(request, None))),
-            ("GET", f"{api}/user/list", self._list_users),
-            ("GET", f"{api}/user/memberof", self._list_groups_of_user),
-            ("GET", f"{api}/group", self._list_groups),
-            ("GET", f"{api}/group/{{name}}", self._get_group),
-            ("GET", f"{api}/group/{{name}}/member", self._list_members),
             ("GET", f"{self.context}/download/attachments/{{id}}/{{name}}", self._download_file),
             ("GET", "/_sandbox/snapshot", lambda request: json_reply(self._snapshot())),
             ("GET", "/_view/attachments/{id}", self._view_attachment),
@@ -304,13 +291,7 @@ class DataCenterStandIn(DataCenterParts):
         text = request.one("cql")
         seen_before = self.database.now() - round(self.search_lag_seconds * 1000)
         try:
-            query = cql.translate(
-                text,
-                account_id=self._key(request) or "",
-                seen_before=seen_before,
-                zone=self.zone,
-                now=datetime.now(UTC),
-            )
+            query = cql.translate(text, seen_before=seen_before, zone=self.zone)
         except cql.BadCql as error:
             raise refused(refusal, f"{EXCEPTIONS}BadRequestException: {error}") from error
         where = f"p.status = 'current' and p.modified <= ? and {query.where}"
@@ -321,32 +302,6 @@ class DataCenterStandIn(DataCenterParts):
         expand = Expand(request.one("expand"))
         more: dict[str, Any] = {"totalSize": len(rows), "cqlQuery": text, "searchDuration": 1}
         return self._collection(request, rows, self._page_shaper(request, expand), most=self._cap(expand), **more)
-
-    def _search_anything(self, request: Request) -> Reply:
-        if request.one("excerpt", "highlight") not in ("highlight", "indexed", "none"):
-            raise bad("excerpt must be one of highlight, indexed, none")
-        rows, text = self._found(request, 400)
-        content = self._page_shaper(request, Expand(request.one("expand")).below("content"))
-
-        def shape(found: sqlite3.Row) -> dict[str, Any]:
-            shaped = content(found)
-            row = self._row(request, found["id"])
-            space = self.database.row("select * from spaces where id = ?", (row["space_id"],))
-            assert space is not None
-            return {
-                "content": shaped,
-                "title": escape(row["title"]),
-                "excerpt": "",
-                "url": shaped["_links"]["webui"],
-                "resultGlobalContainer": {"title": space["name"], "displayUrl": f"/display/{space['key']}"},
-                "entityType": "content",
-                "iconCssClass": "aui-icon content-type-page",
-                "lastModified": self._when(row["modified"]),
-                "friendlyLastModified": str(self._when(row["modified"]))[:10],
-            }
-
-        more: dict[str, Any] = {"totalSize": len(rows), "cqlQuery": text, "searchDuration": 1}
-        return self._collection(request, rows, shape, **more)
 
     # --- spaces -------------------------------------------------------------------------------------------------------
 
@@ -389,12 +344,3 @@ class DataCenterStandIn(DataCenterParts):
         homepage = self._insert_page(space_id, f"{name} Home", "<p />", None, account)
         self.database.write("update spaces set homepage_id = ? where id = ?", (homepage, space_id))
         return json_reply(self._space_shape(request, self._space_by_key(request, key), Expand("homepage")))
-
-    def _list_v1_space_pages(self, request: Request) -> Reply:
-        space = self._space_by_key(request, request.values["key"])
-        where = "p.space_id = ? and p.status = 'current'"
-        if request.one("depth", "all") == "root":
-            where += " and p.parent_id is null"
-        expand = Expand(request.one("expand"))
-        rows = self._pages(request, where, (space["id"],))
-        return self._collection(request, rows, self._page_shaper(request, expand), most=self._cap(expand))

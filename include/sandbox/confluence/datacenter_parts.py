@@ -32,8 +32,6 @@ from include.sandbox.http import Reply, Request, json_reply
 
 __all__ = ["DataCenterParts"]
 
-ADMINISTRATORS = "confluence-administrators"
-
 
 class DataCenterParts(DataCenterBase):
     """Calls for what hangs on pages, and for people."""
@@ -59,7 +57,7 @@ class DataCenterParts(DataCenterBase):
 
     def _remove_label(self, request: Request) -> Reply:
         row = self._row(request, request.values["id"], operation="update")
-        values = (row["id"], request.values.get("label") or request.one("name"))
+        values = (row["id"], request.one("name"))
         if not self.database.row("select 1 from labels where page_id = ? and name = ?", values):
             raise refused(404, f"{EXCEPTIONS}NotFoundException: No such label on this content")
         self.database.write("delete from labels where page_id = ? and name = ?", values)
@@ -208,7 +206,7 @@ class DataCenterParts(DataCenterBase):
         if not wanted <= {"footer", "inline", "resolved"}:
             raise bad(f"Unknown comment location: {sorted(wanted)}")
         rows = self.database.rows("select * from comments where page_id = ? order by created", (row["id"],))
-        if request.one("depth") != "all" and not request.path.endswith("/descendant/comment"):
+        if request.one("depth") != "all":
             rows = [found for found in rows if found["parent_id"] is None]
         rows = [found for found in rows if location_of(found) in wanted]
         expand = Expand(request.one("expand"))
@@ -299,13 +297,6 @@ class DataCenterParts(DataCenterBase):
 
     # --- restrictions -------------------------------------------------------------------------------------------------
 
-    def _get_restrictions(self, request: Request) -> Reply:
-        row = self._row(request, request.values["id"])
-        shaped: dict[str, Any] = {
-            name: self._restriction_shape(request, row["id"], name) for name in ("read", "update")
-        }
-        return json_reply(shaped | {"_links": self._links(request)})
-
     def _get_restriction(self, request: Request) -> Reply:
         row, operation = self._row(request, request.values["id"]), request.values["operation"]
         if operation not in ("read", "update"):
@@ -369,36 +360,3 @@ class DataCenterParts(DataCenterBase):
 
     def _get_user(self, request: Request) -> Reply:
         return json_reply(self._person(request, self._asked_user(request)["account_id"]))
-
-    def _list_users(self, request: Request) -> Reply:
-        self._who(request)
-        rows = self.database.rows("select * from users order by account_id")
-        return self._collection(request, rows, lambda row: self._person(request, row["account_id"]), default=100)
-
-    def _list_groups_of_user(self, request: Request) -> Reply:
-        key = self._asked_user(request)["account_id"]
-        rows = self.database.rows("select group_name from members where account_id = ? order by group_name", (key,))
-        return self._collection(request, rows, lambda row: self._group_shape(request, row["group_name"]), default=200)
-
-    def _list_groups(self, request: Request) -> Reply:
-        self._who(request)
-        rows = self.database.rows("select name from groups order by name")
-        return self._collection(request, rows, lambda row: self._group_shape(request, row["name"]), default=200)
-
-    def _known_group(self, request: Request) -> str:
-        self._who(request)
-        name = request.values["name"]
-        if not self.database.row("select 1 from groups where name = ?", (name,)):
-            raise refused(404, f"{EXCEPTIONS}NotFoundException: No group with name {name}")
-        return name
-
-    def _get_group(self, request: Request) -> Reply:
-        return json_reply(self._group_shape(request, self._known_group(request)))
-
-    def _list_members(self, request: Request) -> Reply:
-        name = self._known_group(request)
-        values = (ADMINISTRATORS, self._who(request))
-        if not self.database.row("select 1 from members where group_name = ? and account_id = ?", values):
-            raise refused(403, f"{EXCEPTIONS}PermissionException: Only administrators list members", authorized=False)
-        rows = self.database.rows("select account_id from members where group_name = ? order by account_id", (name,))
-        return self._collection(request, rows, lambda row: self._person(request, row["account_id"]), default=200)

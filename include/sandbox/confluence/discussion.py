@@ -48,8 +48,6 @@ class Discussion:
             ("GET", f"{V2}/pages/{{id}}/inline-comments", self._list_inline),
             ("POST", f"{V2}/footer-comments", self._create_footer),
             ("POST", f"{V2}/inline-comments", self._create_inline),
-            ("GET", f"{V2}/footer-comments/{{comment}}", self._get_footer),
-            ("GET", f"{V2}/inline-comments/{{comment}}", self._get_inline),
             ("PUT", f"{V2}/inline-comments/{{comment}}", self._update_inline),
         ]
 
@@ -99,14 +97,6 @@ class Discussion:
         if row is None or not access.may(database, row["page_id"], self._site.me, "read"):
             raise v2_error(404, "NOT_FOUND", f"Cannot find a comment with id [{wanted}]")
         return row
-
-    def _get_footer(self, request: Request) -> Reply:
-        return self._one(request, self._row(request.values["comment"], "footer"))
-
-    def _get_inline(self, request: Request) -> Reply:
-        row = self._row(request.values["comment"], "inline")
-        self._find_dangling(self._site.page_row(row["page_id"]))
-        return self._one(request, self._row(row["id"], "inline"))
 
     def _one(self, request: Request, row: sqlite3.Row, status: int = 200, *, written: bool = False) -> Reply:
         with_body = written or wants_storage(request, ONE_FORMATS)

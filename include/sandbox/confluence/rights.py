@@ -19,7 +19,6 @@ KNOWN_OPERATIONS = (
     *("administer", "copy", "create", "delete", "export", "move", "purge", "purge_version"),
     *("read", "restore", "update", "use"),
 )
-EXPANDS = ("user", "group")
 AT_MOST = 100
 Rule = tuple[str, str, str]
 
@@ -36,9 +35,7 @@ class Rights:
         return [
             ("GET", path, self._get),
             ("PUT", path, self._replace),
-            ("POST", path, self._add),
             ("DELETE", path, self._clear),
-            ("GET", f"{path}/byOperation", self._by_operation),
         ]
 
     # --- reading ---
@@ -83,28 +80,11 @@ class Rights:
         assert row is not None
         return shape_user(row)
 
-    def _by_operation(self, request: Request) -> Reply:
-        page_id = self._site.content_row(request)["id"]
-        found = {operation: self._shape(request, page_id, operation, 0, AT_MOST) for operation in OPERATIONS}
-        links = {"base": base_of(request), "self": f"{base_of(request)}/rest/api/content/{page_id}/restriction"}
-        return json_reply({**found, "_links": links})
-
     # --- writing ---
 
     def _replace(self, request: Request) -> Reply:
         row = self._site.content_row(request, to="update")
         self._write(row["id"], self._rules(request))
-        return self._reply(request, row["id"])
-
-    def _add(self, request: Request) -> Reply:
-        row = self._site.content_row(request, to="update")
-        database = self._site.database
-        there = [
-            (operation, kind, subject)
-            for operation in OPERATIONS
-            for kind, subject in access.named(database, row["id"], operation)
-        ]
-        self._write(row["id"], [*there, *self._rules(request)])
         return self._reply(request, row["id"])
 
     def _clear(self, request: Request) -> Reply:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from html import escape
 from typing import Any
 from urllib.parse import urlencode
 
 from include.sandbox.confluence import access, cql
-from include.sandbox.confluence.database import iso
 from include.sandbox.confluence.site import Site
 from include.sandbox.confluence.wire import (
     SELECT_PAGE,
@@ -42,7 +40,7 @@ class Search:
 
     def routes(self) -> list[tuple[str, str, Callable[[Request], Reply]]]:
         """Return method, template and handler of each call."""
-        return [("GET", f"{V1}/content/search", self._content), ("GET", f"{V1}/search", self._hits)]
+        return [("GET", f"{V1}/content/search", self._content)]
 
     def _find(self, request: Request) -> tuple[list[sqlite3.Row], int, int, dict[str, Any]]:
         """Return the rows of a page, its start and limit, and its links."""
@@ -57,7 +55,7 @@ class Search:
             raise v1_error(400, "The cursor is not valid") from error
         seen_before = database.now() - round(self._site.search_lag_seconds * 1000)
         try:
-            query = cql.translate(text, account_id=self._site.me or "", seen_before=seen_before)
+            query = cql.translate(text, seen_before=seen_before)
         except cql.BadCql as error:
             raise v1_error(400, str(error)) from error
         sql = (
@@ -78,23 +76,6 @@ class Search:
         rows, offset, limit, links = self._find(request)
         results = [_content(row, with_space=_wants_space(request, "space")) for row in rows]
         return json_reply({"results": results, "start": offset, "limit": limit, "size": len(results), "_links": links})
-
-    def _hits(self, request: Request) -> Reply:
-        rows, _, limit, links = self._find(request)
-        with_space = _wants_space(request, "content.space")
-        return json_reply(
-            {
-                "results": [_hit(row, request, with_space=with_space) for row in rows],
-                "start": 0,
-                "limit": limit,
-                "size": len(rows),
-                "totalSize": len(rows) + (7 if "next" in links else 0),
-                "cqlQuery": request.one("cql"),
-                "searchDuration": 1,
-                "archivedResultCount": 0,
-                "_links": links,
-            }
-        )
 
 
 def _wants_space(request: Request, name: str) -> bool:
@@ -121,21 +102,3 @@ def _content(row: sqlite3.Row, *, with_space: bool) -> dict[str, Any]:
             "_links": {"webui": f"/spaces/{row['space_key']}"},
         }
     return shaped
-
-
-def _hit(row: sqlite3.Row, request: Request, *, with_space: bool) -> dict[str, Any]:
-    first, _, rest = row["title"].partition(" ")
-    title = f"@@@hl@@@{escape(first)}@@@endhl@@@" + (f" {escape(rest)}" if rest else "")
-    excerpt = "" if request.one("excerpt") == "none" else escape(row["title"])
-    return {
-        "content": _content(row, with_space=with_space),
-        "title": title,
-        "excerpt": excerpt,
-        "url": webui_of(row),
-        "resultGlobalContainer": {"title": row["space_key"], "displayUrl": f"/spaces/{row['space_key']}"},
-        "breadcrumbs": [],
-        "entityType": "content",
-        "iconCssClass": "aui-icon content-type-page",
-        "lastModified": iso(row["modified"]),
-        "score": 0.0,
-    }

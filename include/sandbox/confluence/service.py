@@ -103,9 +103,8 @@ class ConfluenceStandIn(Site):
 
     Switches for tests: ``edits_clear_state`` (whether an ordinary edit drops the content state, which nobody has
     established for the service), ``hidden_reads`` (how many reads a new page answers with 404), ``stale_reads`` (how
-    many reads after a write still show the version before it), ``archive_looks`` (how many reads an archived page stays
-    current), ``search_lag_seconds``, and :meth:`limit_rate`. ``gateway`` has the tokens with scopes; ``app.faults`` is
-    what goes wrong on the wire.
+    many reads after a write still show the version before it), ``search_lag_seconds``, and :meth:`limit_rate`.
+    ``gateway`` has the tokens with scopes; ``app.faults`` is what goes wrong on the wire.
 
     :param state: folder of the database; None keeps everything in memory.
     :param users: who can sign in; kept in the database.
@@ -265,8 +264,6 @@ class ConfluenceStandIn(Site):
                     ("DELETE", "/{property}", self._delete_property),
                 )
             ),
-            ("GET", f"{V2}/attachments/{{id}}", self._get_attachment),
-            ("DELETE", f"{V2}/attachments/{{id}}", self._delete_attachment),
             ("GET", f"{V2}/tasks", self._list_tasks),
             ("GET", f"{V2}/tasks/{{id}}", self._get_task),
             ("PUT", f"{V2}/tasks/{{id}}", self._update_task),
@@ -274,8 +271,6 @@ class ConfluenceStandIn(Site):
             ("DELETE", f"{content}/label", self._delete_label),
             ("GET", f"{content}/state", self._get_state),
             ("PUT", f"{content}/state", self._set_state),
-            ("DELETE", f"{content}/state", self._clear_state),
-            ("GET", f"{V1}/space/{{key}}/state", self._list_states),
             ("POST", f"{content}/child/attachment", self._create_attachment),
             ("PUT", file, self._rename_attachment),
             ("POST", f"{file}/data", self._update_attachment),
@@ -375,9 +370,6 @@ class ConfluenceStandIn(Site):
             self._hidden[row["id"]] -= 1
             raise v2_error(404, "NOT_FOUND", f"Cannot find a page with id [{row['id']}]")
         shaped = shape_page(row, with_body=wants_storage(request, ONE_FORMATS), base=base_of(request))
-        if self.archiving.get(row["id"], 0) > 0:
-            self.archiving[row["id"]] -= 1
-            shaped["status"] = "current"
         if self._stale.get(row["id"], 0) > 0 and row["version"] > 1 and "version" not in request.query:
             self._stale[row["id"]] -= 1
             self._show_version(shaped, row["id"], row["version"] - 1)
@@ -588,11 +580,6 @@ class ConfluenceStandIn(Site):
         self.database.write("insert into states values (?, ?, ?)", (number, name, color))
         return number
 
-    def _clear_state(self, request: Request) -> Reply:
-        if request.one("status", "current") != "current":
-            raise v1_error(400, "status must be current: there are no drafts here")
-        return self._change_state(self.content_row(request, to="update"), None, self._who(request))
-
     def _change_state(self, row: sqlite3.Row, state: int | None, account: str) -> Reply:
         """A change of state publishes a new version with the same body."""
         now = self.database.now()
@@ -600,9 +587,6 @@ class ConfluenceStandIn(Site):
         statement = "update pages set state_id = ?, state_changed = ? where id = ?"
         self.database.write(statement, (state, now, row["id"]))
         return self._state_reply(row["id"])
-
-    def _list_states(self, request: Request) -> Reply:
-        return json_reply([shape_state(row) for row in self.database.rows("select * from states order by id")])
 
     # --- attachments -----------------------------------------------------------------------------------------------
 
@@ -738,16 +722,6 @@ class ConfluenceStandIn(Site):
         if found is None or not access.may(self.database, found["page_id"], self.me, to):
             raise v2_error(404, "NOT_FOUND", f"Cannot find an attachment with id [{request.values['id']}]")
         return found
-
-    def _get_attachment(self, request: Request) -> Reply:
-        return json_reply(shape_attachment(self._v2_attachment_row(request)))
-
-    def _delete_attachment(self, request: Request) -> Reply:
-        """Delete a file at once: the local Confluence keeps no trash for files."""
-        row = self._v2_attachment_row(request, to="update")
-        self.database.write("delete from properties where page_id = ?", (row["id"],))
-        self.database.write("delete from attachments where id = ?", (row["id"],))
-        return Reply(204)
 
     # --- properties ------------------------------------------------------------------------------------------------
 

@@ -38,9 +38,6 @@ class Site:
         self.me: str | None = None
         """Account of the request being answered; there is one at a time."""
         self.search_lag_seconds = 0.0
-        self.archive_looks = 0
-        self.archiving: dict[int, int] = {}
-        """How many reads still show an archived page as current, by its id."""
 
     def listing(
         self,
@@ -115,7 +112,3 @@ class Site:
         if to != "read" and not access.may(self.database, row["id"], self.me, to):
             raise v1_error(403, f"User not permitted to {to} content with id : {wanted}")
         return row
-
-    def archived(self, page_id: int) -> None:
-        """Take note that a page was archived, which shows after ``archive_looks`` reads."""
-        self.archiving[page_id] = self.archive_looks

@@ -46,12 +46,9 @@ READ_SPACE = "read:space:confluence"
 READ_COMMENT = "read:comment:confluence"
 WRITE_COMMENT = "write:comment:confluence"
 READ_TASK = "read:task:confluence"
-WRITE_TASK = "write:task:confluence"
 READ_TREE = "read:hierarchical-content:confluence"
 READ_METADATA = "read:content.metadata:confluence"
-READ_FOLDER = "read:folder:confluence"
 READ_ATTACHMENT = "read:attachment:confluence"
-READ_USERS = "read:user:confluence"
 READ_USER = "read:confluence-user"
 READ_GROUPS = "read:confluence-groups"
 READ_SUMMARY = "read:confluence-content.summary"
@@ -65,9 +62,7 @@ _VIEW, _EDIT = "view the page", "edit the page"
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(("current_user", "check"), "who the credential belongs to", "use Confluence", (READ_USER,)),
-    Operation(("users", "user"), "accounts by id, singly and in bulk", "see profiles", (READ_USERS,)),
-    Operation(("group_members",), "members of a group", "see profiles", (READ_GROUPS,)),
-    Operation(("spaces", "space"), "spaces, all or by key", "view the space", (READ_SPACE,)),
+    Operation(("space",), "a space by its key", "view the space", (READ_SPACE,)),
     Operation(
         ("pages_in_space", "pages", "page", "find_page", "versions"),
         "pages by space, ids, id and title; a body at a version; versions",
@@ -75,23 +70,9 @@ OPERATIONS: tuple[Operation, ...] = (
         (READ_PAGE,),
     ),
     Operation(("changed_pages",), "pages written since an earlier read", _VIEW, (READ_PAGE,)),
-    Operation(
-        ("descendants",),
-        "what is below a page, at any depth",
-        _VIEW,
-        (READ_TREE,),
-    ),
-    Operation(("ancestors",), "what is above a page", _VIEW, (READ_METADATA, READ_PAGE, READ_FOLDER)),
+    Operation(("descendants",), "what is below a page, at any depth", _VIEW, (READ_TREE,)),
     Operation(("create_page",), "a new page", "add pages", (WRITE_PAGE, READ_PAGE, READ_USER)),
     Operation(("update_page",), "the version after the one read", _EDIT, (WRITE_PAGE, READ_PAGE, READ_USER)),
-    Operation(("move_page",), "a page below another", _EDIT, (WRITE_CONTENT, READ_PAGE)),
-    Operation(
-        ("archive_page",),
-        "a page archived",
-        "archive pages",
-        (WRITE_CONTENT, READ_PAGE),
-        _not_on_data_center("Data Center's REST API does not archive single pages"),
-    ),
     Operation(("labels",), "labels of a page", _VIEW, (READ_PAGE,)),
     Operation(("add_label", "remove_label"), "labels put on and taken off", _EDIT, (WRITE_CONTENT, READ_PAGE)),
     Operation(("pages_with_label",), "pages by label, from the search index", _VIEW, (SEARCH,)),
@@ -119,13 +100,6 @@ OPERATIONS: tuple[Operation, ...] = (
         (READ_TASK,),
         _not_on_data_center("Data Center has no call for inline tasks; they are in the page's storage only"),
     ),
-    Operation(
-        ("complete_task",),
-        "an inline task ticked",
-        _EDIT,
-        (WRITE_TASK,),
-        _not_on_data_center("Data Center has no call for inline tasks; they are in the page's storage only"),
-    ),
     Operation(("restrictions",), "restrictions of a page and of those above it", _VIEW, (READ_ALL, READ_METADATA)),
     Operation(
         ("set_restrictions",),
@@ -139,7 +113,6 @@ OPERATIONS: tuple[Operation, ...] = (
         "add pages, restrict them",
         (WRITE_PAGE, READ_PAGE, READ_USER, WRITE_CONTENT, READ_ALL, READ_GROUPS),
     ),
-    Operation(("search",), "CQL search", _VIEW, (SEARCH,)),
 )
 
 _BY_METHOD = {method: item for item in OPERATIONS for method in item.methods}

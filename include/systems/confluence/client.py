@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -48,12 +48,11 @@ from include.systems.confluence.values import (
     Property,
     Restriction,
     Restrictions,
-    SearchHit,
     Space,
     User,
     cql_text,
 )
-from include.systems.confluence.walks import Rows, batches, digest_of, every_row, in_batches
+from include.systems.confluence.walks import Rows, digest_of, every_row, in_batches
 from include.systems.http import RetryPolicy
 from include.systems.listing import Changes, Listing
 
@@ -61,8 +60,6 @@ __all__ = ["PLACEHOLDER", "ConfluenceClient"]
 
 CLOCK_SKEW = timedelta(minutes=2)
 """How far the site's clock may be off when something made "just now" is recognised as ours."""
-ARCHIVE_LOOKS = 10
-"""How often a page is looked at until it is archived; the pauses double from the policy's first on."""
 PLACEHOLDER = "<p>Labelops is preparing this page.</p>"
 """The text of a restricted page until its restrictions are known to stand. It says nothing."""
 CHUNK_BYTES = 64 * 1024
@@ -139,7 +136,7 @@ class ConfluenceClient:
         site = self._site
         reads: dict[str, Callable[[], Any]] = {
             "pages": lambda: site.pages(["1"]),
-            "search": lambda: site.search_pages("type = page and id = 1", None),
+            "pages_with_label": lambda: site.search_pages("type = page and id = 1", None),
         }
         if isinstance(site, Cloud):
             reads["inline_tasks"] = lambda: site.inline_tasks(["1"], None, None)
@@ -192,41 +189,7 @@ class ConfluenceClient:
             self._user = self._site.whoami()
         return self._user
 
-    def user(self, account_id: str) -> User:
-        """Return an account.
-
-        :raises NotFound: no such account.
-        """
-        found = self.users([account_id]).get(account_id)
-        if found is None:
-            raise NotFound(f"confluence: no account {account_id!r}", system=SYSTEM)
-        return found
-
-    def users(self, account_ids: Iterable[str]) -> dict[str, User]:
-        """Return the known ones of these accounts, by id; as few requests as the flavour allows."""
-        wanted = list(dict.fromkeys(account_ids))
-        found: dict[str, User] = {}
-        for batch in batches(wanted, self._site.users_at_once):
-            found |= {user.account_id: user for user in self._site.users(batch)}
-        return {account: found[account] for account in wanted if account in found}
-
-    def group_members(self, name: str, *, resume: str | None = None) -> Listing[User]:
-        """List the members of a group, known by its name.
-
-        :raises NotFound: no such group, or the account may not see it (when the first member is asked for).
-        """
-        return _listing(
-            f"members of group {name}",
-            lambda place: self._site.group_members(name, place),
-            resume,
-            lambda user: user.account_id,
-        )
-
     # --- spaces ----------------------------------------------------------------------------------------------------
-
-    def spaces(self, *, resume: str | None = None) -> Listing[Space]:
-        """List the spaces that the account may see."""
-        return _listing("spaces", self._site.spaces, resume)
 
     def space(self, key: str) -> Space:
         """Return a space by its key.
@@ -310,10 +273,6 @@ class ConfluenceClient:
         """
         return _listing(f"descendants of page {page_id}", lambda place: self._site.descendants(page_id, place), resume)
 
-    def ancestors(self, page_id: str) -> list[Node]:
-        """Return what is above a page, the highest first; ``depth`` is 1 for the parent and grows upwards."""
-        return self._site.ancestors(page_id)
-
     def page_url(self, page: Page) -> str:
         """Return the address a person opens."""
         return page.url or f"{self.settings.site}{self.settings.path}/pages/viewpage.action?pageId={page.id}"
@@ -393,64 +352,6 @@ class ConfluenceClient:
             system=SYSTEM,
             status=409,
         ) from error
-
-    def move_page(self, page: Page, parent_id: str) -> Page:
-        """Put a page below another, as its last child, and return it as it is then; nothing is sent when it is there.
-
-        :raises NotFound: no such page, or no such parent.
-        :raises Unavailable: the page is not there yet; trying again is harmless.
-        :raises Conflict: somebody else moved it meanwhile.
-        """
-        now = self.page(page.id)
-        if now.parent_id == parent_id:
-            return now
-        try:
-            with self._writing(page.id):
-                self._site.move_page(now, parent_id)
-        except (Unavailable, InvalidReply):
-            now = self.page(page.id)
-            if now.parent_id != parent_id:
-                raise
-            return now
-        after = self.page(page.id)
-        if after.parent_id == now.parent_id:
-            raise Unavailable(f"confluence: page {page.id} does not show its move yet; look again later", system=SYSTEM)
-        if after.parent_id != parent_id:
-            raise Conflict(
-                f"confluence: page {page.id} was moved below {parent_id} and is now below {after.parent_id}: somebody "
-                "else moved it",
-                system=SYSTEM,
-            )
-        return after
-
-    def archive_page(self, page_id: str) -> Page:
-        """Archive a page, wait until it is archived, and return it; nothing is sent when it is.
-
-        :raises Conflict: the page is neither current nor archived.
-        :raises Unavailable: it is not archived yet; trying again goes on looking.
-        """
-        site = self._cloud("archive_page")
-        page = self.page(page_id)
-        if page.status == "archived":
-            return page
-        if page.status != "current":
-            raise Conflict(f"confluence: page {page_id} is {page.status}, so it is not archived", system=SYSTEM)
-        lost: Exception | None = None
-        try:
-            with self._writing(page_id):
-                site.archive_page(page_id)
-        except (Unavailable, InvalidReply) as error:
-            lost = error
-        for look in range(1, ARCHIVE_LOOKS + 1):
-            page = self.page(page_id)
-            if page.status == "archived":
-                return page
-            if lost is not None:
-                raise lost
-            self._caller.policy.sleep(self._caller.policy.pause(look))
-        raise Unavailable(
-            f"confluence: page {page_id} is to be archived and is not yet; look again later", system=SYSTEM
-        )
 
     # --- labels and states -----------------------------------------------------------------------------------------
 
@@ -683,19 +584,6 @@ class ConfluenceClient:
             resume,
         )
 
-    def complete_task(self, task_id: str) -> InlineTask:
-        """Tick an inline task and return it; ticking twice changes nothing.
-
-        Whoever the credential belongs to is recorded as the one who did.
-
-        :raises NotFound: no such task.
-        """
-        task = self._cloud("complete_task").complete_task(task_id)
-        self._count_write(task.page_id)
-        if task.status != "complete":
-            raise InvalidReply(f"confluence: task {task_id} was ticked and is {task.status}", system=SYSTEM)
-        return task
-
     # --- restrictions ----------------------------------------------------------------------------------------------
 
     def restrictions(self, page_id: str) -> Restrictions:
@@ -705,10 +593,7 @@ class ConfluenceClient:
         """
         own = self._site.restrictions(page_id)
         inherited = [
-            (node.id, item)
-            for node in self._site.ancestors(page_id, titles=False)
-            if node.kind == "page"
-            for item in self._site.restrictions(node.id)
+            (above, item) for above in self._site.pages_above(page_id) for item in self._site.restrictions(above)
         ]
         return Restrictions(page_id, own, tuple(inherited))
 
@@ -801,25 +686,6 @@ class ConfluenceClient:
                 system=SYSTEM,
             )
         return page
-
-    # --- search ----------------------------------------------------------------------------------------------------
-
-    def search(self, cql: str, *, resume: str | None = None) -> Listing[SearchHit]:
-        """List what a CQL query finds. Values from outside belong through ``cql_text``.
-
-        Search is an index: it lags behind by minutes, does not see archived pages, and its times have whole minutes in
-        the account's time zone. An absence proves nothing.
-
-        :raises InvalidInput: the query is empty, or Confluence cannot read it (when the first hit is asked for).
-        """
-        if not cql.strip():
-            raise InvalidInput("confluence: a CQL query must not be empty")
-        return _listing(
-            f"search {digest_of([cql])}",
-            lambda place: self._site.search(cql, place),
-            resume,
-            lambda hit: f"{hit.kind} {hit.id}",
-        )
 
 
 # --- small parts ---------------------------------------------------------------------------------------------------

@@ -23,7 +23,6 @@ from include.systems.confluence.replies import (
     body_of,
     comment_of,
     digest_in,
-    hit_of,
     identifier,
     link_of,
     mapping,
@@ -47,11 +46,10 @@ from include.systems.confluence.values import (
     PageVersion,
     Property,
     Restriction,
-    SearchHit,
     Space,
     User,
 )
-from include.systems.confluence.walks import Rows, batches, every_row, oldest_first
+from include.systems.confluence.walks import Rows, every_row, oldest_first
 from include.systems.http import segment
 
 __all__ = ["Cloud"]
@@ -80,7 +78,6 @@ class Cloud:
 
     flavour = "cloud"
     pages_at_once = 250
-    users_at_once = 250
     overlap = timedelta(minutes=10)
 
     def __init__(self, transport: Transport) -> None:
@@ -111,20 +108,6 @@ class Cloud:
         if row.get("type") == "anonymous" or not row.get("accountId"):
             raise anonymous()
         return _user(row, where)
-
-    def users(self, account_ids: Sequence[str]) -> list[User]:
-        """Return those accounts that exist."""
-        where = self._v2("/users-bulk")
-        sent = {"accountIds": list(account_ids)}
-        reply = self._transport.json("POST", where, json=sent, scope=scope.READ_USERS, idempotent=True)
-        rows = need(mapping(reply, where), "results", list, where)
-        return [_user(mapping(row, where), where) for row in rows if row.get("accountStatus") != "unknown"]
-
-    def group_members(self, name: str, place: str | None) -> Rows[User]:
-        """List a group's members; the group is found by its name first."""
-        where = self._v1(f"/group/{segment(self._group_id(name))}/membersByGroupId")
-        rows, following = self._transport.offset_rows(where, {"limit": OLD_ROWS}, place, scope=scope.READ_GROUPS)
-        return [_user(row, where) for row in rows], following
 
     def _group_id(self, name: str) -> str:
         """Return the id of the group of exactly this name: v1 addresses groups by id, people know the name."""
@@ -224,8 +207,8 @@ class Cloud:
                 walk.waiting.append([kind, node.id, node.depth])
         return nodes, walk.after(following)
 
-    def ancestors(self, page_id: str, *, titles: bool = True) -> list[Node]:
-        """Return what is above a page; v2 gives ids and kinds, so titles are asked for."""
+    def pages_above(self, page_id: str) -> list[str]:
+        """Return the ids of the pages above a page, the highest first; folders between them are left out."""
         chain: list[tuple[str, str]] = []
         kind, top = "page", page_id
         while True:
@@ -237,25 +220,7 @@ class Cloud:
             if len(above) < PAGE_ROWS or above[0][0] not in BRANCHES:
                 break
             kind, top = above[0]
-        named = self._titles(chain) if titles else {}
-        ids = [identity for _, identity in chain]
-        parents = [None, *ids]
-        return [
-            Node(identity, named.get(identity, ""), parents[index], kind, len(chain) - index)
-            for index, (kind, identity) in enumerate(chain)
-        ]
-
-    def _titles(self, chain: Sequence[tuple[str, str]]) -> dict[str, str]:
-        found: dict[str, str] = {}
-        ids = [identity for kind, identity in chain if kind == "page"]
-        where = self._v2("/pages")
-        for batch in batches(ids, self.pages_at_once):
-            for row in self._all(where, {"id": ",".join(batch)}, scope.READ_PAGE):
-                found[identifier(row, "id", where)] = text(row, "title")
-        for identity in (identity for kind, identity in chain if kind == "folder"):
-            where = self._v2(f"/folders/{segment(identity)}")
-            found[identity] = text(mapping(self._transport.json("GET", where, scope=scope.READ_FOLDER), where), "title")
-        return found
+        return [identity for kind, identity in chain if kind == "page"]
 
     def create_page(self, space_id: str, title: str, body: str, parent_id: str | None, *, private: bool) -> Page:
         """Create a page; ``private`` is a parameter of the call, so nobody else ever sees it."""
@@ -279,20 +244,6 @@ class Cloud:
         }
         row = self._transport.json("PUT", where, json=sent, scope=scope.WRITE_PAGE)
         return self._page(row, where, with_body=True, sent_body=body)
-
-    def move_page(self, page: Page, parent_id: str) -> None:
-        """Append the page to the other's children."""
-        where = self._v1(f"/content/{segment(page.id)}/move/append/{segment(parent_id)}")
-        self._transport.call("PUT", where, scope=scope.WRITE_CONTENT, idempotent=True)
-
-    def archive_page(self, page_id: str) -> None:
-        """Ask for archiving, which the site does later, as a long task."""
-        self._transport.json(
-            "POST",
-            self._v1("/content/archive"),
-            json={"pages": [{"id": _number(page_id)}]},
-            scope=scope.WRITE_CONTENT,
-        )
 
     # --- labels, states, attachments -------------------------------------------------------------------------------
 
@@ -401,19 +352,6 @@ class Cloud:
         rows, following = self._rows(where, query, place, scope.READ_TASK)
         return [_task(row, where) for row in rows], following
 
-    def complete_task(self, task_id: str) -> InlineTask:
-        """Tick a task; the status is all that v2 changes."""
-        where = self._v2(f"/tasks/{segment(task_id)}")
-        reply = self._transport.json(
-            "PUT",
-            where,
-            params={"body-format": "storage"},
-            json={"status": "complete"},
-            scope=scope.WRITE_TASK,
-            idempotent=True,
-        )
-        return _task(mapping(reply, where), where)
-
     # --- restrictions ----------------------------------------------------------------------------------------------
 
     def restrictions(self, page_id: str) -> tuple[Restriction, ...]:
@@ -452,13 +390,6 @@ class Cloud:
             self._transport.call("DELETE", where, scope=scope.WRITE_CONTENT, idempotent=True)
 
     # --- search ----------------------------------------------------------------------------------------------------
-
-    def search(self, cql: str, place: str | None) -> Rows[SearchHit]:
-        """List hits; the next page is reached by ``next`` alone, for ``start`` and ``totalSize`` mean little."""
-        where = self._v1("/search")
-        query = {"cql": cql, "expand": "content.space", "excerpt": "none"}
-        rows, following = self._rows(where, query, place, scope.SEARCH, OLD_ROWS)
-        return [hit_of(row, where) for row in rows], following
 
     def search_pages(self, cql: str, place: str | None) -> Rows[str]:
         """List the ids of content."""
@@ -513,12 +444,6 @@ class _Walk:
 
 
 # --- reading replies -----------------------------------------------------------------------------------------------
-
-
-def _number(page_id: str) -> int:
-    if not page_id.isdigit():
-        raise InvalidInput(f"confluence: page id {page_id!r} is not a number")
-    return int(page_id)
 
 
 def _user(row: Mapping[str, Any], where: str) -> User:

@@ -34,7 +34,6 @@ from include.systems.confluence.replies import (
     body_of,
     comment_of,
     digest_in,
-    hit_of,
     identifier,
     link_of,
     links_of,
@@ -56,7 +55,6 @@ from include.systems.confluence.values import (
     PageVersion,
     Property,
     Restriction,
-    SearchHit,
     Space,
     User,
     cql_text,
@@ -95,7 +93,6 @@ class DataCenter:
 
     flavour = "datacenter"
     pages_at_once = BODY_ROWS
-    users_at_once = 25
     newest_first = False
     overlap = timedelta(days=1)
 
@@ -194,16 +191,6 @@ class DataCenter:
             raise anonymous()
         return _user(row, where)
 
-    def users(self, account_ids: Sequence[str]) -> list[User]:
-        """Return those accounts that exist, one request each, for there is no other call."""
-        found = []
-        for key in account_ids:
-            try:
-                found.append(_user(self._person(key), self._api("/user")))
-            except NotFound:
-                continue
-        return found
-
     def _person(self, key: str) -> dict[str, Any]:
         return self._json("GET", self._api("/user"), params={"key": key})
 
@@ -212,12 +199,6 @@ class DataCenter:
         if key not in self._names:
             self._names[key] = need(self._person(key), "username", str, self._api("/user"))
         return self._names[key]
-
-    def group_members(self, name: str, place: str | None) -> Rows[User]:
-        """List a group's members, which administrators alone may."""
-        where = self._api(f"/group/{segment(name)}/member")
-        rows, following = self._rows(where, {}, place, lambda row: text(row, "userKey"))
-        return [_user(row, where) for row in rows], following
 
     # --- spaces and pages ------------------------------------------------------------------------------------------
 
@@ -351,16 +332,11 @@ class DataCenter:
             later.insert(0, [top, depth, following])
         return nodes, json.dumps(later, separators=(",", ":")) if later else None
 
-    def ancestors(self, page_id: str, *, titles: bool = True) -> list[Node]:
-        """Return what is above a page."""
+    def pages_above(self, page_id: str) -> list[str]:
+        """Return the ids of the pages above a page, the highest first."""
         where = self._content(page_id)
         rows = need(self._json("GET", where, params={"expand": "ancestors"}), "ancestors", list, where)
-        ids = [identifier(mapping(row, where), "id", where) for row in rows]
-        parents = [None, *ids]
-        return [
-            Node(ids[index], text(row, "title"), parents[index], "page", len(rows) - index)
-            for index, row in enumerate(rows)
-        ]
+        return [identifier(mapping(row, where), "id", where) for row in rows]
 
     def create_page(self, space_id: str, title: str, body: str, parent_id: str | None, *, private: bool) -> Page:
         """Create a page, below the space's root where no parent is named.
@@ -396,20 +372,6 @@ class DataCenter:
         if not all(name in row for name in ("version", "space", "ancestors")):
             return self.page(identifier(row, "id", where), None)
         return self._page(row, where, with_body=True, sent_body=body)
-
-    def move_page(self, page: Page, parent_id: str) -> None:
-        """Write a version with another parent and the text as it was read."""
-        where = self._content(page.id)
-        sent: dict[str, Any] = {
-            "id": page.id,
-            "type": "page",
-            "title": page.title,
-            "ancestors": [{"id": parent_id}],
-            "version": {"number": page.version.number + 1},
-        }
-        if page.body is not None:
-            sent["body"] = {"storage": as_storage(page.body)}
-        self._call("PUT", where, json=sent)
 
     # --- labels, attachments, properties ---------------------------------------------------------------------------
 
@@ -546,12 +508,6 @@ class DataCenter:
         except NotFound as error:
             # By contract the search of content answers so where CQL cannot be read; sites answer 400.
             raise InvalidInput(f"confluence: the site does not take this CQL: {error}") from error
-
-    def search(self, cql: str, place: str | None) -> Rows[SearchHit]:
-        """List hits."""
-        query = {"cql": cql, "expand": "content.space", "excerpt": "none"}
-        rows, following = self._search("/search", query, place, lambda row: f"{row.get('entityType')} {row.get('url')}")
-        return [hit_of(row, self._api("/search")) for row in rows], following
 
     def search_pages(self, cql: str, place: str | None) -> Rows[str]:
         """List the ids of content."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from html import unescape
 from typing import Any, TypeVar
 
 from include.base.errors import InvalidReply
-from include.systems.confluence.values import RESTRICTABLE, Comment, PageVersion, Property, Restriction, SearchHit
+from include.systems.confluence.values import RESTRICTABLE, Comment, PageVersion, Property, Restriction
 
 __all__ = [
     "SYSTEM",
@@ -18,7 +17,6 @@ __all__ = [
     "body_of",
     "comment_of",
     "digest_in",
-    "hit_of",
     "identifier",
     "link_of",
     "links_of",
@@ -190,25 +188,3 @@ def restrictions_of(restricted: Restricted) -> tuple[Restriction, ...]:
     """Return what was added up, an operation without users and groups left out."""
     own = (Restriction(name, *(tuple(sorted(held)) for held in restricted[name])) for name in RESTRICTABLE)
     return tuple(item for item in own if item.users or item.groups)
-
-
-def hit_of(row: Mapping[str, Any], where: str) -> SearchHit:
-    """Return a hit: a hit's own title is escaped and marked up, so the content's is taken."""
-    kind = text(row, "entityType")
-    inside = mapping(row.get(kind) or row.get("content") or row.get("space") or row.get("user") or {}, where)
-    space = mapping(inside.get("space") or (inside if kind == "space" else {}), where)
-    container = mapping(row.get("resultGlobalContainer") or {}, where)
-    url = text(row, "url")
-    return SearchHit(
-        id=str(inside.get("id") or inside.get("accountId") or inside.get("userKey") or url),
-        kind=text(inside, "type") if kind == "content" else kind,
-        title=text(inside, "title") or text(inside, "name") or unescape(text(row, "title")),
-        space_key=text(space, "key") or _key_in(text(container, "displayUrl")),
-        url=f"{row.get('_base') or ''}{url}",
-        modified=optional_moment(row.get("lastModified"), "lastModified", where),
-    )
-
-
-def _key_in(address: str) -> str:
-    parts = address.strip("/").split("/")
-    return parts[1] if len(parts) > 1 and parts[0] == "spaces" else ""

@@ -19,7 +19,6 @@ __all__ = [
     "Property",
     "Restriction",
     "Restrictions",
-    "SearchHit",
     "Space",
     "User",
     "cql_text",
@@ -199,21 +198,6 @@ class Restrictions:
     page_id: str
     own: tuple[Restriction, ...]
     inherited: tuple[tuple[str, Restriction], ...] = ()
-
-
-@dataclass(frozen=True)
-class SearchHit:
-    """Something that search found. ``kind`` is ``page``, ``blogpost``, ``comment``, ``attachment``, ``space``, ...
-
-    ``modified`` is as the index has it, which lags behind.
-    """
-
-    id: str
-    kind: str
-    title: str
-    space_key: str
-    url: str
-    modified: datetime | None
 
 
 def cql_text(value: str) -> str:

@@ -23,7 +23,6 @@ from include.systems.prodigy.rows import BATCH, linked_pieces, linked_rows, plai
 from include.systems.prodigy.settings import Settings
 from include.systems.prodigy.values import (
     AddResult,
-    Altered,
     Counts,
     DatasetInfo,
     Piece,
@@ -297,8 +296,8 @@ class ProdigyClient:
         the newest one read, by a transaction that began earlier and was committed later (they come alone if they lie
         among the newest hundred, else with all of their range); another row under a link that SQLite gave out again;
         a dataset that was dropped, or dropped and made anew. Not noticed: an older row's content that was changed to
-        another of the same length, with its hashes kept (:meth:`altered` finds that); a change that was taken back in
-        between.
+        another of the same length, with its hashes kept (:meth:`example_digests` shows that); a change that was taken
+        back in between.
 
         :param resume: ``state`` of an earlier listing of the same dataset.
         :raises InvalidInput: for a state that is none, was changed, belongs to another dataset, was taken later than
@@ -324,30 +323,6 @@ class ProdigyClient:
             found = self._digests(some)
             for example_id in some:
                 yield example_id, found.get(example_id)
-
-    def altered(self, dataset: str, seen: Iterable[tuple[int, str]]) -> Iterator[Altered]:
-        """Yield what of the examples seen before is no longer as it was, in the order given.
-
-        Nothing is held but some hundred examples at a time, and on PostgreSQL and MySQL no content leaves the server.
-
-        :param seen: example ids with the SHA-256 of their stored bytes, as :class:`Row`'s ``raw`` had it.
-        :return: with ``found`` None for an example that is gone; ``linked`` tells whether the dataset still holds it.
-        """
-        schema = self._database.schema()
-        link = schema.link
-        dataset_id = self._database.id_of(dataset)
-        for some in _chunks(seen):
-            ids = [example_id for example_id, _ in some]
-            digests = self._digests(ids)
-            linked: set[int] = set()
-            if dataset_id is not None:
-                with self._database.reading() as conn:
-                    held = select(link.c.example_id).where(link.c.dataset_id == dataset_id, link.c.example_id.in_(ids))
-                    linked = {row[0] for row in plain_rows(conn, held)}
-            for example_id, digest in some:
-                found = digests.get(example_id)
-                if found != digest or example_id not in linked:
-                    yield Altered(example_id, digest, found, example_id in linked)
 
     def _digests(self, ids: Sequence[int]) -> dict[int, str]:
         """Return the SHA-256 of some examples' stored bytes, of those that are there."""

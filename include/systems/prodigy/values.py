@@ -12,7 +12,6 @@ from include.systems.listing import Listing
 
 __all__ = [
     "AddResult",
-    "Altered",
     "Counted",
     "Counts",
     "DatasetInfo",
@@ -150,20 +149,6 @@ class Counts:
             for label in (group.labels or (None,)) if "label" in fields else (None,):
                 found[tuple(label if field == "label" else getattr(group, field) for field in fields)] += count
         return found
-
-
-@dataclass(frozen=True)
-class Altered:
-    """An example that is no longer as it was seen.
-
-    :param seen, found: SHA-256 of its stored bytes, then and now; ``found`` is None where the example is gone.
-    :param linked: whether the dataset still holds it.
-    """
-
-    example_id: int
-    seen: str
-    found: str | None
-    linked: bool
 
 
 @dataclass(frozen=True)

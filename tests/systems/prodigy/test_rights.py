@@ -17,7 +17,7 @@ from include.base.canonical import sha256_hex
 from include.base.errors import AuthError, InvalidInput, Refused, Unsupported
 from include.sandbox.prodigy_schema import create_schema, import_jsonl
 from include.systems.prodigy.client import ProdigyClient
-from include.systems.prodigy.values import AddResult, Altered, Rights
+from include.systems.prodigy.values import AddResult, Rights
 from tests.servers import fresh_database
 from tests.systems.prodigy.make import ANSWERS, INBOX, PROJECT, answered, connect, run, task
 
@@ -75,7 +75,8 @@ def read_everything(client: ProdigyClient) -> None:
     assert [row.example_id for row in client.rows_of_session(f"{ANSWERS}-ben")] == [rows[1].example_id]
     assert len(list(client.new_rows(ANSWERS))) == 2
     assert client.counts(ANSWERS).by("annotator") == {("anna",): 1, ("ben",): 1}
-    assert list(client.altered(ANSWERS, [(row.example_id, sha256_hex(row.raw)) for row in rows])) == []
+    digests = [(row.example_id, sha256_hex(row.raw)) for row in rows]
+    assert list(client.example_digests([row.example_id for row in rows])) == digests
     assert client.watermark(ANSWERS).count == 2
 
 
@@ -221,23 +222,6 @@ def test_deleting_examples_takes_all_their_links(client: ProdigyClient, prodigy_
     assert [row.example_id for row in client.rows("ticket_topics__v1")] == [rows[0].example_id]
 
 
-def test_altered_tells_changed_gone_and_unlinked_rows(client: ProdigyClient, prodigy_url: str) -> None:
-    import_jsonl(prodigy_url, ANSWERS, [answered(f"ticket {number}") for number in range(1100)])
-    seen = [(row.example_id, sha256_hex(row.raw)) for row in client.rows(ANSWERS)]
-    assert list(client.altered(ANSWERS, iter(seen))) == []
-    changed, gone, unlinked = seen[3], seen[700], seen[1050]
-    run(prodigy_url, "UPDATE example SET content = :content WHERE id = :id", content=b"{}", id=changed[0])
-    client.delete_examples([gone[0]])
-    run(prodigy_url, "DELETE FROM link WHERE example_id = :id", id=unlinked[0])
-    assert list(client.altered(ANSWERS, iter(seen))) == [
-        Altered(*changed, sha256_hex(b"{}"), True),
-        Altered(*gone, None, False),
-        Altered(*unlinked, unlinked[1], False),
-    ]
-    client.unlink(ANSWERS)
-    assert {one.linked for one in client.altered(ANSWERS, seen[:3])} == {False}
-
-
 def test_columns_of_other_types_are_read_and_written(postgres_url: str) -> None:
     with fresh_database(postgres_url) as url:
         create_schema(url)
@@ -250,7 +234,7 @@ def test_columns_of_other_types_are_read_and_written(postgres_url: str) -> None:
         assert row.content == task("Grüße")
         assert [info.meta for info in client.datasets()] == [{}]
         assert client.counts(INBOX).rows == 1
-        assert list(client.altered(INBOX, [(row.example_id, sha256_hex(row.raw))])) == []
+        assert list(client.example_digests([row.example_id])) == [(row.example_id, sha256_hex(row.raw))]
         listing = client.new_rows(INBOX)
         assert len(list(listing)) == 1
         assert list(client.new_rows(INBOX, resume=listing.state)) == []
