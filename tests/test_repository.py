@@ -17,15 +17,12 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("dags/*.md")])
 TEXT = {".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".lock", ".bpmn", ".svg", ".css", ".cfg", ".sh", ".example", ""}
-SETTINGS_OF_THE_DEMO = re.compile(r"LABELOPS_[A-Z_]+_PORT\Z")
 
 
 def tracked() -> list[Path]:
     """Return the files of the working tree that git knows or would add."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode:
         pytest.skip("not a git checkout")
     return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
@@ -203,7 +200,8 @@ def test_the_auditors_guide_explains_every_action_of_the_ledger() -> None:
     guide = (ROOT / "docs" / "auditor.md").read_text("utf-8")
     rows = "\n".join(re.findall(r"^\| (`[a-z]+(?:\.[a-z_]+)?`.*?) \|", guide, re.M))
     explained = set(re.findall(r"`([a-z_.]+)`", rows))
-    actions = _actions_in_code() | {f"approval.{state}" for state in TERMINAL}
+    asking = {f"{kind}.{what}" for kind in ("approval", "release") for what in ("asked", "requested")}
+    actions = _actions_in_code() | asking | {f"approval.{state}" for state in TERMINAL}
     assert {"guideline.published", "decision.recorded", "release.done"} <= actions
     assert actions <= explained
 

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from include.base.canonical import SHORT, digest_of, effect_key
+from include.base.canonical import SHORT, digest_of, sha256_hex
 from include.bpmn.mapping import STATEMENTS, ProcessMapping, TaskMapping
 from include.governance.records import Decision, Grade, Outcome, Signature, lower_signature, signed_enough
 from include.people.register import UNKNOWN, Register, account_key, is_unknown
@@ -26,16 +26,13 @@ from include.projects.model import Policy, Project
 from include.systems.opentext.values import HistoricProcess, HistoricTask, ProcessComment, UserTask
 
 __all__ = [
-    "STATEMENTS",
     "STATEMENT_VERSION",
+    "Case",
     "Evaluation",
     "Holding",
     "Observed",
-    "ProcessDecision",
-    "ProcessMapping",
     "ProcessSnapshot",
     "ReleaseDecision",
-    "TaskMapping",
     "evaluate",
     "evaluate_release",
     "mapped_task",
@@ -137,89 +134,10 @@ class ProcessSnapshot:
 
 
 @dataclass(frozen=True)
-class ProcessDecision:
-    """One person's completed task, before it is stored.
-
-    :param outcome: approve, reject, rework or undecided.
-    :param counts: whether it can satisfy a demand of the policy; ``void_reason`` says why not.
-    :param person: id in the register, or None when nobody is known behind ``account``.
-    :param grade: ``attested`` or ``asserted``.
-    :param signature: recorded, authenticated or signed.
-    :param statement: the sentence that the decision stands for.
-    :param statement_version: its wording as it was put before the person, None where it is not known to have been.
-    :param comment: what the same account wrote on the task or the process while it held the task.
-    :param raw: the replies that prove it (task, comments), to be kept by content.
-    """
-
-    project: str
-    subject: str
-    digest: str
-    attempt: int
-    role: str
-    outcome: Outcome
-    counts: bool
-    void_reason: str
-    person: str | None
-    account: str
-    decided_at: datetime | None
-    meaning: str
-    grade: Grade
-    statement: str
-    process_id: str
-    task_id: str
-    signature: Signature = "recorded"
-    statement_version: int | None = None
-    comment: str = ""
-    system: str = SYSTEM
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-
-    def proof(self) -> bytes:
-        """Return the raw replies as bytes to keep by content; the same decision read again gives the same bytes."""
-        return json.dumps(self.raw, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str).encode(
-            "utf-8", "surrogatepass"
-        )
-
-    def record(self, raw_digest: str) -> Decision:
-        """Return the decision as the ledger keeps it.
-
-        :param raw_digest: the object of the store that holds :meth:`proof`.
-        """
-        return Decision(
-            decision_id=self.decision_id,
-            project=self.project,
-            subject=self.subject,
-            digest=self.digest,
-            attempt=self.attempt,
-            role=self.role,
-            outcome=self.outcome,
-            counts=self.counts,
-            void_reason=self.void_reason,
-            person=self.person,
-            account=self.account,
-            system=self.system,
-            decided_at=self.decided_at,
-            meaning=self.meaning,
-            grade=self.grade,
-            statement=self.statement,
-            raw_digest=raw_digest,
-            process_id=self.process_id,
-            task_id=self.task_id,
-            signature=self.signature,
-            statement_version=self.statement_version,
-        )
-
-    @property
-    def decision_id(self) -> str:
-        """Return what makes the decision one and the same however often it is read (64 hex characters)."""
-        return digest_of(
-            [self.project, self.subject, self.digest, self.attempt, self.system, self.process_id, self.task_id]
-        )
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """What an approval process amounts to now.
 
+    :param proofs: the raw replies (task, comments) that prove the decisions, to be kept by content, by their SHA-256.
     :param missing: sentences, one for each demand of the policy that is not met.
     :param findings: sentences that a person must look at.
     :param next_step: what is due while it waits; None when nothing is.
@@ -230,7 +148,8 @@ class Evaluation:
     """
 
     state: State
-    decisions: tuple[ProcessDecision, ...]
+    decisions: tuple[Decision, ...]
+    proofs: Mapping[str, bytes]
     missing: tuple[str, ...]
     findings: tuple[str, ...]
     next_step: NextStep
@@ -245,18 +164,29 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class ReleaseDecision:
-    """What a release process amounts to; ``decision`` is the one that released or refused."""
+    """What a release process amounts to; ``decision`` is the one that released or refused.
+
+    :param proofs: as those of :class:`Evaluation`.
+    """
 
     state: ReleaseState
-    decision: ProcessDecision | None
+    decision: Decision | None
     findings: tuple[str, ...]
     sentence: str
-    decisions: tuple[ProcessDecision, ...] = ()
+    decisions: tuple[Decision, ...]
+    proofs: Mapping[str, bytes]
 
 
 @dataclass(frozen=True)
-class _Case:
-    """Everything a decision is judged against."""
+class Case:
+    """A process, and everything that its decisions are judged against.
+
+    :param digest: the version's digest; nothing that is about another digest counts.
+    :param annotators: who annotated or adjudicated the version: ids of the register, or ``unknown…`` entries.
+    :param requesters: who asked (triggered the run, changed the policy), in the same form.
+    :param business_key: the effect key that the process was started under.
+    :param statements: what was put before its persons when it was started (:func:`statements`), None where nothing was.
+    """
 
     snapshot: ProcessSnapshot
     project: Project
@@ -268,24 +198,27 @@ class _Case:
     annotators: frozenset[str]
     requesters: frozenset[str]
     business_key: str
-    statements: str | None
+    statements: str | None = None
 
     @property
     def subject(self) -> str:
+        """Return the version as the ledger names it."""
         return f"version:{self.digest}"
 
     @property
     def short(self) -> str:
+        """Return the beginning of the digest, which people repeat."""
         return self.digest[:SHORT]
 
 
 @dataclass(frozen=True)
 class _Judged:
-    decisions: tuple[ProcessDecision, ...]
+    decisions: tuple[Decision, ...]
+    proofs: Mapping[str, bytes]
     findings: tuple[str, ...]
 
 
-def statement(*, meaning: str, outcome: str, role: str, project: str, digest: str, policy_digest: str) -> str:
+def statement(meaning: str, outcome: str, role: str, *, project: str, digest: str, policy_digest: str) -> str:
     """Return the versioned sentence that a decision stands for; it names the exact version and policy."""
     what = f"dataset version {digest} of project {project}"
     wording = _STATEMENTS.get((meaning, outcome), "I completed the task of {role} on {what} without a decision")
@@ -301,14 +234,7 @@ def statements(mapping: ProcessMapping, *, policy: Policy, project: str, digest:
     for task in mapping.tasks:
         meaning = task.meaning or _meaning_in(policy, task.role)
         for value, verdict in mapping.outcomes.items():
-            said = statement(
-                meaning=meaning,
-                outcome=verdict,
-                role=task.role,
-                project=project,
-                digest=digest,
-                policy_digest=policy.digest,
-            )
+            said = statement(meaning, verdict, task.role, project=project, digest=digest, policy_digest=policy.digest)
             listed.append(f"{_line_of(task, value)}{said}")
     return "\n".join(["By completing your task you state, in your name:", *listed])
 
@@ -318,7 +244,11 @@ def _line_of(task: TaskMapping, value: str) -> str:
 
 
 def _meaning_in(policy: Policy, role: str) -> str:
-    return next((demand.meaning for demand in policy.approvals if demand.role == role), "approval")
+    return _demanded_meaning(policy, role) or "approval"
+
+
+def _demanded_meaning(policy: Policy, role: str) -> str | None:
+    return next((demand.meaning for demand in policy.approvals if demand.role == role), None)
 
 
 def unknown_person(process_id: str, account: str) -> str:
@@ -380,151 +310,89 @@ def _writers(snapshot: ProcessSnapshot, mapping: ProcessMapping) -> Iterable[lis
     return written.values()
 
 
-def evaluate(
-    snapshot: ProcessSnapshot,
-    *,
-    project: Project,
-    digest: str,
-    manifest_persons: Collection[str],
-    requesters: Collection[str],
-    mapping: ProcessMapping,
-    register: Register,
-    policy: Policy,
-    attempt: int,
-    started_at: datetime,
-    now: datetime,
-    business_key: str | None = None,
-    statements: str | None = None,
-) -> Evaluation:
+def evaluate(case: Case, *, started_at: datetime, now: datetime) -> Evaluation:
     """Judge a process that asks for the approval of one dataset version.
 
-    :param digest: the version's digest; nothing that is about another digest counts.
-    :param manifest_persons: who annotated or adjudicated the version: ids of the register, or ``unknown…`` entries.
-    :param requesters: who asked for the approval (triggered the run, changed the policy), in the same form.
     :param started_at: when the process was started; due date, reminder and expiry are counted from it.
-    :param business_key: the effect key it was started under; by default that of ``labeling_approval``.
-    :param statements: what was put before its persons when it was started (:func:`statements`), None where nothing was.
 
     The state is, in this order: ``stale`` (the process is about another digest), ``cancelled`` (terminated, or ended at
     an end event that the mapping lacks), ``expired``, and then what the decisions say. An end event alone approves
     nothing: ``approved`` needs, for each role of the policy, its minimum of distinct persons whose decisions count.
     """
-    case = _Case(
-        snapshot,
-        project,
-        digest,
-        attempt,
-        mapping,
-        register,
-        policy,
-        frozenset(manifest_persons),
-        frozenset(requesters),
-        business_key or effect_key("labeling_approval", project.name, f"version:{digest}", digest, attempt),
-        statements,
-    )
+    snapshot, policy = case.snapshot, case.policy
     due = started_at + policy.due
     reminder_at = started_at + timedelta(hours=policy.reminder_hours)
     expires_at = due + timedelta(hours=policy.grace_hours)
 
     mismatches = _mismatches(case)
-    judged = _judge(case, demanded=tuple(approval.role for approval in policy.approvals), expires_at=expires_at)
-    if mismatches:
-        judged = _void_all(judged, "the process is about other data: " + "; ".join(mismatches))
+    judged = _judge(case, mismatches, demanded=tuple(one.role for one in policy.approvals), expires_at=expires_at)
     missing = _missing(case, judged.decisions)
     state, reason, findings = _state(case, judged, mismatches, missing, expires_at, now)
-    next_step = _next_step(state, reminder_at, due, expires_at, now)
     if state == "waiting":
         findings = (*findings, *_unattainable(case, now))
     return Evaluation(
         state=state,
         decisions=judged.decisions,
+        proofs=judged.proofs,
         missing=() if state == "approved" else missing,
         findings=(*judged.findings, *findings),
-        next_step=next_step,
+        next_step=_next_step(state, reminder_at, due, now),
         due=due,
         reminder_at=reminder_at,
         expires_at=expires_at,
-        sentence=f"Version {case.short} of {project.name}, attempt {attempt}: {state}, {reason}.",
+        sentence=f"Version {case.short} of {case.project.name}, attempt {case.attempt}: {state}, {reason}.",
         open_tasks=tuple(snapshot.open_tasks),
         called=tuple(sorted(snapshot.called)),
         keys=snapshot.keys,
     )
 
 
-def evaluate_release(
-    snapshot: ProcessSnapshot,
-    *,
-    project: Project,
-    digest: str,
-    mapping: ProcessMapping,
-    register: Register,
-    policy: Policy,
-    attempt: int,
-    manifest_persons: Collection[str] = (),
-    requesters: Collection[str] = (),
-    role: str = "release_manager",
-    business_key: str | None = None,
-    statements: str | None = None,
-) -> ReleaseDecision:
+def evaluate_release(case: Case, role: str) -> ReleaseDecision:
     """Judge a process that hands a version over to training.
 
     It is released only where the process ended at a released end *and* a person with ``role``, who neither annotated
     nor requested, approved; the policy's grade of evidence applies. Anything else that ended is refused, cancelled,
     stale or void, and a finding says which.
     """
-    case = _Case(
-        snapshot,
-        project,
-        digest,
-        attempt,
-        mapping,
-        register,
-        policy,
-        frozenset(manifest_persons),
-        frozenset(requesters),
-        business_key or effect_key("dataset_release", project.name, f"version:{digest}", digest, attempt),
-        statements,
-    )
     mismatches = _mismatches(case)
-    judged = _judge(case, demanded=(role,), expires_at=None)
-    if mismatches:
-        judged = _void_all(judged, "the process is about other data: " + "; ".join(mismatches))
-    of_role = [decision for decision in judged.decisions if decision.role == role]
-    approvals = [decision for decision in of_role if decision.counts and decision.outcome == "approve"]
-    refusals = [
-        decision for decision in judged.decisions if decision.counts and decision.outcome in ("reject", "rework")
-    ]
+    judged = _judge(case, mismatches, demanded=(role,), expires_at=None)
+    state, reason, decision = _release_state(case, judged.decisions, mismatches, role)
+    findings = judged.findings
+    if state in ("cancelled", "stale", "void"):
+        findings = (*findings, f"The release process of version {case.short} is {state}: {reason}.")
+    sentence = f"Release of version {case.short} of {case.project.name}, attempt {case.attempt}: {state}, {reason}."
+    return ReleaseDecision(state, decision, findings, sentence, judged.decisions, judged.proofs)
 
-    def result(state: ReleaseState, reason: str, decision: ProcessDecision | None = None) -> ReleaseDecision:
-        findings = judged.findings
-        if state in ("cancelled", "stale", "void"):
-            findings = (*findings, f"The release process of version {case.short} is {state}: {reason}.")
-        sentence = f"Release of version {case.short} of {project.name}, attempt {attempt}: {state}, {reason}."
-        return ReleaseDecision(state, decision, findings, sentence, judged.decisions)
 
+def _release_state(
+    case: Case, decisions: Sequence[Decision], mismatches: list[str], role: str
+) -> tuple[ReleaseState, str, Decision | None]:
+    """Return state, reason and the decision that released or refused."""
+    history = case.snapshot.history
     if mismatches:
-        return result("stale", "; ".join(mismatches))
-    if snapshot.history.delete_reason:
-        return result("cancelled", f"it was ended from outside ({snapshot.history.delete_reason})")
-    if snapshot.history.ended_at is None:
-        return result("waiting", f"the {role} has not decided")
-    end = mapping.ends.get(snapshot.history.end_activity_id or "")
+        return "stale", "; ".join(mismatches), None
+    if history.delete_reason:
+        return "cancelled", f"it was ended from outside ({history.delete_reason})", None
+    if history.ended_at is None:
+        return "waiting", f"the {role} has not decided", None
+    end = case.mapping.ends.get(history.end_activity_id or "")
+    refusal = next((one for one in decisions if one.counts and one.outcome in ("reject", "rework")), None)
     if end not in ("released", "refused"):
-        return result("cancelled", _unmapped_end(case, end))
+        return "cancelled", _unmapped_end(case, end), None
     if end == "refused":
-        return result("refused", "the process ended refused", refusals[0] if refusals else None)
-    if refusals:
-        return result("void", f"it ended released although {refusals[0].account} refused", refusals[0])
-    if approvals:
-        return result("released", f"{approvals[0].person} released it as {role}", approvals[0])
+        return "refused", "the process ended refused", refusal
+    if refusal is not None:
+        return "void", f"it ended released although {refusal.account} refused", refusal
+    of_role = [one for one in decisions if one.role == role]
+    approval = next((one for one in of_role if one.counts and one.outcome == "approve"), None)
+    if approval is not None:
+        return "released", f"{approval.person} released it as {role}", approval
     if of_role:
-        return result(
-            "void", f"the decision does not count: {of_role[0].void_reason or of_role[0].outcome}", of_role[0]
-        )
-    return result("void", f"it ended released, but no {role} decided")
+        return "void", f"the decision does not count: {of_role[0].void_reason or of_role[0].outcome}", of_role[0]
+    return "void", f"it ended released, but no {role} decided", None
 
 
-def _mismatches(case: _Case) -> list[str]:
+def _mismatches(case: Case) -> list[str]:
     """Return why the process is not (or not any more) about the digest."""
     history, problems = case.snapshot.history, []
     found = history.variables.get(case.mapping.digest_variable)
@@ -538,105 +406,103 @@ def _mismatches(case: _Case) -> list[str]:
     return problems
 
 
-def _judge(case: _Case, *, demanded: tuple[str, ...], expires_at: datetime | None) -> _Judged:
+def _judge(case: Case, mismatches: list[str], *, demanded: tuple[str, ...], expires_at: datetime | None) -> _Judged:
     """Turn the completed tasks into decisions, oldest first, and say of each whether it counts."""
-    decisions: list[ProcessDecision] = []
+    decisions: list[Decision] = []
+    proofs: dict[str, bytes] = {}
     findings: list[str] = []
-    spent: dict[str, str] = {}
+    counted_as: dict[str, str] = {}
     for task in sorted(case.snapshot.tasks, key=_task_order):
         if task.ended is None or _was_deleted(task):
             continue
         mapped = mapped_task(case.mapping, task)
-        if mapped is None and case.mapping.is_other(task.name, task.key):
-            continue
         if mapped is None:
-            findings.append(
-                f"Task {task.name!r} ({task.id}) was completed but is not in the mapping; it decides nothing."
-            )
+            if not case.mapping.is_other(task.name, task.key):
+                findings.append(f"{_named(task)} was completed but is not in the mapping; it decides nothing.")
             continue
-        decision, found = _decision(case, task, mapped, expires_at)
+        decision, proof, found = _decision(case, task, mapped, expires_at)
         findings.extend(found)
         person = decision.person
         if decision.counts and person and decision.role in demanded and decision.outcome == "approve":
-            earlier = spent.get(person)
-            if earlier is not None:
-                decision = replace(
-                    decision,
-                    counts=False,
-                    void_reason=f"{person} counts once, as {earlier} already; another person has to decide",
-                )
+            if person in counted_as:
+                reason = f"{person} counts once, as {counted_as[person]} already; another person has to decide"
+                decision = replace(decision, counts=False, void_reason=reason)
             else:
-                spent[person] = decision.role
+                counted_as[person] = decision.role
         if decision.void_reason:
-            findings.append(
-                f"The decision of {_who(decision)} as {decision.role} does not count: {decision.void_reason}."
-            )
+            findings.append(f"The {_not_counted(decision)}.")
         decisions.append(decision)
-    return _Judged(tuple(decisions), tuple(findings))
+        proofs[decision.raw_digest] = proof
+    if mismatches:
+        reason = "the process is about other data: " + "; ".join(mismatches)
+        decisions = [replace(one, counts=False, void_reason=one.void_reason or reason) for one in decisions]
+    return _Judged(tuple(decisions), proofs, tuple(findings))
 
 
 def _decision(
-    case: _Case, task: HistoricTask, mapped: TaskMapping, expires_at: datetime | None
-) -> tuple[ProcessDecision, list[str]]:
-    findings: list[str] = []
+    case: Case, task: HistoricTask, mapped: TaskMapping, expires_at: datetime | None
+) -> tuple[Decision, bytes, list[str]]:
+    """Return the decision of a completed task, the replies that prove it, and what is wrong with it."""
     account = task.completer or task.assignee or ""
     outcome, problem = _outcome(case, task, mapped)
-    if problem:
-        findings.append(problem)
     comments = _comments_while_held(case, task, account)
     grade, doubts = _grade(case, task, comments)
-    findings.extend(doubts)
     meaning = mapped.meaning or _meaning_in(case.policy, mapped.role)
     sentence, wording = _statement_seen(case, task, mapped, meaning, outcome)
-    signature = _signature(case, task, mapped, account, grade, shown=wording is not None)
     person = case.register.resolve(SYSTEM, account, task.ended)
-    void_reason = (
-        problem.rstrip(".")
-        if outcome == "undecided"
-        else _void_reason(case, task, mapped, account, person.id if person else None, grade, signature, expires_at)
-    )
-    return (
-        ProcessDecision(
-            project=case.project.name,
-            subject=case.subject,
-            digest=case.digest,
-            attempt=case.attempt,
-            role=mapped.role,
-            outcome=outcome,
-            counts=not void_reason,
-            void_reason=void_reason,
-            person=person.id if person else None,
-            account=account,
-            decided_at=task.ended,
-            meaning=meaning,
-            grade=grade,
-            statement=sentence,
-            signature=signature,
-            statement_version=wording,
-            process_id=task.process_id,
-            task_id=task.id,
-            comment="\n".join(comment.message for comment in comments),
-            raw={
-                "task": dict(task.raw),
-                "comments": [dict(comment.raw) for comment in comments],
-                # Only what the task itself can have set: the other variables still change while the process runs, and a
-                # decision's proof must not.
-                "variables": {
-                    case.mapping.digest_variable: case.snapshot.history.variables.get(case.mapping.digest_variable),
-                    mapped.outcome_variable: case.snapshot.observed.outcomes.get(task.id)
-                    or case.snapshot.variables_of(task.process_id).get(mapped.outcome_variable),
-                    **(
-                        {mapped.signature_variable: _signed_by(case, task, mapped)} if mapped.signature_variable else {}
-                    ),
-                },
-            },
+    proof = _proof(case, task, mapped, comments)
+    decision = Decision(
+        decision_id=digest_of(
+            [case.project.name, case.subject, case.digest, case.attempt, SYSTEM, task.process_id, task.id]
         ),
-        findings,
+        project=case.project.name,
+        subject=case.subject,
+        digest=case.digest,
+        attempt=case.attempt,
+        role=mapped.role,
+        outcome=outcome,
+        counts=False,
+        void_reason=problem.rstrip("."),
+        person=person.id if person else None,
+        account=account,
+        system=SYSTEM,
+        decided_at=task.ended,
+        meaning=meaning,
+        grade=grade,
+        statement=sentence,
+        raw_digest=sha256_hex(proof),
+        process_id=task.process_id,
+        task_id=task.id,
+        signature=_signature(case, task, mapped, account, grade, shown=wording is not None),
+        statement_version=wording,
     )
+    if outcome != "undecided":
+        reason = _void_reason(case, mapped, decision, expires_at)
+        decision = replace(decision, counts=not reason, void_reason=reason)
+    return decision, proof, [*([problem] if problem else []), *doubts]
+
+
+def _proof(case: Case, task: HistoricTask, mapped: TaskMapping, comments: list[ProcessComment]) -> bytes:
+    """Return the raw replies behind a decision; the same decision read again gives the same bytes.
+
+    Of the variables only what the task itself can have set: the others still change while the process runs, and a
+    decision's proof must not.
+    """
+    digest_variable, outcome_variable = case.mapping.digest_variable, mapped.outcome_variable
+    variables = {
+        digest_variable: case.snapshot.history.variables.get(digest_variable),
+        outcome_variable: case.snapshot.observed.outcomes.get(task.id)
+        or case.snapshot.variables_of(task.process_id).get(outcome_variable),
+    }
+    if mapped.signature_variable:
+        variables[mapped.signature_variable] = _signed_by(case, task, mapped)
+    raw = {"task": dict(task.raw), "comments": [dict(one.raw) for one in comments], "variables": variables}
+    text = json.dumps(raw, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _statement_seen(
-    case: _Case, task: HistoricTask, mapped: TaskMapping, meaning: str, outcome: Outcome
+    case: Case, task: HistoricTask, mapped: TaskMapping, meaning: str, outcome: Outcome
 ) -> tuple[str, int | None]:
     """Return what a decision states, and its wording where exactly that was put before the person.
 
@@ -650,19 +516,12 @@ def _statement_seen(
             found = _WORDING.match(line, len(begins)) if line.startswith(begins) else None
             if found is not None and case.digest in line:
                 return line.removeprefix(begins), int(found[1])
-    said = statement(
-        meaning=meaning,
-        outcome=outcome,
-        role=mapped.role,
-        project=case.project.name,
-        digest=case.digest,
-        policy_digest=case.policy.digest,
-    )
-    return said, None
+    names = {"project": case.project.name, "digest": case.digest, "policy_digest": case.policy.digest}
+    return statement(meaning, outcome, mapped.role, **names), None
 
 
 def _signature(
-    case: _Case, task: HistoricTask, mapped: TaskMapping, account: str, grade: Grade, *, shown: bool
+    case: Case, task: HistoricTask, mapped: TaskMapping, account: str, grade: Grade, *, shown: bool
 ) -> Signature:
     """Return a decision's signature level, never higher than the mapping allows.
 
@@ -675,7 +534,7 @@ def _signature(
     return lower_signature("signed" if signed else "authenticated", case.mapping.signature)
 
 
-def _signed_by(case: _Case, task: HistoricTask, mapped: TaskMapping) -> str | None:
+def _signed_by(case: Case, task: HistoricTask, mapped: TaskMapping) -> str | None:
     """Return the account that signed a task; a process variable is believed only when one task can have written it."""
     if mapped.signature_variable is None:
         return None
@@ -688,25 +547,25 @@ def _signed_by(case: _Case, task: HistoricTask, mapped: TaskMapping) -> str | No
     return None if value is None else str(value)
 
 
-def _outcome(case: _Case, task: HistoricTask, mapped: TaskMapping) -> tuple[Outcome, str]:
+def _outcome(case: Case, task: HistoricTask, mapped: TaskMapping) -> tuple[Outcome, str]:
     """Return the outcome of a task, and what is wrong with it."""
     value, problem = _outcome_value(case, task, mapped)
     if problem:
         return "undecided", problem
     if value is None:
         variable = mapped.outcome_variable
-        return "undecided", f"Task {task.name!r} ({task.id}): completed, but the variable {variable} holds no outcome."
+        return "undecided", f"{_named(task)}: completed, but the variable {variable} holds no outcome."
     outcome = _VERDICTS.get(case.mapping.outcomes.get(_text_of(value), ""))
     if outcome is None:
         known_outcomes = ", ".join(sorted(case.mapping.outcomes)) or "none"
         return "undecided", (
-            f"Task {task.name!r} ({task.id}): the mapping does not know the outcome {_text_of(value)[:80]!r}; "
+            f"{_named(task)}: the mapping does not know the outcome {_text_of(value)[:80]!r}; "
             f"it knows {known_outcomes}."
         )
     return outcome, ""
 
 
-def _outcome_value(case: _Case, task: HistoricTask, mapped: TaskMapping) -> tuple[Any, str]:
+def _outcome_value(case: Case, task: HistoricTask, mapped: TaskMapping) -> tuple[Any, str]:
     """Return the outcome as the model spells it, and why it cannot be told.
 
     A task's own variable is its own. A process variable belongs to whoever wrote it last, so it is believed only when a
@@ -732,7 +591,7 @@ def _outcome_value(case: _Case, task: HistoricTask, mapped: TaskMapping) -> tupl
     if value is not None:
         return value, ""
     return None, (
-        f"Task {task.name!r} ({task.id}): {len(writers)} tasks wrote the process variable {variable}, "
+        f"{_named(task)}: {len(writers)} tasks wrote the process variable {variable}, "
         "so whose outcome it holds cannot be told; give each task an outcome variable of its own."
     )
 
@@ -751,17 +610,9 @@ def _own_value(task: HistoricTask, variable: str) -> Any:
     return task.variables.get(variable)
 
 
-def _void_reason(
-    case: _Case,
-    task: HistoricTask,
-    mapped: TaskMapping,
-    account: str,
-    person: str | None,
-    grade: str,
-    signature: str,
-    expires_at: datetime | None,
-) -> str:
+def _void_reason(case: Case, mapped: TaskMapping, decision: Decision, expires_at: datetime | None) -> str:
     """Return why a decision does not count, or an empty string. The gravest reason comes first."""
+    account, person, decided_at = decision.account, decision.person, decision.decided_at
     if case.register.is_service(SYSTEM, account):
         return f"{account} is a service account, and a service cannot decide"
     if person is None:
@@ -770,28 +621,24 @@ def _void_reason(
         broken = _four_eyes(case, person)
         if broken:
             return broken
-    if not case.register.has_role(person, mapped.role, case.project.name, task.ended):
+    if not case.register.has_role(person, mapped.role, case.project.name, decided_at):
         return f"{person} did not hold the role {mapped.role} in {case.project.name} when deciding"
-    demanded = _demanded_meaning(case, mapped.role)
+    demanded = _demanded_meaning(case.policy, mapped.role)
     if demanded is not None and mapped.meaning not in (None, demanded):
         return f"the task means {mapped.meaning}, and the policy demands {demanded} of {mapped.role}"
-    if expires_at is not None and task.ended is not None and task.ended > expires_at:
+    if expires_at is not None and decided_at is not None and decided_at > expires_at:
         return f"it was made after the request had expired at {expires_at.isoformat()}"
-    if case.policy.evidence == "attested" and grade != "attested":
+    if case.policy.evidence == "attested" and decision.grade != "attested":
         return (
             f"the policy demands attested evidence: a completer recorded by the system, or a comment by {account} "
             f"between claiming and completing the task that repeats {case.short}"
         )
-    if not signed_enough(signature, case.policy.signature):
-        return f"the policy demands a decision that is {case.policy.signature}, and this one is {signature}"
+    if not signed_enough(decision.signature, case.policy.signature):
+        return f"the policy demands a decision that is {case.policy.signature}, and this one is {decision.signature}"
     return ""
 
 
-def _demanded_meaning(case: _Case, role: str) -> str | None:
-    return next((demand.meaning for demand in case.policy.approvals if demand.role == role), None)
-
-
-def _four_eyes(case: _Case, person: str) -> str:
+def _four_eyes(case: Case, person: str) -> str:
     if person in case.annotators:
         return f"{person} annotated or adjudicated this version"
     if person in case.requesters:
@@ -807,26 +654,23 @@ def _four_eyes(case: _Case, person: str) -> str:
     return ""
 
 
-def _grade(case: _Case, task: HistoricTask, comments: list[ProcessComment]) -> tuple[Grade, list[str]]:
+def _grade(case: Case, task: HistoricTask, comments: list[ProcessComment]) -> tuple[Grade, list[str]]:
     """Return the grade of a decision's evidence, and what casts doubt on it."""
     doubts = []
     moved = _moved_without_trace(case, task)
     last = _last_holder(case, task)
     if moved:
         doubts.append(
-            f"Task {task.name!r} ({task.id}) went from {', '.join(moved)} to {task.assignee or 'nobody'} and no owner "
+            f"{_named(task)} went from {', '.join(moved)} to {task.assignee or 'nobody'} and no owner "
             "records a delegation; its evidence is only asserted."
         )
     elif last and not _same_account(last, task.assignee):
         doubts.append(
-            f"Task {task.name!r} ({task.id}) was last seen with {last} and was completed as the task of "
+            f"{_named(task)} was last seen with {last} and was completed as the task of "
             f"{task.assignee or 'nobody'}: it changed hands between two looks."
         )
     if task.completer and not _same_account(task.completer, task.assignee):
-        doubts.append(
-            f"Task {task.name!r} ({task.id}) was assigned to {task.assignee or 'nobody'} "
-            f"and completed by {task.completer}."
-        )
+        doubts.append(f"{_named(task)} was assigned to {task.assignee or 'nobody'} and completed by {task.completer}.")
         return "asserted", doubts
     if moved:
         return "asserted", doubts
@@ -836,7 +680,7 @@ def _grade(case: _Case, task: HistoricTask, comments: list[ProcessComment]) -> t
     return ("attested" if repeated else "asserted"), doubts
 
 
-def _moved_without_trace(case: _Case, task: HistoricTask) -> list[str]:
+def _moved_without_trace(case: Case, task: HistoricTask) -> list[str]:
     """Return earlier holders of a task that its present assignee or owner does not account for."""
     traced = {account_key(account) for account in (task.assignee, task.owner) if account}
     return list(
@@ -848,12 +692,12 @@ def _moved_without_trace(case: _Case, task: HistoricTask) -> list[str]:
     )
 
 
-def _last_holder(case: _Case, task: HistoricTask) -> str | None:
+def _last_holder(case: Case, task: HistoricTask) -> str | None:
     seen = case.snapshot.observed.holdings.get(task.id, ())
     return seen[-1].assignee if seen else None
 
 
-def _comments_while_held(case: _Case, task: HistoricTask, account: str) -> list[ProcessComment]:
+def _comments_while_held(case: Case, task: HistoricTask, account: str) -> list[ProcessComment]:
     """Return what an account wrote on a task, or on its process, between claiming (or being given) it and its end.
 
     What was written before a look saw the task with somebody else is left out: it was said of the task as it was then,
@@ -875,7 +719,7 @@ def _comments_while_held(case: _Case, task: HistoricTask, account: str) -> list[
     ]
 
 
-def _missing(case: _Case, decisions: tuple[ProcessDecision, ...]) -> tuple[str, ...]:
+def _missing(case: Case, decisions: tuple[Decision, ...]) -> tuple[str, ...]:
     sentences = []
     for demand in case.policy.approvals:
         persons = _approvers(decisions, demand.role)
@@ -885,7 +729,7 @@ def _missing(case: _Case, decisions: tuple[ProcessDecision, ...]) -> tuple[str, 
     return tuple(sentences)
 
 
-def _approvers(decisions: Iterable[ProcessDecision], role: str) -> set[str]:
+def _approvers(decisions: Iterable[Decision], role: str) -> set[str]:
     return {
         decision.person
         for decision in decisions
@@ -894,7 +738,7 @@ def _approvers(decisions: Iterable[ProcessDecision], role: str) -> set[str]:
 
 
 def _state(
-    case: _Case,
+    case: Case,
     judged: _Judged,
     mismatches: list[str],
     missing: tuple[str, ...],
@@ -906,11 +750,11 @@ def _state(
     if mismatches:
         reason = "; ".join(mismatches)
         return "stale", reason, (f"Process {history.id} no longer stands for version {case.short}: {reason}.",)
-    if history.ended_at is None:
-        return _running_state(case, judged, missing, expires_at, now)
-    if history.ended_at > expires_at:
+    if now >= expires_at if history.ended_at is None else history.ended_at > expires_at:
         reason = f"nobody had decided by {expires_at.isoformat()}"
         return "expired", reason, (f"The approval of version {case.short} expired: {reason}.",)
+    if history.ended_at is None:
+        return _running_state(case, judged, missing)
     if history.delete_reason:
         reason = f"it was ended from outside ({history.delete_reason})"
         return "cancelled", reason, (f"Process {history.id} was cancelled: {reason}.",)
@@ -921,25 +765,19 @@ def _state(
     return _ended_state(case, judged, missing, end)
 
 
-def _running_state(
-    case: _Case, judged: _Judged, missing: tuple[str, ...], expires_at: datetime, now: datetime
-) -> tuple[State, str, tuple[str, ...]]:
-    if now >= expires_at:
-        reason = f"nobody had decided by {expires_at.isoformat()}"
-        return "expired", reason, (f"The approval of version {case.short} expired: {reason}.",)
-    undecided = [decision for decision in judged.decisions if decision.outcome == "undecided"]
+def _running_state(case: Case, judged: _Judged, missing: tuple[str, ...]) -> tuple[State, str, tuple[str, ...]]:
     lost = _lost_roles(case, judged.decisions)
-    for decision in undecided:
-        if decision.role in lost:
-            return "undecided", decision.void_reason, ()
+    in_lost = [one for one in judged.decisions if one.role in lost]
+    undecided = next((one for one in in_lost if one.outcome == "undecided"), None)
+    if undecided is not None:
+        return "undecided", undecided.void_reason, ()
     if lost:
-        void = next(decision for decision in judged.decisions if decision.role in lost and not decision.counts)
-        return "void", f"the decision of {_who(void)} as {void.role} does not count: {void.void_reason}", ()
-    waiting_for = "; ".join(missing) or "the process to end"
-    return "waiting", f"it waits for {waiting_for}", ()
+        void = next(one for one in in_lost if not one.counts)
+        return "void", f"the {_not_counted(void)}", ()
+    return "waiting", f"it waits for {'; '.join(missing) or 'the process to end'}", ()
 
 
-def _lost_roles(case: _Case, decisions: tuple[ProcessDecision, ...]) -> set[str]:
+def _lost_roles(case: Case, decisions: tuple[Decision, ...]) -> set[str]:
     """Return the roles of the policy that this process cannot satisfy any more.
 
     A role is lost when its decisions so far do not suffice, one of them does not count, and no task for it is open.
@@ -961,59 +799,54 @@ def _lost_roles(case: _Case, decisions: tuple[ProcessDecision, ...]) -> set[str]
     }
 
 
-def _ended_state(
-    case: _Case, judged: _Judged, missing: tuple[str, ...], end: str
-) -> tuple[State, str, tuple[str, ...]]:
+def _ended_state(case: Case, judged: _Judged, missing: tuple[str, ...], end: str) -> tuple[State, str, tuple[str, ...]]:
     decisions = judged.decisions
     undecided = next((decision for decision in decisions if decision.outcome == "undecided"), None)
     if undecided is not None:
         return "undecided", undecided.void_reason, ()
-    wanted = {"approved": "approve", "rejected": "reject", "rework": "rework"}[end]
-    counted = [decision for decision in decisions if decision.counts and decision.outcome == wanted]
     if end != "approved":
-        void = next((decision for decision in decisions if not decision.counts and decision.outcome == wanted), None)
-        if counted:
-            return (
-                ("rejected" if end == "rejected" else "rework"),
-                f"by {_who(counted[0])} as {counted[0].role}",
-                (),
-            )
-        if void is not None:
-            return "void", f"the decision of {_who(void)} as {void.role} does not count: {void.void_reason}", ()
-        finding = f"Process {case.snapshot.history.id} ended {end}, but no person decided so."
-        return (
-            ("rejected" if end == "rejected" else "rework"),
-            "the process ended so, without a person's decision",
-            (finding,),
-        )
+        return _refused_state(case, decisions, "rejected" if end == "rejected" else "rework")
     against = next((one for one in decisions if one.counts and one.outcome in ("reject", "rework")), None)
     if against is not None:
         reason = f"the process ended approved, but {_who(against)} decided {against.outcome} as {against.role}"
         return "undecided", reason, (f"Version {case.short} is not approved: {reason}.",)
     if not missing:
-        persons = ", ".join(sorted({f"{one.person} as {one.role}" for one in counted}))
+        approvals = (one for one in decisions if one.counts and one.outcome == "approve")
+        persons = ", ".join(sorted({f"{one.person} as {one.role}" for one in approvals}))
         return "approved", f"by {persons}", ()
     demanded = {demand.role for demand in case.policy.approvals}
     void = next((one for one in decisions if not one.counts and one.role in demanded), None)
     if void is not None:
-        return "void", f"the decision of {_who(void)} as {void.role} does not count: {void.void_reason}", ()
+        return "void", f"the {_not_counted(void)}", ()
     reason = f"the process ended approved, but the policy still lacks {'; '.join(missing)}"
     return "undecided", reason, (f"Version {case.short} is not approved: {reason}.",)
 
 
-def _next_step(state: State, reminder_at: datetime, due: datetime, expires_at: datetime, now: datetime) -> NextStep:
+def _refused_state(
+    case: Case, decisions: tuple[Decision, ...], end: Literal["rejected", "rework"]
+) -> tuple[State, str, tuple[str, ...]]:
+    wanted = "reject" if end == "rejected" else "rework"
+    refusals = [one for one in decisions if one.outcome == wanted]
+    counted = next((one for one in refusals if one.counts), None)
+    if counted is not None:
+        return end, f"by {_who(counted)} as {counted.role}", ()
+    if refusals:
+        return "void", f"the {_not_counted(refusals[0])}", ()
+    finding = f"Process {case.snapshot.history.id} ended {end}, but no person decided so."
+    return end, "the process ended so, without a person's decision", (finding,)
+
+
+def _next_step(state: State, reminder_at: datetime, due: datetime, now: datetime) -> NextStep:
     if state == "expired":
         return "expire"
     if state != "waiting":
         return None
-    if now >= expires_at:
-        return "expire"
     if now >= due:
         return "escalate"
     return "remind" if now >= reminder_at else None
 
 
-def _unattainable(case: _Case, now: datetime) -> tuple[str, ...]:
+def _unattainable(case: Case, now: datetime) -> tuple[str, ...]:
     """Return findings for roles that too few persons could fill, so that nobody waits for what cannot happen."""
     barred = case.annotators | case.requesters if case.policy.four_eyes else frozenset()
     findings = []
@@ -1036,14 +869,7 @@ def _unattainable(case: _Case, now: datetime) -> tuple[str, ...]:
     return tuple(findings)
 
 
-def _void_all(judged: _Judged, reason: str) -> _Judged:
-    return _Judged(
-        tuple(replace(one, counts=False, void_reason=one.void_reason or reason) for one in judged.decisions),
-        judged.findings,
-    )
-
-
-def _unmapped_end(case: _Case, end: str | None) -> str:
+def _unmapped_end(case: Case, end: str | None) -> str:
     place = case.snapshot.history.end_activity_id or "no end event"
     known = ", ".join(sorted(case.mapping.ends)) or "none"
     if end is None:
@@ -1073,5 +899,13 @@ def _same_account(one: str | None, other: str | None) -> bool:
     return bool(one) and bool(other) and account_key(str(one)) == account_key(str(other))
 
 
-def _who(decision: ProcessDecision) -> str:
+def _named(task: HistoricTask) -> str:
+    return f"Task {task.name!r} ({task.id})"
+
+
+def _who(decision: Decision) -> str:
     return decision.person or decision.account or "nobody"
+
+
+def _not_counted(decision: Decision) -> str:
+    return f"decision of {_who(decision)} as {decision.role} does not count: {decision.void_reason}"

@@ -6,52 +6,32 @@ Each run starts what is missing and harvests what is decided; nothing here waits
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from include.base.errors import Refused
-from include.bpmn.mapping import ProcessMapping, start_variables
 from include.decisions import approval
+from include.decisions.asking import Asking
 from include.decisions.completion_probe import service_token
-from include.decisions.duplicates import end_duplicates, end_if_overtaken
-from include.decisions.process import check_deployed, kept_decisions, snapshot, statements_put
+from include.decisions.duplicates import end_duplicates
+from include.decisions.process import check_deployed, kept_decisions
 from include.decisions.state import TERMINAL, ApprovalState, approval_state
-from include.governance.records import Event, VersionRecord
-from include.projects.model import Policy, Project
-from include.run.run import Effect, ItemResult, Run, short
-from include.systems.opentext.client import OpenTextClient
+from include.governance.records import Event
+from include.projects.model import Policy
+from include.run.run import ItemResult, short
 
-__all__ = ["SETTLE_SECONDS", "Course", "next_look"]
+__all__ = ["Course", "next_look"]
 
 USE_CASE = "labeling_approval"
-
-SETTLE_SECONDS = 10
-"""How long to look for the process that a try which was killed may have started."""
 
 OURS = ("void", "undecided", "stale", "expired")
 """Results that we decide, while the process may still run."""
 
 
 @dataclass(frozen=True)
-class Course:
-    """One version before its approvers.
-
-    :param annotators: ids of whoever annotated or adjudicated the version: none of them may approve.
-    """
-
-    run: Run
-    project: Project
-    version: VersionRecord
-    opentext: OpenTextClient
-    mapping: ProcessMapping
-    annotators: Collection[str]
-
-    @property
-    def subject(self) -> str:
-        """Return the version as the ledger names it."""
-        return f"version:{self.version.digest}"
+class Course(Asking):
+    """One version before its approvers."""
 
     @property
     def where(self) -> ApprovalState:
@@ -73,78 +53,26 @@ class Course:
                 end_duplicates(run, project, self.subject, self.opentext, known["business_key"], known["process_id"])
             return 0
         check_deployed(run, project, self.opentext, self.mapping)
-        self._note_requester(where)
+        self.note_requester("approval", where.attempt)
         with run.effect(USE_CASE, project.name, self.subject, version.digest, where.attempt) as effect:
             due = run.now() + project.policy.due
-            process_id, created = self._start(where, effect, due)
+            process_id, created = self.start(
+                effect,
+                "approval",
+                version.name,
+                [one.role for one in project.policy.approvals],
+                {
+                    "policy_digest": project.policy.digest,
+                    "attempt": where.attempt,
+                    "due_at": due.astimezone(UTC).isoformat(),
+                },
+                {"attempt": where.attempt, "policy": run.keep(project.policy.pinned())},
+            )
         run.log.info(
             f"{'Started' if created else 'Found'} the approval process {process_id} for {self.title} "
             f"(attempt {where.attempt}); approvers have until {due.isoformat(timespec='minutes')}."
         )
         return int(created)
-
-    def _note_requester(self, where: ApprovalState) -> None:
-        """Record who asks, before the process is started: if this run is killed, the next one still knows."""
-        requester = self.run.requester()
-        if requester is not None:
-            self.run.note(
-                "approval.asked",
-                self.project.name,
-                self.subject,
-                key=["asked", where.attempt, requester],
-                actor=requester,
-                after=self.version.digest,
-                body={"attempt": where.attempt, "requesters": [requester]},
-            )
-
-    def _start(self, where: ApprovalState, effect: Effect, due: datetime) -> tuple[str, bool]:
-        """Start the process and put it on the ledger; return its id, and whether it was created now."""
-        run, project, version, mapping = self.run, self.project, self.version, self.mapping
-        digest, policy = version.digest, run.keep(project.policy.pinned())
-        said = approval.statements(mapping, policy=project.policy, project=project.name, digest=digest)
-        statements = run.store.put_object(said.encode("utf-8"))
-        settle = SETTLE_SECONDS if effect.interrupted else 0
-        effect.check()
-        process_id, created = self.opentext.start_process(
-            mapping.process_key,
-            name=f"{project.title}: {version.name} ({short(digest)})",
-            business_key=effect.key,
-            settle_seconds=settle,
-            variables={
-                **start_variables(mapping, [one.role for one in project.policy.approvals], self.opentext.groups),
-                mapping.digest_variable: digest,
-                "labelops_project": project.name,
-                "dataset_version": version.number,
-                "dataset_rows": version.row_count,
-                "policy_digest": project.policy.digest,
-                "attempt": where.attempt,
-                "due_at": due.astimezone(UTC).isoformat(),
-                "evidence_hint": f"Comment with {short(digest)} before you complete: that attests your decision.",
-                approval.STATEMENTS: said,
-            },
-        )
-
-        def recorded() -> str | None:
-            requested = self.where.requested
-            return None if requested is None else str(requested.body["process_id"])
-
-        with end_if_overtaken(run, self.opentext, process_id, created, recorded):
-            effect.finish(
-                "approval.requested",
-                ["requested", where.attempt],
-                process_id,
-                created=int(created),
-                detail=f"attempt {where.attempt}",
-                after=digest,
-                body={
-                    "process_id": process_id,
-                    "business_key": effect.key,
-                    "attempt": where.attempt,
-                    "policy": policy,
-                    "statements": statements,
-                },
-            )
-        return process_id, created
 
     # --- looking -----------------------------------------------------------------------------------------------------
 
@@ -161,7 +89,7 @@ class Course:
         if where.ending is not None:
             if where.ending.body["state"] == "withdrawn":
                 # A person's word ends it, whatever was decided so far: that stays on record beside it.
-                for decision in kept_decisions(self.run, self.evaluate(where).decisions):
+                for decision in kept_decisions(self.run, self.evaluate(where)):
                     self.run.ledger.record_decision(decision)
             return self._end(where, where.ending, created), None
         found = self.evaluate(where)
@@ -183,25 +111,12 @@ class Course:
 
         :raises Refused: when nobody was ever asked.
         """
-        run, digest, requested = self.run, self.version.digest, where.requested
+        requested = where.requested
         if requested is None:
-            raise Refused(f"version {short(digest)} was never put before approvers")
-        process_id = requested.body["process_id"]
-        return approval.evaluate(
-            snapshot(run, self.project, self.subject, process_id, self.opentext, self.mapping),
-            project=self.project,
-            digest=digest,
-            business_key=requested.body["business_key"],
-            manifest_persons=self.annotators,
-            requesters=where.requesters,
-            mapping=self.mapping,
-            register=run.register,
-            policy=Policy.from_pinned(json.loads(run.store.get_object(requested.body["policy"]))),
-            attempt=where.attempt,
-            started_at=requested.time,
-            now=run.now(),
-            statements=statements_put(run, requested),
-        )
+            raise Refused(f"version {short(self.version.digest)} was never put before approvers")
+        policy = Policy.from_pinned(json.loads(self.run.store.get_object(requested.body["policy"])))
+        case = self.case(requested, where.requesters, policy)
+        return approval.evaluate(case, started_at=requested.time, now=self.run.now())
 
     def _record(self, where: ApprovalState, requested: Event, found: approval.Evaluation) -> bool:
         """Put the decisions on the ledger together with their outcome; tell whether that was new.
@@ -227,7 +142,7 @@ class Course:
             body=body,
         )
         key = ["ending" if ours else found.state, where.attempt]
-        fresh, changed = self.run.decide(kept_decisions(self.run, found.decisions), event, key)
+        fresh, changed = self.run.decide(kept_decisions(self.run, found), event, key)
         self.run.log.info(f"{fresh} new decision(s) on the ledger.")
         return changed
 

@@ -46,10 +46,9 @@ def end_duplicates(
     # Compared here too: a service that does not know the filter would answer with every process.
     duplicates = [one.id for one in running if one.business_key == business_key and one.id != process_id]
     for other in duplicates:
-        run.finding(
-            project.name, subject, "process started twice",
-            f"process {other} was started beside {process_id}, which counts; it was ended, and nothing decided "
-            "in it counts",
-        )  # fmt: skip
+        detail = (
+            f"process {other} was started beside {process_id}, which counts; it was ended, and no decision in it counts"
+        )
+        run.finding(project.name, subject, "process started twice", detail)
         opentext.terminate(other, f"started twice: {process_id} counts")
     return len(duplicates)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -112,22 +111,23 @@ def _observe(
                 ),
                 key=event_key("task.assigned", project.name, subject, [task.id, len(observed.holdings[task.id])]),
             )
-            run.log.info(
-                "Task %r of process %s is now with %s (owner %s).",
-                task.name, process_id, person(holding.assignee) or "nobody", person(holding.owner) or "nobody",
-            )  # fmt: skip
+            holder, owner = person(holding.assignee) or "nobody", person(holding.owner) or "nobody"
+            run.log.info(f"Task {task.name!r} of process {process_id} is now with {holder} (owner {owner}).")
         transaction.save_sync_state(scope, observed.as_json())
     return observed
 
 
-def kept_decisions(run: Run, decisions: Iterable[approval.ProcessDecision]) -> list[Decision]:
+def kept_decisions(run: Run, found: approval.Evaluation | approval.ReleaseDecision) -> list[Decision]:
     """Return the decisions that are not on the ledger yet, their proof kept in the store.
 
     What was judged first stands: a register that changed since changes nothing on record.
     """
-    every = list(decisions)
-    known = {one.decision_id for digest in {one.digest for one in every} for one in run.ledger.decisions(digest)}
-    return [one.record(run.store.put_object(one.proof())) for one in every if one.decision_id not in known]
+    digests = {one.digest for one in found.decisions}
+    known = {one.decision_id for digest in digests for one in run.ledger.decisions(digest)}
+    new = [one for one in found.decisions if one.decision_id not in known]
+    for one in new:
+        run.store.put_object(found.proofs[one.raw_digest])
+    return new
 
 
 def statements_put(run: Run, requested: Event) -> str | None:

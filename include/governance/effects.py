@@ -139,9 +139,15 @@ class Claim:
             digest_after=digest,
             reason=detail,
             run=self.run,
-            body={"effect": self.key, "use_case": self.use_case, "reference": reference, "created": created,
-                  "updated": updated, "recovered": not changed},
-        )  # fmt: skip
+            body={
+                "effect": self.key,
+                "use_case": self.use_case,
+                "reference": reference,
+                "created": created,
+                "updated": updated,
+                "recovered": not changed,
+            },
+        )
         # The first completion is named by the effect; a later one, which changed the outside again, by its token too.
         key = f"effect:{self.key}" if known is None else f"effect:{self.key}:{self.token}"
         return transaction.append(event, key=key)[1]
@@ -173,9 +179,16 @@ def claim(ledger: Ledger, key: str, *, use_case: str, project: str, subject: str
         interrupted = previous is None and bool(connection.scalar(before))
         token = _newest_token(connection, scope) + 1
         values: dict[str, Any] = {
-            "scope": scope, "token": token, "key": key, "use_case": use_case, "project": project, "subject": subject,
-            "run": run, "try_number": try_number, "claimed_at": time_text(datetime.now(UTC)),
-        }  # fmt: skip
+            "scope": scope,
+            "token": token,
+            "key": key,
+            "use_case": use_case,
+            "project": project,
+            "subject": subject,
+            "run": run,
+            "try_number": try_number,
+            "claimed_at": time_text(datetime.now(UTC)),
+        }
         connection.execute(sa.insert(table), values)
     return Claim(ledger, key, use_case, project, subject, run, try_number, token, previous, interrupted)
 
@@ -202,9 +215,14 @@ def _read_done(connection: Connection, key: str) -> Done | None:
 def _write_done(transaction: Transaction, held: Claim, done: Done, known: Done | None) -> None:
     table = tables.effect
     values = {
-        "scope": held.scope, "token": held.token, "reference": done.reference, "created": done.created,
-        "updated": done.updated, "detail": done.detail, "done_at": time_text(datetime.now(UTC)),
-    }  # fmt: skip
+        "scope": held.scope,
+        "token": held.token,
+        "reference": done.reference,
+        "created": done.created,
+        "updated": done.updated,
+        "detail": done.detail,
+        "done_at": time_text(datetime.now(UTC)),
+    }
     if known is None:
         transaction.connection.execute(sa.insert(table), {"key": done.key, **values})
     else:

@@ -68,8 +68,9 @@ LOCK_ATTEMPTS = 3
 ADVISORY_LOCK = 4_790_316_482_207_701_539
 
 HASHED = (
-    "seq", "time", "key", "actor", "action", "project", "subject", "digest_before", "digest_after", "reason", "run",
-)  # fmt: skip
+    *("seq", "time", "key", "actor", "action", "project", "subject"),
+    *("digest_before", "digest_after", "reason", "run"),
+)
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SORTED = tuple(sorted((*HASHED, "body")))
@@ -477,10 +478,6 @@ class Transaction:
             head = read_head(self.connection)
             self._head = (head.size, head.hash)
         return self._head
-
-    def next_seq(self) -> int:
-        """Return the number that the next event will have."""
-        return self.head()[0] + 1
 
     def record_version(self, version: VersionRecord, *, readopted: bool = False) -> VersionRecord:
         """Record a frozen version and append ``version.frozen``. The project's next number is given here.

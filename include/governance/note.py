@@ -26,7 +26,7 @@ from include.base.errors import InvalidInput
 from include.base.signing import PublicKey, Signer
 from include.governance.records import Head
 
-__all__ = ["Note", "Signature", "TreeHead", "origin", "read_note", "read_tree_head", "sign_note", "verifier_key"]
+__all__ = ["Note", "Signature", "TreeHead", "origin", "read_note", "read_tree_head", "sign_note"]
 
 SIGNATURES_READ = 64
 """Signatures that are looked at in one note: more is no checkpoint of ours, nor a witnessed one."""
@@ -105,12 +105,6 @@ class TreeHead:
 def origin(head: Head) -> str:
     """Return the name of the log that a ledger is in its present epoch."""
     return f"labelops/ledger/{head.ledger_id}/{head.epoch}"
-
-
-def verifier_key(name: str, key: PublicKey) -> str:
-    """Return a public key as other tools take it: name, short id and key in one line."""
-    encoded = base64.b64encode(_ED25519 + key.raw).decode("ascii")
-    return f"{name}+{_short_id(name, key).hex()}+{encoded}"
 
 
 def sign_note(text: str, name: str, signer: Signer) -> str:

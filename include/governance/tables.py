@@ -32,8 +32,12 @@ VERSION_TABLE = "ledger_schema"
 APPEND_ONLY = ("event", "decision", "dataset_version")
 """Tables whose rows are never changed or removed: triggers refuse it."""
 
-KEPT = {"effect_claim": ("update", "delete"), "source_record": ("update",), "effect": ("delete",),
-        "sync_state": ("delete",)}  # fmt: skip
+KEPT = {
+    "effect_claim": ("update", "delete"),
+    "source_record": ("update",),
+    "effect": ("delete",),
+    "sync_state": ("delete",),
+}
 """What else triggers refuse. These tables are outside the chain: a guard stops a slip, not somebody who removes it."""
 
 GUARDS = {

@@ -43,18 +43,23 @@ def _lines(answer: Any, name: Name) -> Iterator[str]:
 @_lines.register
 def _who(answer: WhoAnswer, name: Name) -> Iterator[str]:
     yield f"{_cap(_version(answer.version))}: {answer.version.rows} rows, frozen {_time(answer.version.frozen_at)}."
-    yield from _section("Labelled", [
+    entries = [
         f"{name(one.person)}: {one.counted} answer(s) that count, {one.losing} that do not"
-        for one in answer.labels if one.counted or one.losing
-    ])  # fmt: skip
-    yield from _section("Reviewed or adjudicated labels", [
+        for one in answer.labels
+        if one.counted or one.losing
+    ]
+    yield from _section("Labelled", entries)
+    entries = [
         f"{name(one.person)}: {_number(one.reviewed)} reviewed, {_number(one.adjudicated)} decided"
-        for one in answer.labels if one.reviewed != 0 or one.adjudicated != 0
-    ])  # fmt: skip
-    yield from _section("Asked for it", [
+        for one in answer.labels
+        if one.reviewed != 0 or one.adjudicated != 0
+    ]
+    yield from _section("Reviewed or adjudicated labels", entries)
+    entries = [
         f"{name(one.person)}: {one.action} at {_time(one.at)}{_because(one.reason)} [{one.event}]"
         for one in answer.requests
-    ])  # fmt: skip
+    ]
+    yield from _section("Asked for it", entries)
     counting = [one for one in answer.decisions if one.counts]
     meanings = {"review": "Reviewed", "approval": "Approved", "responsibility": "Took responsibility"}
     for meaning, title in meanings.items():
@@ -80,12 +85,12 @@ def _in_force(answer: InForceAnswer, name: Name) -> Iterator[str]:
 @_lines.register
 def _trace(answer: TraceAnswer, name: Name) -> Iterator[str]:
     yield f"Task {answer.task_id} of {answer.project}."
-    yield from _section("Made of", [
-        f"{one.source}, record {one.record} (SHA-256 {one.sha256[:SHORT]})" for one in answer.sources
-    ])  # fmt: skip
-    yield from _section("Assigned in", [
+    entries = [f"{one.source}, record {one.record} (SHA-256 {one.sha256[:SHORT]})" for one in answer.sources]
+    yield from _section("Made of", entries)
+    entries = [
         f"batch {one.digest[:SHORT]} ({one.kind}) at {_time(one.assigned_at)} [{one.event}]" for one in answer.batches
-    ])  # fmt: skip
+    ]
+    yield from _section("Assigned in", entries)
     if not answer.versions:
         yield "It is in no dataset version."
     for one in answer.versions:
@@ -130,22 +135,20 @@ def _changed(answer: ChangedAnswer, name: Name) -> Iterator[str]:
         yield f"Rows: {', '.join(f'{count} {what}' for what, count in answer.rows.items())}."
     else:
         yield from (f"Rows cannot be compared: {one}." for one in answer.gone)
-    yield from _section("Labels", [
+    entries = [
         f"{one.label}: {one.old} > {one.new}"
         + (f" (gained {one.gained}, lost {one.lost})" if one.gained is not None else "")
         for one in answer.labels
-    ], "each given as often as before")  # fmt: skip
-    yield from _section("From label to label", [
-        f"{one.old or '-'} > {one.new or '-'}: {one.count}" for one in answer.became
-    ])  # fmt: skip
-    yield from _section("Who gave the new labels", [
-        f"{name(one)}: {count} row(s)" for one, count in answer.relabelled_by.items()
-    ])  # fmt: skip
+    ]
+    yield from _section("Labels", entries, "each given as often as before")
+    entries = [f"{one.old or '-'} > {one.new or '-'}: {one.count}" for one in answer.became]
+    yield from _section("From label to label", entries)
+    entries = [f"{name(one)}: {count} row(s)" for one, count in answer.relabelled_by.items()]
+    yield from _section("Who gave the new labels", entries)
     yield from _section("What the added rows were before", [f"{one}: {n}" for one, n in answer.came_from.items()])
     yield from _section("What became of the removed rows", [f"{one}: {n}" for one, n in answer.went_to.items()])
-    yield from _section("Why, as far as it is on record", [
-        f"{one.kind}: {one.sentence}{f' [{one.event}]' if one.event else ''}" for one in answer.causes
-    ], "nothing on record differs")  # fmt: skip
+    entries = [f"{one.kind}: {one.sentence}{f' [{one.event}]' if one.event else ''}" for one in answer.causes]
+    yield from _section("Why, as far as it is on record", entries, "nothing on record differs")
 
 
 @_lines.register
@@ -224,15 +227,17 @@ def _person(answer: PersonAnswer, name: Name) -> Iterator[str]:
     counts = ", ".join(f"{count} {outcome}" for outcome, count in answer.outcomes.items()) or "none"
     yield f"{name(answer.person)} {period or 'from the beginning '}decided: {counts} that count, {answer.void} void."
     yield from _decisions("Decisions", list(answer.decisions), name)
-    yield from _section("Labelled", [
+    entries = [
         f"{_version(one.version)}: {one.counted} answer(s) that count, {one.losing} that do not"
         f"{', and decided labels' if one.adjudicator else ''}"
         for one in answer.labelled
-    ])  # fmt: skip
-    yield from _section("Else", [
+    ]
+    yield from _section("Labelled", entries)
+    entries = [
         f"{_time(one.at)} {one.action} of {_cut(one.subject)}{_because(one.reason)} [{one.event}]"
         for one in answer.acts
-    ])  # fmt: skip
+    ]
+    yield from _section("Else", entries)
 
 
 @_lines.register

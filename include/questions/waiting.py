@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from include.governance.records import Event, VersionRecord
@@ -183,11 +183,10 @@ def _approval_item(
     policy = Policy.from_pinned(json.loads(records.store.get_object(pinned)))
     demands = [(one.role, one.minimum, one.meaning) for one in policy.approvals]
     due = requested.time + policy.due
-    return _item(
-        "approval", version, course, requested, _asked(register, version.project, demands, now), sight,
-        due=due, expires_at=due + timedelta(hours=policy.grace_hours), overdue=now > due,
-        escalation_role=policy.escalation_role or "",
-    )  # fmt: skip
+    asked = _asked(register, version.project, demands, now)
+    item = _item("approval", version, course, requested, asked, sight)
+    expires_at, role = due + timedelta(hours=policy.grace_hours), policy.escalation_role or ""
+    return replace(item, due=due, expires_at=expires_at, overdue=now > due, escalation_role=role)
 
 
 def _item(
@@ -197,11 +196,6 @@ def _item(
     since: Event,
     asked: tuple[Asked, ...],
     sight: Sight,
-    *,
-    due: datetime | None = None,
-    expires_at: datetime | None = None,
-    overdue: bool = False,
-    escalation_role: str = "",
 ) -> PendingItem:
     reminded, escalated = (course.marks.get(name) for name in ("reminded", "escalated"))
     for event in (since, reminded, escalated, course.refused):
@@ -215,12 +209,12 @@ def _item(
         asked=asked,
         holders=course.holders_of(process_id) if process_id else (),
         since=since.time,
-        due=due,
-        expires_at=expires_at,
-        overdue=overdue,
+        due=None,
+        expires_at=None,
+        overdue=False,
         reminded_at=reminded.time if reminded else None,
         escalated_at=escalated.time if escalated else None,
-        escalation_role=escalation_role,
+        escalation_role="",
         process_id=process_id,
         refused=course.refused.reason if course.refused and kind == "release" else "",
         event=since.seq,

@@ -73,10 +73,8 @@ def assign(run: Run, project: Project, prodigy: ProdigyClient, effect: Effect) -
         last = row.link_id
         task_id = _task_id(row)
         if task_id is None:
-            run.finding(
-                project.name, f"dataset:{project.inbox}", "malformed task",
-                f"row {row.link_id} has no task id: it was not put there by ingestion, and belongs to no batch",
-            )  # fmt: skip
+            detail = f"row {row.link_id} has no task id: it was not put there by ingestion, and belongs to no batch"
+            run.finding(project.name, f"dataset:{project.inbox}", "malformed task", detail)
             continue
         ids[task_id] = None
         if len(ids) == project.annotation.batch_size:
@@ -130,10 +128,8 @@ def adopt(run: Run, project: Project, prodigy: ProdigyClient) -> int:
         if found:
             made += _record(run, project, [(found, mark.last_link)], kind)
     if late:
-        run.finding(
-            project.name, f"dataset:{project.answers}", "late answers",
-            f"answers to {len(late)} task(s) were saved after their batch was frozen (up to row {mark.last_link})",
-        )  # fmt: skip
+        detail = f"answers to {len(late)} task(s) were saved after their batch was frozen (up to row {mark.last_link})"
+        run.finding(project.name, f"dataset:{project.answers}", "late answers", detail)
     run.ledger.save_sync_state(scope, dict(vars(mark)))
     return made
 
@@ -245,11 +241,11 @@ def _watched(run: Run, project: Project, rows: Iterator[Row]) -> Iterator[Row]:
             seen_before, earlier = count, state.hexdigest()
         yield row
     if last is not None and earlier != last.digest_after:
-        run.finding(
-            project.name, subject, "answer changed",
+        detail = (
             f"the {last.body['rows']} answers seen up to row {last.body['last_link']} are not as they were: "
-            f"{seen_before} are there now, with digest {short(earlier)} instead of {short(last.digest_after or '')}",
-        )  # fmt: skip
+            f"{seen_before} are there now, with digest {short(earlier)} instead of {short(last.digest_after or '')}"
+        )
+        run.finding(project.name, subject, "answer changed", detail)
     if last is None or state.hexdigest() != last.digest_after:
         run.note(
             "answers.seen",

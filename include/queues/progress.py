@@ -11,7 +11,7 @@ from include.annotation.answers import Answer
 from include.annotation.values import person_of
 from include.base.canonical import SHORT, canonical_json, sha256_hex
 from include.base.errors import InvalidInput
-from include.people.register import Register, is_unknown
+from include.people.register import Register
 from include.projects.model import Project
 
 __all__ = ["Batch", "BatchTally", "Progress", "form", "progress"]
@@ -49,11 +49,6 @@ class Progress:
     why: str
     round: int = 1
     answers: int = 0
-
-    @property
-    def unknown_persons(self) -> frozenset[str]:
-        """Return the entries of ``persons`` that the register does not know."""
-        return frozenset(person for person in self.persons if is_unknown(person))
 
 
 def form(task_ids: Iterable[str]) -> Batch:

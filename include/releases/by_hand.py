@@ -149,11 +149,8 @@ def withdraw(run: Run, project: Project, prefix: str, reason: str) -> None:
         ),
         ["ending" if running else "withdrawn", where.attempt],
     )
-    run.log.info(
-        "%s withdrew version %d of %s, which was %s%s.",
-        person, version.number or 0, project.name, where.state,
-        ": it is recalled by the next run of dataset_release" if stands_released(run, version.digest) else "",
-    )  # fmt: skip
+    then = ": it is recalled by the next run of dataset_release" if stands_released(run, version.digest) else ""
+    run.log.info(f"{person} withdrew version {version.number or 0} of {project.name}, which was {where.state}{then}.")
 
 
 def _role_of(run: Run, project: Project, version: VersionRecord, person: str) -> tuple[str, str]:

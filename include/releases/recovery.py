@@ -146,26 +146,14 @@ def _readopt_version(
         run=RUN,
         number=number,
     )
-    subject = f"version:{digest}"
     with ledger.transaction() as transaction:
         transaction.record_version(record, readopted=True)
-        _append(
-            transaction,
-            NewEvent(
-                actor=actor,
-                action="version.ready",
-                project=project,
-                subject=subject,
-                digest_after=digest,
-                run=RUN,
-                body={
-                    "batch": manifest.batch,
-                    "requesters": [closed_by] if closed_by else [],
-                    "sources_digest": measure(folder / "sources.jsonl").sha256,
-                    "readopted": True,
-                },
-            ),
-        )
+        body = {
+            "batch": manifest.batch,
+            "requesters": [closed_by] if closed_by else [],
+            "sources_digest": measure(folder / "sources.jsonl").sha256,
+        }
+        _append(transaction, actor, "version.ready", project, f"version:{digest}", body, digest_after=digest)
     found.recorded.append(f"version {number} ({digest[:SHORT]}) of {project}, {manifest.counts.rows} rows")
 
 
@@ -214,20 +202,16 @@ def _readopt_recalls(ledger: Ledger, actor: str, releases: list[_Release], found
 def _append_recall(
     transaction: Transaction, actor: str, one: _Release, why: Mapping[str, Any], *, released: bool
 ) -> None:
-    common = {"project": one.project, "subject": one.subject, "run": RUN}
-    reason, place = str(why.get("reason", ""))[:4000], f"releases/{one.project}/{one.folder}"
+    place, reason, by = f"releases/{one.project}/{one.folder}", _reason(why), str(why.get("by", ""))
     facts = {"number": one.number, "edition": one.edition, "path": place, "dataset": f"{one.project}__v{one.number}"}
+    about = (one.project, one.subject)
     if not released:
-        body = {**facts, "files": dict(one.files), "webhook": False, "readopted": True}
-        _append(transaction, NewEvent(actor, "release.done", digest_after=one.digest, body=body, **common))
-    body = {"attempt": one.edition, "state": "withdrawn", "withdrawn_by": str(why.get("by", "")), "readopted": True}
-    _append(
-        transaction, NewEvent(actor, "approval.withdrawn", digest_after=one.digest, reason=reason, body=body, **common)
-    )
-    body = {**facts, "withdrawn_by": str(why.get("by", "")), "webhook": False, "readopted": True}
-    _append(
-        transaction, NewEvent(actor, "release.recalled", digest_before=one.digest, reason=reason, body=body, **common)
-    )
+        body = {**facts, "files": dict(one.files), "webhook": False}
+        _append(transaction, actor, "release.done", *about, body, digest_after=one.digest)
+    body = {"attempt": one.edition, "state": "withdrawn", "withdrawn_by": by}
+    _append(transaction, actor, "approval.withdrawn", *about, body, digest_after=one.digest, reason=reason)
+    body = {**facts, "withdrawn_by": by, "webhook": False}
+    _append(transaction, actor, "release.recalled", *about, body, digest_before=one.digest, reason=reason)
 
 
 def _readopt_withdrawals(ledger: Ledger, store: Store, actor: str, found: Readopted) -> None:
@@ -245,20 +229,9 @@ def _readopt_withdrawals(ledger: Ledger, store: Store, actor: str, found: Readop
             continue
         with ledger.transaction() as transaction:
             transaction.record_decision(decision)
-            _append(
-                transaction,
-                NewEvent(
-                    actor=actor,
-                    action="approval.withdrawn",
-                    project=decision.project,
-                    subject=decision.subject,
-                    digest_after=decision.digest,
-                    reason=str(value.get("reason", ""))[:4000],
-                    run=RUN,
-                    body={"attempt": decision.attempt, "state": "withdrawn", "withdrawn_by": decision.person or "",
-                          "readopted": True},
-                ),
-            )  # fmt: skip
+            body = {"attempt": decision.attempt, "state": "withdrawn", "withdrawn_by": decision.person or ""}
+            about, digest_after, reason = (decision.project, decision.subject), decision.digest, _reason(value)
+            _append(transaction, actor, "approval.withdrawn", *about, body, digest_after=digest_after, reason=reason)
         found.recorded.append(f"the withdrawal of {decision.subject[:20]} of {decision.project} by {decision.person}")
 
 
@@ -293,25 +266,19 @@ def _readopt_guidelines(ledger: Ledger, store: Store, actor: str, found: Readopt
                 continue
             if record["digest"] in known:
                 continue
-            pages = [{"id": one["id"], "version": one["version"], "digest": one["canonical_digest"], "approver": None,
-                      "account": one["approver"]} for one in record["pages"]]  # fmt: skip
+            digest, path = record["digest"], f"publications/{project}/guidelines/{folder}"
+            pages = [_page(one) for one in record["pages"]]
+            body = {"number": number, "path": path, "page_count": len(pages), "pages": pages[:60]}
+            digests = {"digest_before": before, "digest_after": digest}
             with ledger.transaction() as transaction:
-                _append(
-                    transaction,
-                    NewEvent(
-                        actor=actor,
-                        action="guideline.published",
-                        project=project,
-                        subject=subject,
-                        digest_before=before,
-                        digest_after=record["digest"],
-                        run=RUN,
-                        body={"number": number, "path": f"publications/{project}/guidelines/{folder}",
-                              "page_count": len(pages), "pages": pages[:60], "readopted": True},
-                    ),
-                )  # fmt: skip
-            before = record["digest"]
-            found.recorded.append(f"guideline release {number} ({before[:SHORT]}) of {project}")
+                _append(transaction, actor, "guideline.published", project, subject, body, **digests)
+            before = digest
+            found.recorded.append(f"guideline release {number} ({digest[:SHORT]}) of {project}")
+
+
+def _page(record: Mapping[str, Any]) -> dict[str, Any]:
+    page = {"id": record["id"], "version": record["version"], "digest": record["canonical_digest"]}
+    return {**page, "approver": None, "account": record["approver"]}
 
 
 def _guideline_folders(store: Store, project: str) -> list[tuple[int, str]]:
@@ -335,11 +302,27 @@ def _list_open(ledger: Ledger, releases: list[_Release], found: Readopted) -> No
             )
 
 
-def _append(transaction: Transaction, event: NewEvent) -> None:
+def _append(
+    transaction: Transaction,
+    actor: str,
+    action: str,
+    project: str,
+    subject: str,
+    body: Mapping[str, Any],
+    *,
+    digest_before: str | None = None,
+    digest_after: str | None = None,
+    reason: str = "",
+) -> None:
     """Append what was found again, once for each place in the ledger's life: a second loss is a second finding."""
-    name = digest_of([event.action, event.project, event.subject, event.digest_after, event.digest_before,
-                      dict(event.body)])  # fmt: skip
+    body = {**body, "readopted": True}
+    name = digest_of([action, project, subject, digest_after, digest_before, body])
+    event = NewEvent(actor, action, project, subject, digest_before, digest_after, reason, RUN, body)
     transaction.append(event, key=f"readopted:{name}")
+
+
+def _reason(record: Mapping[str, Any]) -> str:
+    return str(record.get("reason", ""))[:4000]
 
 
 def _names(store: Store, *folder: str) -> list[str]:

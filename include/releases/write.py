@@ -34,7 +34,7 @@ from include.releases.training import write_training_files
 if TYPE_CHECKING:
     from include.base.signing import Signer
 
-__all__ = ["Release", "current_release", "mark_recalled", "release_path", "write_release"]
+__all__ = ["Release", "mark_recalled", "release_path", "write_release"]
 
 PASSPORT = 1
 """Version of the passport, in ``checksums.json``; releases made before there was one do not have it."""
@@ -134,11 +134,6 @@ def mark_recalled(
 def _released(store: Store, project: Project, folder: str) -> dict[str, Any]:
     sums = read_json(store.at("releases", project.name, folder, CHECKSUMS))
     return {"release": folder, "number": sums["number"], "digest": sums["version"]}
-
-
-def current_release(store: Store, project: Project | str) -> dict[str, Any] | None:
-    """Return the pointer to the project's current release (release, number, digest), or None."""
-    return store.pointer(store.at("releases", project if isinstance(project, str) else project.name, "current.json"))
 
 
 def release_path(store: Store, project: Project | str, digest: str, number: int, edition: int = 1) -> StorePath:

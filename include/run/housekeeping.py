@@ -17,10 +17,8 @@ def keep_checkpoint(run: Run) -> bool:
     # Each checkpoint has a name of its own, so no later writer would take away what a killed one left.
     remove_abandoned(run.store.at("ledger", "checkpoints"))
     head = run.ledger.head()
-    run.log.info(
-        "The ledger has %d event(s), head %s: %s.",
-        head.size, head.hash[:12], "checkpoint written" if written else "as at the last checkpoint",
-    )  # fmt: skip
+    how = "checkpoint written" if written else "as at the last checkpoint"
+    run.log.info(f"The ledger has {head.size} event(s), head {head.hash[:12]}: {how}.")
     return written
 
 

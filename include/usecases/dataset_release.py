@@ -169,7 +169,7 @@ def _act_on(
     run.log.info(sentence)
     if decided.state == "waiting":
         return result_of(course, "waiting", sentence, created)
-    for decision in kept_decisions(run, decided.decisions):
+    for decision in kept_decisions(run, decided):
         run.ledger.record_decision(decision)
     if decided.state == "released":
         return None

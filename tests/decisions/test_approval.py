@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from include.base.canonical import digest_of, effect_key
-from include.bpmn.mapping import ProcessMapping, load_mapping
+from include.base.canonical import digest_of, effect_key, sha256_hex
+from include.bpmn.mapping import load_mapping
 from include.decisions.approval import (
+    Case,
     Evaluation,
     Holding,
     Observed,
@@ -22,7 +24,7 @@ from include.decisions.approval import (
 )
 from include.people.register import Register
 from include.projects.load import load_project
-from include.projects.model import Policy, Project
+from include.projects.model import Policy
 from include.settings import ROOT
 from include.systems.opentext.values import HistoricProcess, HistoricTask, ProcessComment, UserTask
 
@@ -70,16 +72,15 @@ def waiting(task: Any, assignee: str | None = None) -> UserTask:
 
 
 def comment(author: str, text: str, hours: float, task_id: str | None = None) -> ProcessComment:
-    return ProcessComment(f"comment-{hours}", author, text, at(hours), task_id)
+    return ProcessComment(f"comment-{hours}", author, text, at(hours), task_id, raw={"message": text})
 
 
 def process(end: str | None = None, ended: float = 3, **changes: Any) -> HistoricProcess:
-    subject = f"version:{DIGEST}"
     return HistoricProcess(
         **{
             "id": "process-1",
             "name": f"Approve ticket_topics {SHORT}",
-            "business_key": effect_key("labeling_approval", PROJECT.name, subject, DIGEST, 1),
+            "business_key": key_of("labeling_approval"),
             "definition_id": "labeling_approval:1:x",
             "started_at": START,
             "ended_at": at(ended) if end or changes.get("delete_reason") else None,
@@ -90,30 +91,38 @@ def process(end: str | None = None, ended: float = 3, **changes: Any) -> Histori
     )
 
 
-def judge(snapshot: ProcessSnapshot, **changes: Any) -> Evaluation:
-    return evaluate(
-        snapshot,
-        **{
-            "project": PROJECT,
-            "digest": DIGEST,
-            "manifest_persons": {"anna", "ben"},
-            "requesters": {"olga"},
-            "mapping": MAPPING,
-            "register": REGISTER,
-            "policy": policy(),
-            "attempt": 1,
-            "started_at": START,
-            "now": at(4),
-            **changes,
-        },
-    )
+def key_of(use_case: str, attempt: int = 1) -> str:
+    return effect_key(use_case, PROJECT.name, f"version:{DIGEST}", DIGEST, attempt)
+
+
+def case(snapshot: ProcessSnapshot, **changes: Any) -> Case:
+    values = {
+        "project": PROJECT,
+        "digest": DIGEST,
+        "attempt": 1,
+        "mapping": MAPPING,
+        "register": REGISTER,
+        "policy": policy(),
+        "annotators": frozenset({"anna", "ben"}),
+        "requesters": frozenset({"olga"}),
+        "business_key": key_of("labeling_approval", changes.get("attempt", 1)),
+    }
+    return Case(snapshot, **{**values, **changes})
+
+
+def judge(snapshot: ProcessSnapshot, now: datetime = START + timedelta(hours=4), **changes: Any) -> Evaluation:
+    return evaluate(case(snapshot, **changes), started_at=START, now=now)
+
+
+def ended(*tasks: HistoricTask, end: str = "approved", **parts: Any) -> ProcessSnapshot:
+    return ProcessSnapshot(process(end), tasks, **parts)
 
 
 BOTH = (historic(QUALITY, QUENTIN, "approved", 1), historic(OWNER, DANA, "approved", 2))
 
 
 def test_approved_needs_every_role_of_the_policy() -> None:
-    result = judge(ProcessSnapshot(process("approved"), BOTH))
+    result = judge(ended(*BOTH))
     assert result.state == "approved"
     assert [(one.person, one.role, one.meaning, one.counts) for one in result.decisions] == [
         ("quentin", "quality_reviewer", "review", True),
@@ -126,7 +135,7 @@ def test_approved_needs_every_role_of_the_policy() -> None:
 
 
 def test_the_judgement_is_pure() -> None:
-    snapshot = ProcessSnapshot(process("approved"), BOTH)
+    snapshot = ended(*BOTH)
     assert judge(snapshot) == judge(replace(snapshot, tasks=tuple(reversed(BOTH))))
     ids = [one.decision_id for one in judge(snapshot).decisions]
     assert ids == [one.decision_id for one in judge(snapshot, now=at(400)).decisions]
@@ -163,7 +172,7 @@ def test_who_looks_late_gets_the_same_answer_as_who_looked_in_time() -> None:
     result = judge(ProcessSnapshot(process("approved", ended=101), late), now=at(500))
     assert result.state == "expired"
     assert all("expired" in one.void_reason for one in result.decisions)
-    in_time = judge(ProcessSnapshot(process("approved"), BOTH), now=at(500))
+    in_time = judge(ended(*BOTH), now=at(500))
     assert in_time.state == "approved"
 
 
@@ -172,15 +181,14 @@ def test_a_refusal_ends_as_such_and_keeps_its_reason(outcome: str, end: str, sta
     tasks = (historic(QUALITY, QUENTIN, outcome, 1),)
     result = judge(ProcessSnapshot(process(end), tasks, (), (comment(QUENTIN, "Wrong labels.", 0.8),)))
     assert result.state == state
-    assert "Wrong labels." in result.decisions[0].comment
+    assert b"Wrong labels." in result.proofs[result.decisions[0].raw_digest]
     assert "Wrong labels." not in result.sentence, "what people write may quote content: it stays with the evidence"
-    assert result.decisions[0].comment == "Wrong labels."
     assert result.missing
 
 
 def test_an_outcome_the_mapping_does_not_know_is_undecided_and_a_finding() -> None:
     tasks = (BOTH[0], historic(OWNER, DANA, "fine-by-me", 2))
-    result = judge(ProcessSnapshot(process("approved"), tasks))
+    result = judge(ended(*tasks))
     assert result.state == "undecided"
     assert any("fine-by-me" in finding for finding in result.findings)
     assert [one.outcome for one in result.decisions] == ["approve", "undecided"]
@@ -210,13 +218,14 @@ def test_a_global_variable_listed_beside_a_task_is_not_its_own() -> None:
 
 
 def test_a_decisions_proof_stays_the_same_while_the_process_goes_on() -> None:
-    early = judge(ProcessSnapshot(process(), BOTH[:1], (waiting(OWNER),))).decisions[0]
+    early = judge(ProcessSnapshot(process(), BOTH[:1], (waiting(OWNER),)))
     variables = {MAPPING.digest_variable: DIGEST, OWNER.outcome_variable: "approved"}
-    late = judge(ProcessSnapshot(process("approved", variables=variables), BOTH)).decisions[0]
-    assert early.proof() == late.proof()
-    record = late.record("f" * 64)
-    assert record == early.record("f" * 64)
-    assert (record.decision_id, record.person, record.system) == (late.decision_id, "quentin", "opentext")
+    late = judge(ProcessSnapshot(process("approved", variables=variables), BOTH))
+    assert early.decisions[0] == late.decisions[0]
+    digest = late.decisions[0].raw_digest
+    assert early.proofs[digest] == late.proofs[digest]
+    assert sha256_hex(late.proofs[digest]) == digest
+    assert (late.decisions[0].person, late.decisions[0].system) == ("quentin", "opentext")
 
 
 def test_the_outcome_may_stand_in_a_process_variable_of_the_tasks_own() -> None:
@@ -234,9 +243,9 @@ def test_the_outcome_may_stand_in_a_process_variable_of_the_tasks_own() -> None:
 @pytest.mark.parametrize(
     ("assignee", "changes", "words"),
     [
-        (QUENTIN, {"manifest_persons": {"quentin"}}, "annotated"),
+        (QUENTIN, {"annotators": {"quentin"}}, "annotated"),
         (QUENTIN, {"requesters": {"quentin"}}, "requested"),
-        (QUENTIN, {"manifest_persons": {"anna", "unknown:0123456789ab"}}, "unknown annotator"),
+        (QUENTIN, {"annotators": {"anna", "unknown:0123456789ab"}}, "unknown annotator"),
         (QUENTIN, {"requesters": {"unknown"}}, "unknown person requested"),
         ("stranger@people.example", {}, "no person in the register"),
         (None, {}, "no person in the register"),
@@ -246,7 +255,7 @@ def test_the_outcome_may_stand_in_a_process_variable_of_the_tasks_own() -> None:
 )
 def test_a_decision_of_the_wrong_person_is_void(assignee: str | None, changes: dict[str, Any], words: str) -> None:
     tasks = (historic(QUALITY, assignee, "approved", 1), BOTH[1])
-    result = judge(ProcessSnapshot(process("approved"), tasks), **changes)
+    result = judge(ended(*tasks), **changes)
     assert result.state == "void"
     assert not result.decisions[0].counts
     assert words in result.decisions[0].void_reason
@@ -256,17 +265,13 @@ def test_a_decision_of_the_wrong_person_is_void(assignee: str | None, changes: d
 def test_four_eyes_goes_by_person_and_not_by_account() -> None:
     """Carla labels as `carla` in Prodigy and reviews under her e-mail address in OpenText."""
     tasks = (historic(QUALITY, CARLA.upper(), "approved", 1), BOTH[1])
-    assert judge(ProcessSnapshot(process("approved"), tasks)).state == "approved"
-    assert judge(ProcessSnapshot(process("approved"), tasks), manifest_persons={"carla"}).state == "void"
+    assert judge(ended(*tasks)).state == "approved"
+    assert judge(ended(*tasks), annotators={"carla"}).state == "void"
 
 
 def test_four_eyes_can_be_switched_off_by_policy() -> None:
-    result = judge(
-        ProcessSnapshot(process("approved"), BOTH),
-        manifest_persons={"dana", "unknown:1"},
-        policy=policy(four_eyes=False),
-    )
-    assert result.state == "approved"
+    off = policy(four_eyes=False)
+    assert judge(ended(*BOTH), annotators={"dana", "unknown:1"}, policy=off).state == "approved"
 
 
 def test_a_void_rejection_is_void_too() -> None:
@@ -274,41 +279,29 @@ def test_a_void_rejection_is_void_too() -> None:
     assert judge(ProcessSnapshot(process("rejected"), tasks)).state == "void"
 
 
-def register_with(*persons: dict[str, Any]) -> Register:
+OTTO = "otto@people.example"
+
+
+def register_with_otto(*roles: dict[str, str]) -> Register:
     content = REGISTER.content.model_dump(mode="json")
-    content["persons"] = [*content["persons"], *persons]
+    otto = {"id": "otto", "name": "Otto", "accounts": {"opentext": [OTTO]}, "roles": roles}
+    content["persons"] = [*content["persons"], otto]
     return Register(type(REGISTER.content).model_validate(content))
 
 
 def test_one_person_counts_once_even_with_both_roles() -> None:
-    register = register_with(
-        {
-            "id": "otto",
-            "name": "Otto",
-            "accounts": {"opentext": ["otto@people.example"]},
-            "roles": [{"role": "quality_reviewer"}, {"role": "data_owner"}],
-        }
-    )
-    tasks = tuple(replace(task, assignee="otto@people.example") for task in BOTH)
-    result = judge(ProcessSnapshot(process("approved"), tasks), register=register)
+    register = register_with_otto({"role": "quality_reviewer"}, {"role": "data_owner"})
+    result = judge(ended(*(replace(task, assignee=OTTO) for task in BOTH)), register=register)
     assert result.state == "void"
     assert [one.counts for one in result.decisions] == [True, False]
     assert "counts once" in result.decisions[1].void_reason
 
 
 def test_a_role_is_judged_as_of_the_act() -> None:
-    register = register_with(
-        {
-            "id": "otto",
-            "name": "Otto",
-            "accounts": {"opentext": ["otto@people.example"]},
-            "roles": [{"role": "data_owner", "valid_until": "2026-05-01"}],
-        }
-    )
-    otto = "otto@people.example"
-    in_time = (BOTH[0], historic(OWNER, otto, "approved", 2))
-    assert judge(ProcessSnapshot(process("approved"), in_time), register=register, now=at(90)).state == "approved"
-    too_late = (BOTH[0], historic(OWNER, otto, "approved", 20))
+    register = register_with_otto({"role": "data_owner", "valid_until": "2026-05-01"})
+    in_time = (BOTH[0], historic(OWNER, OTTO, "approved", 2))
+    assert judge(ended(*in_time), register=register, now=at(90)).state == "approved"
+    too_late = (BOTH[0], historic(OWNER, OTTO, "approved", 20))
     result = judge(ProcessSnapshot(process("approved", ended=21), too_late), register=register, now=at(90))
     assert result.state == "void"
 
@@ -318,14 +311,14 @@ def test_a_minimum_of_two_needs_two_persons() -> None:
     first = historic(QUALITY, QUENTIN, "approved", 1)
     again = historic(QUALITY, QUENTIN, "approved", 2)
     other = historic(QUALITY, CARLA, "approved", 2)
-    assert judge(ProcessSnapshot(process("approved"), (first, other)), policy=two).state == "approved"
-    result = judge(ProcessSnapshot(process("approved"), (first, again)), policy=two)
+    assert judge(ended(first, other), policy=two).state == "approved"
+    result = judge(ended(first, again), policy=two)
     assert result.state == "void"
     assert result.missing == ("review by 2 quality_reviewer, has 1 (quentin)",)
 
 
 def test_ended_approved_without_a_required_role_is_not_approved() -> None:
-    result = judge(ProcessSnapshot(process("approved"), BOTH[1:]))
+    result = judge(ended(BOTH[1]))
     assert result.state == "undecided"
     assert result.missing == ("review by 1 quality_reviewer, has none",)
     assert any("not approved" in finding for finding in result.findings)
@@ -333,7 +326,7 @@ def test_ended_approved_without_a_required_role_is_not_approved() -> None:
 
 def test_ended_approved_against_a_persons_refusal_is_not_approved() -> None:
     tasks = (*BOTH, historic(QUALITY, CARLA, "rejected", 2.5))
-    assert judge(ProcessSnapshot(process("approved"), tasks)).state == "undecided"
+    assert judge(ended(*tasks)).state == "undecided"
 
 
 def test_cancelled_from_outside() -> None:
@@ -367,7 +360,7 @@ def test_a_digest_that_no_longer_matches_is_stale(changes: dict[str, Any]) -> No
 
 
 def test_the_process_of_an_earlier_attempt_is_stale() -> None:
-    assert judge(ProcessSnapshot(process("approved"), BOTH), attempt=2).state == "stale"
+    assert judge(ended(*BOTH), attempt=2).state == "stale"
 
 
 def test_a_running_process_is_void_as_soon_as_its_role_is_lost() -> None:
@@ -378,16 +371,16 @@ def test_a_running_process_is_void_as_soon_as_its_role_is_lost() -> None:
 
 def test_a_task_that_was_deleted_decides_nothing() -> None:
     tasks = (BOTH[0], historic(OWNER, DANA, "approved", 2, delete_reason="terminated"))
-    result = judge(ProcessSnapshot(process("approved"), tasks))
+    result = judge(ended(*tasks))
     assert len(result.decisions) == 1
     assert result.state == "undecided"
     completed = (BOTH[0], historic(OWNER, DANA, "approved", 2, delete_reason="completed"))
-    assert judge(ProcessSnapshot(process("approved"), completed)).state == "approved"
+    assert judge(ended(*completed)).state == "approved"
 
 
 def test_a_task_outside_the_mapping_is_a_finding() -> None:
     extra = historic(OWNER, DANA, "approved", 1.5, key="rubber_stamp", name="Rubber stamp")
-    result = judge(ProcessSnapshot(process("approved"), (*BOTH, extra)))
+    result = judge(ended(*BOTH, extra))
     assert any("Rubber stamp" in finding for finding in result.findings)
     assert len(result.decisions) == 2
 
@@ -397,9 +390,9 @@ def grades(snapshot: ProcessSnapshot, **changes: Any) -> list[str]:
 
 
 def test_evidence_is_asserted_until_something_attests_it() -> None:
-    assert grades(ProcessSnapshot(process("approved"), BOTH)) == ["asserted", "asserted"]
+    assert grades(ended(*BOTH)) == ["asserted", "asserted"]
     completed = tuple(replace(task, completer=task.assignee) for task in BOTH)
-    assert grades(ProcessSnapshot(process("approved"), completed)) == ["attested", "attested"]
+    assert grades(ended(*completed)) == ["attested", "attested"]
 
 
 @pytest.mark.parametrize(
@@ -425,16 +418,16 @@ def test_a_comment_attests_only_by_its_author_its_time_and_its_text(
 
 def test_a_policy_that_demands_attested_evidence_counts_no_other() -> None:
     strict = policy(evidence="attested")
-    bare = judge(ProcessSnapshot(process("approved"), BOTH), policy=strict)
+    bare = judge(ended(*BOTH), policy=strict)
     assert bare.state == "void"
     assert "attested" in bare.decisions[0].void_reason
     comments = (comment(QUENTIN, SHORT, 0.9), comment(DANA, f"approved: {SHORT}", 1.9))
-    assert judge(ProcessSnapshot(process("approved"), BOTH, (), comments), policy=strict).state == "approved"
+    assert judge(ended(*BOTH, comments=comments), policy=strict).state == "approved"
 
 
 def test_a_service_that_completed_somebodys_task_decides_nothing() -> None:
     tasks = (replace(BOTH[0], completer="labelops-service"), BOTH[1])
-    result = judge(ProcessSnapshot(process("approved"), tasks))
+    result = judge(ended(*tasks))
     assert result.state == "void"
     assert result.decisions[0].account == "labelops-service"
 
@@ -443,11 +436,11 @@ def test_an_assignee_that_changed_between_polls_is_a_finding_and_asserted() -> N
     task = BOTH[0]
     comments = (comment(QUENTIN, SHORT, 0.9),)
     seen = Observed({task.id: [Holding(CARLA, seen=at(0.6))]})
-    moved = judge(ProcessSnapshot(process("approved"), BOTH, (), comments, seen))
+    moved = judge(ended(*BOTH, comments=comments, observed=seen))
     assert moved.decisions[0].grade == "asserted"
     assert any(CARLA in finding for finding in moved.findings)
     traced = (replace(task, owner=CARLA), BOTH[1])
-    delegated = judge(ProcessSnapshot(process("approved"), traced, (), comments, seen))
+    delegated = judge(ended(*traced, comments=comments, observed=seen))
     assert delegated.decisions[0].grade == "attested"
     [finding] = delegated.findings
     assert f"last seen with {CARLA}" in finding
@@ -460,23 +453,21 @@ def test_a_comment_from_before_somebody_else_had_the_task_attests_nothing() -> N
         {task.id: [Holding(QUENTIN, seen=at(0.5)), Holding(CARLA, seen=at(0.7)), Holding(QUENTIN, seen=at(0.8))]}
     )
     early, again = comment(QUENTIN, SHORT, 0.6), comment(QUENTIN, SHORT, 0.9)
-    weak = judge(ProcessSnapshot(process("approved"), (task, BOTH[1]), (), (early,), back))
-    assert weak.decisions[0].grade == "asserted"
-    assert judge(ProcessSnapshot(process("approved"), (task, BOTH[1]), (), (early, again), back)).decisions[
-        0
-    ].grade == ("attested")
     never = replace(back, holdings={task.id: back.holdings[task.id][:1]})
-    assert judge(ProcessSnapshot(process("approved"), (task, BOTH[1]), (), (early,), never)).decisions[0].grade == (
-        "attested"
-    )
+    for comments, seen, grade in (
+        ((early,), back, "asserted"),
+        ((early, again), back, "attested"),
+        ((early,), never, "attested"),
+    ):
+        assert grades(ended(task, BOTH[1], comments=comments, observed=seen))[0] == grade
 
 
 def test_a_task_completed_as_another_persons_than_was_last_seen_is_a_finding() -> None:
     seen = Observed({BOTH[0].id: [Holding(CARLA, seen=at(0.2))]})
-    result = judge(ProcessSnapshot(process("approved"), BOTH, observed=seen))
+    result = judge(ended(*BOTH, observed=seen))
     assert any(CARLA in finding and QUENTIN in finding for finding in result.findings)
     unheld = Observed({BOTH[0].id: [Holding(QUENTIN, seen=at(0.1)), Holding(None, seen=at(0.2))]})
-    assert judge(ProcessSnapshot(process("approved"), BOTH, observed=unheld)).findings == ()
+    assert judge(ended(*BOTH, observed=unheld)).findings == ()
 
 
 def look(earlier: Observed, *tasks: UserTask, hours: float = 1) -> Observed:
@@ -490,12 +481,11 @@ def test_observe_remembers_every_holder_in_order_and_only_changes() -> None:
     assert look(seen, waiting(QUALITY, QUENTIN), hours=2) == seen
     seen = look(seen, replace(waiting(QUALITY, CARLA), owner=QUENTIN, delegation_state="pending"), hours=3)
     seen = look(seen, waiting(QUALITY), hours=4)
+    first, second = Holding(QUENTIN, seen=at(1)), Holding(CARLA, QUENTIN, "pending", at(3))
     assert seen.holdings == {
-        "open-review_quality": (
-            Holding(QUENTIN, seen=at(1)), Holding(CARLA, QUENTIN, "pending", at(3)), Holding(None, seen=at(4)),
-        ),
+        "open-review_quality": (first, second, Holding(None, seen=at(4))),
         "open-approve_dataset": (Holding(DANA, seen=at(1)),),
-    }  # fmt: skip
+    }
     assert read_observed(seen.as_json()) == seen
     assert read_observed({"task-1": [QUENTIN]}).holdings == {"task-1": (Holding(QUENTIN),)}
 
@@ -537,23 +527,18 @@ def test_a_forms_yes_or_no_is_an_outcome() -> None:
 
 
 def test_a_decision_states_what_it_means_and_on_what() -> None:
-    decision = judge(ProcessSnapshot(process("approved"), BOTH)).decisions[0]
-    assert decision.statement == statement(
-        meaning="review",
-        outcome="approve",
-        role="quality_reviewer",
-        project="ticket_topics",
-        digest=DIGEST,
-        policy_digest=policy().digest,
-    )
+    result = judge(ended(*BOTH))
+    decision = result.decisions[0]
+    names = {"project": "ticket_topics", "digest": DIGEST, "policy_digest": policy().digest}
+    assert decision.statement == statement("review", "approve", "quality_reviewer", **names)
     for part in ("[1] I reviewed", DIGEST, "ticket_topics", policy().digest, "quality_reviewer"):
         assert part in decision.statement
-    assert decision.raw["task"]["assignee"] == QUENTIN
+    assert json.loads(result.proofs[decision.raw_digest])["task"]["assignee"] == QUENTIN
 
 
 def test_a_task_with_another_meaning_than_the_policy_demands_is_void() -> None:
     demanding = policy(approvals=[{"role": "data_owner", "meaning": "responsibility"}])
-    result = judge(ProcessSnapshot(process("approved"), BOTH), policy=demanding)
+    result = judge(ended(*BOTH), policy=demanding)
     assert result.state == "void"
     assert "responsibility" in result.decisions[1].void_reason
 
@@ -561,9 +546,9 @@ def test_a_task_with_another_meaning_than_the_policy_demands_is_void() -> None:
 def test_waiting_for_what_cannot_happen_is_a_finding() -> None:
     snapshot = ProcessSnapshot(process(), (), (waiting(QUALITY),))
     assert judge(snapshot).findings == ()
-    barred = judge(snapshot, manifest_persons={"dana"})
+    barred = judge(snapshot, annotators={"dana"})
     assert any("data_owner" in finding for finding in barred.findings)
-    unknown = judge(snapshot, manifest_persons={"unknown:1"})
+    unknown = judge(snapshot, annotators={"unknown:1"})
     assert any("unknown annotators" in finding for finding in unknown.findings)
 
 
@@ -571,24 +556,12 @@ def test_waiting_for_what_cannot_happen_is_a_finding() -> None:
 
 
 def release_process(end: str | None = None, **changes: Any) -> HistoricProcess:
-    key = effect_key("dataset_release", PROJECT.name, f"version:{DIGEST}", DIGEST, 1)
-    return process(end, **{"business_key": key, "name": f"Release {SHORT}", **changes})
+    return process(end, **{"business_key": key_of("dataset_release"), "name": f"Release {SHORT}", **changes})
 
 
 def judge_release(snapshot: ProcessSnapshot, **changes: Any) -> ReleaseDecision:
-    return evaluate_release(
-        snapshot,
-        **{
-            "project": PROJECT,
-            "digest": DIGEST,
-            "mapping": RELEASE,
-            "register": REGISTER,
-            "policy": policy(),
-            "attempt": 1,
-            "manifest_persons": {"anna"},
-            **changes,
-        },
-    )
+    values = {"mapping": RELEASE, "business_key": key_of("dataset_release"), "requesters": frozenset()}
+    return evaluate_release(case(snapshot, **{**values, **changes}), "release_manager")
 
 
 def release_task(assignee: str | None = RITA, outcome: str = "released", **changes: Any) -> HistoricTask:
@@ -627,11 +600,6 @@ def test_a_release_that_did_not_happen_has_its_state(snapshot: ProcessSnapshot, 
 
 def test_a_release_manager_who_annotated_releases_nothing() -> None:
     snapshot = ProcessSnapshot(release_process("released"), (release_task(),))
-    assert judge_release(snapshot, manifest_persons={"rita"}).state == "void"
+    assert judge_release(snapshot, annotators={"rita"}).state == "void"
     assert judge_release(snapshot, requesters={"rita"}).state == "void"
     assert judge_release(snapshot, policy=policy(evidence="attested")).state == "void"
-
-
-def test_the_shapes_fit() -> None:
-    assert isinstance(MAPPING, ProcessMapping)
-    assert isinstance(PROJECT, Project)

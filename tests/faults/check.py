@@ -28,7 +28,6 @@ from include.guidelines import release as guidelines
 from include.ingestion.pipeline import ingest
 from include.ingestion.scan import scan
 from include.passport.verify import verify
-from include.releases import write as releasing
 from include.sandbox import world as sample
 from include.systems.confluence import storage
 from tests.integration.airflow_house import CLIENT, PROJECT
@@ -40,20 +39,7 @@ SERVICE_ACCOUNT = "acc-labelops"
 
 def everything(world: Any) -> dict[str, Any]:
     """Return all that a quiet run must leave as it is, the ledger's events among it."""
-    store = world.home / "store"
-    return {
-        "confluence": world.confluence.snapshot(),
-        "opentext": world.opentext.state.counts(),
-        "prodigy": [
-            _rows(world.prodigy_file, f"SELECT * FROM {one} ORDER BY id") for one in ("dataset", "example", "link")
-        ],
-        "files": {
-            str(path.relative_to(store)): path.read_bytes()
-            for path in sorted(store.rglob("*"))
-            if path.is_file() and path.relative_to(store).parts[0] not in ("staging", "gates")
-        },
-        "events": _rows(world.ledger_file, "SELECT seq, action, subject FROM event"),
-    }
+    return {**world.snapshot(), "events": _rows(world.ledger_file, "SELECT seq, action, subject FROM event")}
 
 
 def a_wait(world: Any) -> dict[str, Any] | None:
@@ -359,7 +345,7 @@ def _releases_whole(state: _State) -> Iterator[str]:
         if len(linked) != rows:
             yield f"dataset {event.body['dataset']} links {len(linked)} answers, the version has {rows} rows"
     if done:
-        pointer = releasing.current_release(state.store, PROJECT)
+        pointer = state.store.pointer(state.store.at("releases", PROJECT, "current.json"))
         standing = {one.body["path"].rsplit("/", 1)[-1] for one in done.values() if one.subject not in recalled}
         if pointer is None or pointer["release"] not in (standing or {None}):
             yield f"the pointer to the current release is {pointer}"

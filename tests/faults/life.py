@@ -17,15 +17,13 @@ from typing import Any
 
 from include.bpmn.mapping import load_mapping
 from include.sandbox import world
-from include.sandbox.confluence import ConfluenceStandIn, SandboxUser
 from include.sandbox.http import App, Server
-from include.sandbox.opentext import OpenTextStandIn
 from labelops.operators.wait import WaitForDecisionOperator
 from labelops.wiring import APPROVALS
 from tests.faults import child, memo
 from tests.faults.door import Door, WireFault
 from tests.house import House
-from tests.integration.airflow_house import CLIENT, PROJECT
+from tests.integration.airflow_house import PROJECT
 from tests.runner import DagRun, Key, context, use_cases
 
 __all__ = ["Doors", "Engine", "Run", "World", "consumer"]
@@ -66,6 +64,15 @@ class Doors:
             server.stop()
 
 
+_SAYINGS = {
+    "approve": (("quentin", "dana", "rita"), "approved"),
+    "quality": (("quentin",), "approved"),
+    "reject": (("quentin",), "rejected"),
+    "rework": (("quentin",), "rework"),
+}
+"""Who decides what everything that waits for them."""
+
+
 class World(House):
     """An installation in a folder, its stand-ins behind the doors.
 
@@ -73,26 +80,14 @@ class World(House):
     """
 
     def __init__(self, home: Path, doors: Doors, rows: int = 2) -> None:
-        self.home, self.doors, self.rows = home, doors, rows
-        for name in ("confluence", "opentext", "prodigy", "projects"):
-            (home / name).mkdir(parents=True, exist_ok=True)
-        from include.settings import ROOT
+        self.doors, self.rows = doors, rows
+        super().__init__(home)
+        self._series = "fault"
 
-        sample = ROOT / "include" / "projects" / "definitions" / f"{PROJECT}.yaml"
-        (home / "projects" / sample.name).write_bytes(sample.read_bytes())
-        self.register_file = home / "register.yaml"
-        self.register_file.write_bytes((ROOT / "include" / "projects" / "register.yaml").read_bytes())
-        self.confluence = ConfluenceStandIn(
-            home / "confluence", [SandboxUser(**user) for user in world.confluence_users()]
-        )
-        self.opentext = OpenTextStandIn(home / "opentext", users=world.opentext_users(), clients=[CLIENT])
-        doors.serve(self.confluence.app, self.opentext.app)
-        self.confluence_url, self.opentext_url = doors.urls["confluence"], doors.urls["opentext"]
-        self.prodigy_file = home / "prodigy" / "prodigy.db"
-        self.ledger_file = home / "ledger.db"
-        self.later = timedelta()
-        self._held, self._servers = [], []
-        self._series, self._runs = "fault", 0
+    def serve(self) -> None:
+        """Put the stand-ins behind the doors."""
+        self.doors.serve(self.confluence.app, self.opentext.app)
+        self.confluence_url, self.opentext_url = self.doors.urls["confluence"], self.doors.urls["opentext"]
 
     def connections(self) -> dict[str, dict[str, Any]]:
         """Return the connections, through the doors, with pages of two rows."""
@@ -103,14 +98,12 @@ class World(House):
         found["opentext_default"]["extra"] |= {"timeout": 20, "count": self.rows}
         return found
 
-    def close(self) -> None:
-        self.confluence.close()
-        self.opentext.close()
-
     # --- people ----------------------------------------------------------------------------------------------------
 
     def people(self, what: str) -> bool:
         """Let people do something; tell whether there was anything to do."""
+        if what in _SAYINGS:
+            return bool(self._say(*_SAYINGS[what]))
         return bool(getattr(self, f"_people_{what}")())
 
     def _people_answer(self) -> int:
@@ -143,23 +136,7 @@ class World(House):
         finally:
             self.examples = all_examples  # type: ignore[method-assign]
 
-    def _people_approve(self) -> int:
-        """Everybody who is asked says yes."""
-        return self._say_yes("quentin", "dana", "rita")
-
-    def _people_quality(self) -> int:
-        """Only the first approver decides."""
-        return self._say_yes("quentin")
-
-    def _people_reject(self) -> int:
-        """The first approver refuses."""
-        return self._say_yes("quentin", outcome="rejected")
-
-    def _people_rework(self) -> int:
-        """The first approver sends it back."""
-        return self._say_yes("quentin", outcome="rework")
-
-    def _say_yes(self, *names: str, outcome: str = "approved") -> int:
+    def _say(self, names: tuple[str, ...], outcome: str) -> int:
         done = 0
         for name in names:
             person = self.person(name)
@@ -176,25 +153,19 @@ class World(House):
         self._edits = getattr(self, "_edits", 0) + 1
         confluence = world._Confluence(self.confluence_url)
         [space] = confluence.call("olga", "GET", "/api/v2/spaces", params={"keys": "LAB"})["results"]
-        [page] = confluence.call(
-            "olga", "GET", f"/api/v2/spaces/{space['id']}/pages",
-            params={"title": "Ticket topics: labels", "body-format": "storage"},
-        )["results"]  # fmt: skip
-        confluence.call(
-            "olga", "PUT", f"/api/v2/pages/{page['id']}",
-            json={
-                "id": page["id"], "status": "current", "title": page["title"],
-                "body": {
-                    "representation": "storage",
-                    "value": page["body"]["storage"]["value"] + f"<p>Addition {self._edits}.</p>",
-                },
-                "version": {"number": page["version"]["number"] + 1},
-            },
-        )  # fmt: skip
-        confluence.call(
-            "greta", "PUT", f"/rest/api/content/{page['id']}/state",
-            params={"status": "current"}, json={"name": "Verified", "color": "#57d9a3"},
-        )  # fmt: skip
+        wanted = {"title": "Ticket topics: labels", "body-format": "storage"}
+        [page] = confluence.call("olga", "GET", f"/api/v2/spaces/{space['id']}/pages", params=wanted)["results"]
+        text = page["body"]["storage"]["value"] + f"<p>Addition {self._edits}.</p>"
+        changed = {
+            "id": page["id"],
+            "status": "current",
+            "title": page["title"],
+            "body": {"representation": "storage", "value": text},
+            "version": {"number": page["version"]["number"] + 1},
+        }
+        confluence.call("olga", "PUT", f"/api/v2/pages/{page['id']}", json=changed)
+        place, verified = f"/rest/api/content/{page['id']}/state", {"name": "Verified", "color": "#57d9a3"}
+        confluence.call("greta", "PUT", place, params={"status": "current"}, json=verified)
         return 1
 
     def _people_file(self) -> int:

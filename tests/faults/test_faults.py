@@ -53,10 +53,10 @@ def _schedule(stage: str, dag: str, kind: str, **where: Any) -> Schedule:
 
 
 def _no_fence(patched: pytest.MonkeyPatch) -> None:
-    from include.decisions import course
+    from include.decisions import asking, course
 
     patched.setattr(course, "end_duplicates", lambda *_: 0)
-    patched.setattr(course, "end_if_overtaken", lambda *_: nullcontext())
+    patched.setattr(asking, "end_if_overtaken", lambda *_: nullcontext())
 
 
 def _no_look(patched: pytest.MonkeyPatch) -> None:
@@ -152,47 +152,35 @@ def _row_twice(house: World) -> None:
     )
 
 
-def _orphan_process(house: World) -> None:
+def _process(house: World, business_key: str) -> None:
+    model_id = house.opentext.state.row("SELECT id FROM model")[0]
     house.opentext.state.insert(
-        "process", id="stray", model_id=house.opentext.state.row("SELECT id FROM model")[0], name="x",
-        business_key="of nobody", started=1.0, started_by="labelops-service", engine="{}",
-    )  # fmt: skip
+        "process",
+        id="stray",
+        model_id=model_id,
+        name="x",
+        business_key=business_key,
+        started=1.0,
+        started_by="labelops-service",
+        engine="{}",
+    )
 
 
-def _process_twice(house: World) -> None:
-    key = house.opentext.state.row("SELECT business_key FROM process")[0]
-    house.opentext.state.insert(
-        "process", id="second", model_id=house.opentext.state.row("SELECT id FROM model")[0], name="x",
-        business_key=key, started=1.0, started_by="labelops-service", engine="{}",
-    )  # fmt: skip
-
-
-def _page_twice(house: World) -> None:
+def _write_pages(house: World, statement: str) -> None:
     database = house.confluence.database
     with database.transaction():
-        database.write(
-            "insert into pages select id + 5000, space_id, title, status, parent_id, author_id, created, version, "
-            "modified, state_id, state_changed from pages where author_id = 'acc-labelops'"
-        )
+        database.write(statement)
 
 
-def _page_without_property(house: World) -> None:
-    with house.confluence.database.transaction():
-        house.confluence.database.write("delete from properties")
-
-
-def _version_that_says_the_same(house: World) -> None:
-    database = house.confluence.database
-    with database.transaction():
-        database.write(
-            "insert into versions select page_id, number + 1, title, body, author_id, created + 1, message "
-            "from versions where page_id in (select id from pages where author_id = 'acc-labelops')"
-        )
-
-
-def _chart_of_other_bytes(house: World) -> None:
-    with house.confluence.database.transaction():
-        house.confluence.database.write("update attachments set content = x'00' where comment like 'sha256:%'")
+PAGE_TWICE = (
+    "insert into pages select id + 5000, space_id, title, status, parent_id, author_id, created, version, "
+    "modified, state_id, state_changed from pages where author_id = 'acc-labelops'"
+)
+VERSION_THAT_SAYS_THE_SAME = (
+    "insert into versions select page_id, number + 1, title, body, author_id, created + 1, message "
+    "from versions where page_id in (select id from pages where author_id = 'acc-labelops')"
+)
+CHART_OF_OTHER_BYTES = "update attachments set content = x'00' where comment like 'sha256:%'"
 
 
 def _comment_twice(house: World) -> None:
@@ -230,12 +218,15 @@ def _gone(house: World, pattern: str) -> None:
 BROKEN = {
     "a lost row": (_lost_row, "inputs in|prodigy whole|releases whole"),
     "a row twice": (_row_twice, "inputs in"),
-    "an orphan process": (_orphan_process, "processes once"),
-    "a process twice": (_process_twice, "processes once"),
-    "a page twice": (_page_twice, "report whole"),
-    "a page without its property": (_page_without_property, "report whole"),
-    "a page version too many": (_version_that_says_the_same, "report whole"),
-    "a chart of other bytes": (_chart_of_other_bytes, "report whole"),
+    "an orphan process": (lambda house: _process(house, "of nobody"), "processes once"),
+    "a process twice": (
+        lambda house: _process(house, house.opentext.state.row("SELECT business_key FROM process")[0]),
+        "processes once",
+    ),
+    "a page twice": (lambda house: _write_pages(house, PAGE_TWICE), "report whole"),
+    "a page without its property": (lambda house: _write_pages(house, "delete from properties"), "report whole"),
+    "a page version too many": (lambda house: _write_pages(house, VERSION_THAT_SAYS_THE_SAME), "report whole"),
+    "a chart of other bytes": (lambda house: _write_pages(house, CHART_OF_OTHER_BYTES), "report whole"),
     "a comment twice": (_comment_twice, "comments once"),
     "a decision not captured": (_decision_not_captured, "decisions captured"),
     "an event gone": (_event_gone, "ledger holds"),

@@ -152,6 +152,13 @@ def start(code: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def finish(process: subprocess.Popen[str]) -> str:
+    """Wait for the end of a process that has to succeed, and return what it wrote."""
+    out, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, errors
+    return out
+
+
 def fill(ledger: Ledger) -> Ledger:
     """Append notes, a version as event 4, decisions as 7 and 8."""
     for number in (1, 2, 3):

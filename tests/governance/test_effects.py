@@ -7,11 +7,7 @@ from include.base.errors import Fenced, InvalidInput
 from include.governance import effects
 from include.governance.effects import Claim, Done
 from include.governance.ledger import Ledger
-from tests.governance.ledgers import (
-    digest,
-    note,
-    start,
-)
+from tests.governance.ledgers import digest, finish, note, start
 
 RUN = "guideline_sync/2026-01-01/publish/0"
 
@@ -163,9 +159,7 @@ def test_tokens_are_given_to_one_process_each(ledger: Ledger, empty_url: str) ->
     processes = [start(code, empty_url, f"r{number}-") for number in range(3)]
     tokens = []
     for process in processes:
-        out, errors = process.communicate(timeout=60)
-        assert process.returncode == 0, errors
-        mine = [int(line) for line in out.split()]
+        mine = [int(line) for line in finish(process).split()]
         assert mine == sorted(mine)
         tokens += mine
     assert sorted(tokens) == list(range(1, 31))

@@ -17,14 +17,7 @@ from include.governance import tables
 from include.governance.ledger import BODY_LIMIT, Ledger, chain_hash, genesis_hash
 from include.governance.records import SourceRecord, read_time, time_text
 from include.governance.verify import verify
-from tests.governance.ledgers import (
-    decision,
-    digest,
-    note,
-    raw,
-    start,
-    version,
-)
+from tests.governance.ledgers import decision, digest, finish, note, raw, start, version
 
 WRITER = """
 import sys
@@ -188,8 +181,7 @@ def test_eight_processes_write_one_chain(ledger: Ledger, empty_url: str) -> None
     each = 25
     writers = [start(WRITER, empty_url, str(number), str(each)) for number in range(8)]
     for writer in writers:
-        _, errors = writer.communicate(timeout=100)
-        assert writer.returncode == 0, errors
+        finish(writer)
     events = list(ledger.events())
     assert [event.seq for event in events] == list(range(1, 8 * each + 1))
     for who in range(8):
@@ -212,8 +204,7 @@ def test_a_killed_writer_among_others_breaks_no_chain(ledger: Ledger, empty_url:
         victim.send_signal(signal.SIGKILL)
         victim.communicate()
     for writer in writers:
-        _, errors = writer.communicate(timeout=200)
-        assert writer.returncode == 0, errors
+        finish(writer)
     ledger.append(note(1, body={"who": "after", "number": 0}))
     events = list(ledger.events())
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
@@ -285,9 +276,7 @@ if child:
 
 
 def test_a_fork_opens_connections_of_its_own(ledger: Ledger, empty_url: str) -> None:
-    process = start(FORKED, empty_url)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
+    finish(start(FORKED, empty_url))
     assert verify(ledger).ok
 
 
@@ -437,12 +426,7 @@ def test_migrating_again_keeps_the_events(ledger: Ledger, empty_url: str) -> Non
 
 def test_processes_migrate_at_once(empty_url: str) -> None:
     processes = [start(MIGRATOR, empty_url) for _ in range(4)]
-    answers = []
-    for process in processes:
-        out, errors = process.communicate(timeout=60)
-        assert process.returncode == 0, errors
-        answers.append(out.strip())
-    assert sorted(answers) == ["False", "False", "False", "True"]
+    assert sorted(finish(process).strip() for process in processes) == ["False", "False", "False", "True"]
     assert verify(Ledger(empty_url)).ok
 
 

@@ -24,12 +24,12 @@ from include.queues.progress import form
 from include.settings import ROOT
 from tests.datasets.make import REGISTER, project, task
 from tests.decisions.test_approval import (
+    BOTH,
     DANA,
     DIGEST,
     MAPPING,
     OWNER,
     PROJECT,
-    QUALITY,
     QUENTIN,
     SHORT,
     comment,
@@ -54,6 +54,10 @@ def mapping(cap: str = "signed") -> ProcessMapping:
     return ProcessMapping.model_validate(value)
 
 
+def statements_of(model: ProcessMapping) -> str:
+    return statements(model, policy=policy(), project=PROJECT.name, digest=DIGEST)
+
+
 def decided(
     model: ProcessMapping,
     *,
@@ -64,21 +68,16 @@ def decided(
     **changes: Any,
 ) -> Evaluation:
     """Judge a process in which the owner approved, signed or not."""
-    text = statements(model, policy=policy(), project=PROJECT.name, digest=DIGEST)
+    text = statements_of(model)
     signed = {"approve_dataset_signed_by": signer} if signer else {}
     own = {OWNER.outcome_variable: "approved", **(signed if local else {})}
-    variables = {
-        MAPPING.digest_variable: DIGEST, **({STATEMENTS: text} if shown else {}), **({} if local else signed),
-    }  # fmt: skip
-    reviewed = historic(QUALITY, QUENTIN, "approved", 1)
-    return judge(
-        ProcessSnapshot(
-            process("approved", variables=variables),
-            (reviewed, historic(OWNER, DANA, None, 2, variables=own)),
-            comments=(comment(DANA, f"I looked at {SHORT}", 1.9),) if attested else (),
-        ),
-        **{"mapping": model, "statements": text, **changes},
-    )
+    variables = {MAPPING.digest_variable: DIGEST, **({} if local else signed)}
+    if shown:
+        variables[STATEMENTS] = text
+    tasks = (BOTH[0], historic(OWNER, DANA, None, 2, variables=own))
+    comments = (comment(DANA, f"I looked at {SHORT}", 1.9),) if attested else ()
+    snapshot = ProcessSnapshot(process("approved", variables=variables), tasks, comments=comments)
+    return judge(snapshot, **{"mapping": model, "statements": text, **changes})
 
 
 def owner_of(result: Evaluation) -> Any:
@@ -109,27 +108,23 @@ def test_our_own_models_are_never_called_signed() -> None:
 
 def test_a_signature_in_a_variable_that_two_tasks_could_have_written_is_none() -> None:
     model = mapping()
-    text = statements(model, policy=policy(), project=PROJECT.name, digest=DIGEST)
+    text = statements_of(model)
     twice = [historic(OWNER, DANA, "rework", 1), historic(OWNER, DANA, "approved", 2)]
-    result = judge(
-        ProcessSnapshot(
-            process("approved", variables={
-                MAPPING.digest_variable: DIGEST, STATEMENTS: text, "approve_dataset_signed_by": DANA,
-            }),
-            twice,
-            comments=(comment(DANA, SHORT, 0.9), comment(DANA, SHORT, 1.9)),
-        ),
-        mapping=model,
-        statements=text,
-    )  # fmt: skip
+    variables = {MAPPING.digest_variable: DIGEST, STATEMENTS: text, "approve_dataset_signed_by": DANA}
+    comments = (comment(DANA, SHORT, 0.9), comment(DANA, SHORT, 1.9))
+    snapshot = ProcessSnapshot(process("approved", variables=variables), twice, comments=comments)
+    result = judge(snapshot, mapping=model, statements=text)
     assert {one.signature for one in result.decisions} == {"authenticated"}
 
 
 def test_what_was_read_of_a_signature_is_part_of_the_proof() -> None:
-    signed, unsigned = (owner_of(decided(mapping(), signer=one)) for one in (DANA, QUENTIN))
-    assert json.loads(signed.proof())["variables"]["approve_dataset_signed_by"] == DANA
-    assert signed.proof() != unsigned.proof()
-    assert "signed_by" not in owner_of(decided(MAPPING)).proof().decode()
+    signed, unsigned, ours = (
+        result.proofs[owner_of(result).raw_digest]
+        for result in (decided(mapping()), decided(mapping(), signer=QUENTIN), decided(MAPPING))
+    )
+    assert json.loads(signed)["variables"]["approve_dataset_signed_by"] == DANA
+    assert signed != unsigned
+    assert b"signed_by" not in ours
 
 
 @pytest.mark.parametrize(
@@ -174,10 +169,8 @@ def test_a_model_that_shows_nobody_what_they_state_is_noted() -> None:
 
 @pytest.mark.parametrize(("demanded", "reached"), [*itertools.product(LEVELS, LEVELS)])
 def test_a_decision_below_the_demanded_level_does_not_count(demanded: str, reached: str) -> None:
-    result = decided(
-        mapping(), attested=reached != "recorded", signer=DANA if reached == "signed" else None,
-        policy=policy(signature=demanded),
-    )  # fmt: skip
+    signer = DANA if reached == "signed" else None
+    result = decided(mapping(), attested=reached != "recorded", signer=signer, policy=policy(signature=demanded))
     found = owner_of(result)
     assert found.signature == reached
     assert found.counts == signed_enough(reached, demanded)
@@ -223,8 +216,7 @@ def test_the_statement_that_was_shown_is_the_one_that_is_kept() -> None:
     found = owner_of(decided(MAPPING))
     assert found.statement_version == STATEMENT_VERSION
     assert found.statement.startswith(f"[{STATEMENT_VERSION}] I approve dataset version {DIGEST}")
-    assert found.record("0" * 64).statement_version == STATEMENT_VERSION
-    text = statements(MAPPING, policy=policy(), project=PROJECT.name, digest=DIGEST)
+    text = statements_of(MAPPING)
     assert f"Approve dataset, approved: {found.statement}" in text.splitlines()
     assert sum(DIGEST in line for line in text.splitlines()) == len(MAPPING.tasks) * len(MAPPING.outcomes)
 
@@ -232,23 +224,19 @@ def test_the_statement_that_was_shown_is_the_one_that_is_kept() -> None:
 def test_an_older_wording_is_kept_as_it_was_shown() -> None:
     old = f"You state:\nApprove dataset, approved: [7] Yes to {DIGEST}, I do."
     variables = {MAPPING.digest_variable: DIGEST, STATEMENTS: old}
-    found = owner_of(judge(ProcessSnapshot(process("approved", variables=variables), _both()), statements=old))
+    found = owner_of(judge(ProcessSnapshot(process("approved", variables=variables), BOTH), statements=old))
     assert (found.statement, found.statement_version) == (f"[7] Yes to {DIGEST}, I do.", 7)
 
 
 @pytest.mark.parametrize("shown", ["", "something else", f"Approve dataset, approved: [1] I approve {'0' * 64}."])
 def test_a_statement_that_was_changed_or_is_about_something_else_was_not_shown(shown: str) -> None:
-    put = statements(MAPPING, policy=policy(), project=PROJECT.name, digest=DIGEST)
+    put = statements_of(MAPPING)
     for expected in (put, shown, None):
         variables = {MAPPING.digest_variable: DIGEST, STATEMENTS: shown}
-        result = judge(ProcessSnapshot(process("approved", variables=variables), _both()), statements=expected)
+        result = judge(ProcessSnapshot(process("approved", variables=variables), BOTH), statements=expected)
         found = owner_of(result)
         assert found.statement_version is None
         assert DIGEST in found.statement
-
-
-def _both() -> tuple[Any, ...]:
-    return historic(QUALITY, QUENTIN, "approved", 1), historic(OWNER, DANA, "approved", 2)
 
 
 # ---- in an installation --------------------------------------------------------------------------------------------

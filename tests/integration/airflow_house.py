@@ -92,11 +92,16 @@ class Systems:
             home / "confluence", [SandboxUser(**user) for user in world.confluence_users()]
         )
         self.opentext = OpenTextStandIn(home / "opentext", users=world.opentext_users(), clients=[CLIENT])
-        self._servers = [Server(self.confluence.app).start(), Server(self.opentext.app).start()]
-        self.confluence_url, self.opentext_url = (server.url for server in self._servers)
+        self._servers: list[Server] = []
+        self.serve()
         self.prodigy_file = home / "prodigy" / "prodigy.db"
         self.ledger_file = home / "ledger.db"
         self._held: list[Fault] = []
+
+    def serve(self) -> None:
+        """Start to serve the stand-ins, and note where they are."""
+        self._servers = [Server(self.confluence.app).start(), Server(self.opentext.app).start()]
+        self.confluence_url, self.opentext_url = (server.url for server in self._servers)
 
     def seed(self) -> None:
         """Put in what the systems hold before anybody works with them."""
@@ -468,16 +473,22 @@ class House:
 
     def wait_task(self, dag_id: str, run_id: str, task_id: str, *states: str, seconds: float = 90) -> dict[str, Any]:
         """Wait until a task instance is in one of these states."""
+        name = f"{task_id} of {dag_id} being {' or '.join(states)}"
+        return self._wait_instance((dag_id, run_id, task_id), lambda one: one.get("state") in states, name, seconds)
+
+    def _wait_instance(
+        self, place: tuple[str, str, str], reached: Callable[[dict[str, Any]], bool], what: str, seconds: float
+    ) -> dict[str, Any]:
         client = self.client()
         found: dict[str, Any] = {}
 
-        def reached() -> bool:
+        def look() -> bool:
             nonlocal found
-            found = client.call("GET", _instance(dag_id, run_id, task_id, 0), missing={})
-            return found.get("state") in states
+            found = client.call("GET", _instance(*place, 0), missing={})
+            return reached(found)
 
         try:
-            wait_until(reached, seconds, f"{task_id} of {dag_id} being {' or '.join(states)}", 0.3)
+            wait_until(look, seconds, what, 0.1)
         except TimeoutError as error:
             raise TimeoutError(f"{error}; it is {found.get('state')}, try {found.get('try_number')}") from None
         return found
@@ -486,18 +497,11 @@ class House:
 
     def victim(self, dag_id: str, run_id: str, task_id: str, try_number: int, seconds: float = 60) -> Victim:
         """Wait until a try of a task runs and return its processes."""
-        client = self.client()
-        found: dict[str, Any] = {}
 
-        def running() -> bool:
-            nonlocal found
-            found = client.call("GET", _instance(dag_id, run_id, task_id, 0), missing={})
-            return found.get("state") == "running" and found["try_number"] == try_number and bool(found["pid"])
+        def running(one: dict[str, Any]) -> bool:
+            return one.get("state") == "running" and one["try_number"] == try_number and bool(one["pid"])
 
-        try:
-            wait_until(running, seconds, f"try {try_number} of {task_id}", 0.1)
-        except TimeoutError as error:
-            raise TimeoutError(f"{error}; it is {found.get('state')}, try {found.get('try_number')}") from None
+        found = self._wait_instance((dag_id, run_id, task_id), running, f"try {try_number} of {task_id}", seconds)
         task, supervisor = Process.of(found["pid"]), Process.of(_parent(found["pid"]))
         if task is None or supervisor is None:
             raise AssertionError(f"try {try_number} of {task_id} has ended before it could be hit")
@@ -552,12 +556,6 @@ class House:
                 connection.close()
 
         return held()
-
-    @contextmanager
-    def locked(self, file: Path) -> Iterator[None]:
-        """Keep every other writer out of a SQLite file for a while."""
-        with self.lock(file):
-            yield
 
     def wait_claim(self, use_case: str, try_number: int, seconds: float = 90) -> None:
         """Wait until a try has claimed the effect of a use case; looks every millisecond."""

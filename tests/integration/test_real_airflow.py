@@ -22,7 +22,7 @@ import requests
 
 from include.sandbox import world
 from include.sandbox.processes import wait_until
-from tests.integration.airflow_house import PROJECT, House, Systems, Undisturbed, reached, together
+from tests.integration.airflow_house import PROJECT, House, Systems, Undisturbed, Victim, reached, together
 
 pytestmark = [
     pytest.mark.long(200),
@@ -147,14 +147,11 @@ def _sync(house: House) -> None:
     # The supervisor, when the files are written and the ledger does not know yet; the orphan goes on later.
     victim = house.victim(dag, run, "guideline.publish", 2)
     house.wait_claim(dag, 2)
-    with house.locked(systems.ledger_file):
+    with house.lock(systems.ledger_file):
         pointer = systems.home / "store" / "publications" / PROJECT / "guidelines" / "current.json"
         wait_until(pointer.exists, 20, "the pointer to the guideline", 0.01)
-        assert not systems.actions()["guideline.published"], "came too late"
-        house.orphan(victim)
-    assert house.wait_task(dag, run, "guideline.publish", "success")["try_number"] == 3
-    house.wake(victim)
-    assert house.end_of(dag, run) == "success"
+        _orphan_before(house, victim, "guideline.published")
+    _survives_its_orphan(house, victim, dag, run, "guideline.publish")
 
 
 def _ingest(house: House) -> None:
@@ -166,7 +163,7 @@ def _ingest(house: House) -> None:
     house.kill(house.victim(dag, run, "source.read", 1).task)
     house.wait_task(dag, run, "source.gate", "running", "success")
     # The task, when rejects are in quarantine and the rows wait for Prodigy's database.
-    with house.locked(systems.prodigy_file):
+    with house.lock(systems.prodigy_file):
         victim = house.victim(dag, run, "source.load", 1, seconds=90)
         house.wait_claim(dag, 1)
         wait_until(lambda: systems.actions()["quarantine.kept"] > 0, 20, "the quarantine", 0.02)
@@ -178,9 +175,18 @@ def _ingest(house: House) -> None:
     # The supervisor, when the rows are in and no batch is assigned; the orphan goes on later.
     with ledger:
         wait_until(lambda: bool(systems.examples(f"{PROJECT}__inbox")), 20, "rows in the inbox", 0.05)
-        assert not systems.actions()["source.read"], "came too late"
-        house.orphan(victim)
-    assert house.wait_task(dag, run, "source.load", "success")["try_number"] == 3
+        _orphan_before(house, victim, "source.read")
+    _survives_its_orphan(house, victim, dag, run, "source.load")
+
+
+def _orphan_before(house: House, victim: Victim, action: str) -> None:
+    assert not house.systems.actions()[action], "came too late"
+    house.orphan(victim)
+
+
+def _survives_its_orphan(house: House, victim: Victim, dag: str, run: str, task_id: str) -> None:
+    """Wait for the retry, let the orphan go on to its end, and see the run succeed."""
+    assert house.wait_task(dag, run, task_id, "success")["try_number"] == 3
     house.wake(victim)
     assert house.end_of(dag, run) == "success"
 
@@ -277,7 +283,7 @@ def test_p3_dataset_release_survives_kills(house: House) -> None:
     run = LIFE[dag] = house.first_run(dag, after=2)
     # The task, when the files are written and Prodigy's dataset is not linked.
     house.wait_task(dag, run, "release.gate", "running", "success")
-    with house.locked(systems.prodigy_file):
+    with house.lock(systems.prodigy_file):
         house.wait_claim("dataset_release.files", 1)
         victim = house.victim(dag, run, "release.hand_over", 1)
         release = systems.home / "store" / "releases" / PROJECT / "current.json"
@@ -289,11 +295,8 @@ def test_p3_dataset_release_survives_kills(house: House) -> None:
     # The supervisor, when the dataset is linked and the ledger does not know; the orphan goes on later.
     with ledger:
         wait_until(lambda: bool(systems.examples(f"{PROJECT}__v1")), 20, "the dataset of the version", 0.05)
-        assert not systems.actions()["release.done"], "came too late"
-        house.orphan(victim)
-    assert house.wait_task(dag, run, "release.hand_over", "success")["try_number"] == 3
-    house.wake(victim)
-    assert house.end_of(dag, run) == "success"
+        _orphan_before(house, victim, "release.done")
+    _survives_its_orphan(house, victim, dag, run, "release.hand_over")
 
 
 @story
@@ -370,10 +373,8 @@ def test_p1_failed_gate_marked_successful_by_hand_publishes_nothing(house: House
     assert "every required section is there" in page.text
 
     house.mark_success(dag, run, "guideline.gate")
-    again = {
-        "dry_run": False, "dag_run_id": run, "only_failed": False, "include_downstream": True,
-        "task_ids": [["guideline.publish", 0]],
-    }  # fmt: skip
+    again = {"dag_run_id": run, "dry_run": False, "only_failed": False, "include_downstream": True}
+    again["task_ids"] = [["guideline.publish", 0]]
     house.client().call("POST", f"/dags/{dag}/clearTaskInstances", again)
     house.wait_task(dag, run, "guideline.publish", "failed")
     assert house.end_of(dag, run) == "failed"
@@ -396,13 +397,15 @@ def _break_guideline(systems: Systems) -> None:
         assert reply.ok, reply.text
 
     body = {
-        "id": str(row["id"]), "status": "current", "title": title,
+        "id": str(row["id"]),
+        "status": "current",
+        "title": title,
         "body": {"representation": "storage", "value": "<p>To be written.</p>"},
         "version": {"number": row["version"] + 1},
-    }  # fmt: skip
+    }
     call("olga", "PUT", f"/api/v2/pages/{row['id']}", json=body)
-    call("greta", "PUT", f"/rest/api/content/{row['id']}/state", params={"status": "current"},
-         json={"name": "Verified", "color": "#57d9a3"})  # fmt: skip
+    state, verified = f"/rest/api/content/{row['id']}/state", {"name": "Verified", "color": "#57d9a3"}
+    call("greta", "PUT", state, params={"status": "current"}, json=verified)
 
 
 def test_nothing_is_left_running(house: House) -> None:

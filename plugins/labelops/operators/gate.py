@@ -173,17 +173,13 @@ class GateOperator(BaseOperator):
 
     def _tell(self, result: GateResult, project: str, quarantined: str | None) -> None:
         passed = sum(check.passed for check in result.checks)
-        self.log.info(
-            "Gate %s of %s looked at %d row(s): %d of %d checks passed, %d row(s) set aside. %s",
-            self.suite, project, result.rows, passed, len(result.checks), result.set_aside_rows,
-            "The item stops here." if result.stopped else "The item goes on.",
-        )  # fmt: skip
+        looked = f"Gate {self.suite} of {project} looked at {result.rows} row(s)"
+        counts = f"{passed} of {len(result.checks)} checks passed, {result.set_aside_rows} row(s) set aside"
+        self.log.info(f"{looked}: {counts}. The item {'stops here' if result.stopped else 'goes on'}.")
         for check in result.checks:
             if not check.passed:
-                self.log.warning(
-                    "%s (%s, %s): expected %s, found %s.",
-                    check.description, check.severity, check.on_failure, check.expected, check.observed,
-                )  # fmt: skip
+                what = f"{check.description} ({check.severity}, {check.on_failure})"
+                self.log.warning(f"{what}: expected {check.expected}, found {check.observed}.")
         if quarantined:
             self.log.info("The failing rows and their reasons are in %s.", quarantined)
 
