@@ -138,7 +138,7 @@ def test_who_has_no_say_in_a_version_withdraws_nothing(approved):
 def test_an_approval_withdrawn_before_the_release_stops_it(approved):
     withdraw(approved, "olga")
     assert approved.release_run() == []
-    [item] = [{"project": PROJECT, "subject": f"version:{approved.version().digest}", "detail": {}, "error": None}]
+    [item] = [{"project": PROJECT, "subject": f"version:{approved.version().digest}", "name": "version 1"}]
     with pytest.raises(Refused, match="withdrawn"):
         approved.step("dataset_release", "check", item, approved.run_id())
     assert approved.events("release.done") == []
