@@ -423,6 +423,7 @@ class House:
         self.processes.stop_all(COMPONENTS)
         for process in self.left():
             process.signal(signal.SIGKILL)
+        wait_until(lambda: not self.left(), 30, "the end of what Airflow left behind", 0.1)
 
     def left(self) -> list[Process]:
         """Return what lives of Airflow: the components, their tasks, and what a killed component left behind."""
