@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from airflow.sdk import BaseHook
+from airflow.sdk import Connection
 
-from include.base.errors import LabelopsError
 from include.systems.confluence.client import ConfluenceClient
 from include.systems.confluence.settings import Settings
 from include.systems.http import RetryPolicy
+from labelops.hooks.client import ClientHook
 
 __all__ = ["ConfluenceHook"]
 
 
-class ConfluenceHook(BaseHook):
+class ConfluenceHook(ClientHook[ConfluenceClient]):
     """Gives the client of one Confluence site.
 
     Connection: ``host`` (the site), ``login`` and ``password``. Extra:
@@ -41,26 +41,8 @@ class ConfluenceHook(BaseHook):
     hook_name = "Confluence"
 
     def __init__(self, confluence_conn_id: str = default_conn_name, policy: RetryPolicy | None = None) -> None:
-        super().__init__()
-        self.confluence_conn_id = confluence_conn_id
-        self._policy = policy
-        self._client: ConfluenceClient | None = None
+        super().__init__(confluence_conn_id, policy)
 
-    def get_conn(self) -> ConfluenceClient:
-        """Return the client, made on first use; nothing is sent.
-
-        :raises InvalidInput: a connection field has a value that is not allowed.
-        """
-        if self._client is None:
-            settings = Settings.read(self.get_connection(self.confluence_conn_id))
-            self._client = ConfluenceClient(settings, self._policy)
-        return self._client
-
-    def test_connection(self) -> tuple[bool, str]:
-        """Return whether the site can be used, and a sentence that says as whom, or what is wrong."""
-        try:
-            return True, self.get_conn().check()
-        except LabelopsError as error:
-            return False, str(error)
-        except Exception as error:
-            return False, f"{type(error).__name__}: the connection cannot be used"
+    def made_from(self, connection: Connection) -> ConfluenceClient:
+        """Return the client of a connection."""
+        return ConfluenceClient(Settings.read(connection), self._policy)

@@ -7,17 +7,17 @@ without a scheme as it is, knows no token but basic authentication and no time-o
 
 from __future__ import annotations
 
-from airflow.sdk import BaseHook
+from airflow.sdk import Connection
 
-from include.base.errors import LabelopsError
 from include.systems.http import RetryPolicy
 from include.systems.jira.client import JiraClient
 from include.systems.jira.settings import read_settings
+from labelops.hooks.client import ClientHook
 
 __all__ = ["JiraIssueHook"]
 
 
-class JiraIssueHook(BaseHook):
+class JiraIssueHook(ClientHook[JiraClient]):
     """Gives the client of one Jira site, whose connection :func:`include.systems.jira.settings.read_settings` explains.
 
     :param jira_conn_id: the Airflow connection.
@@ -30,25 +30,8 @@ class JiraIssueHook(BaseHook):
     hook_name = "JIRA"
 
     def __init__(self, jira_conn_id: str = default_conn_name, policy: RetryPolicy | None = None) -> None:
-        super().__init__()
-        self.jira_conn_id = jira_conn_id
-        self._policy = policy
-        self._client: JiraClient | None = None
+        super().__init__(jira_conn_id, policy)
 
-    def get_conn(self) -> JiraClient:
-        """Return the client, made on first use; nothing is sent.
-
-        :raises InvalidInput: a connection field has a value that is not allowed.
-        """
-        if self._client is None:
-            self._client = JiraClient(read_settings(self.get_connection(self.jira_conn_id)), self._policy)
-        return self._client
-
-    def test_connection(self) -> tuple[bool, str]:
-        """Ask who we are, and for one issue we may see."""
-        try:
-            return True, self.get_conn().check()
-        except LabelopsError as error:
-            return False, str(error)
-        except Exception as error:
-            return False, f"{type(error).__name__}: the connection cannot be used"
+    def made_from(self, connection: Connection) -> JiraClient:
+        """Return the client of a connection."""
+        return JiraClient(read_settings(connection), self._policy)

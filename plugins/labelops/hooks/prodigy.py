@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from airflow.sdk import BaseHook
+from airflow.sdk import Connection
 
-from include.base.errors import LabelopsError
 from include.systems.prodigy.client import ProdigyClient
 from include.systems.prodigy.settings import read_settings
+from labelops.hooks.client import ClientHook
 
 __all__ = ["ProdigyHook"]
 
 
-class ProdigyHook(BaseHook):
+class ProdigyHook(ClientHook[ProdigyClient]):
     """Lead to Prodigy's database through an Airflow connection; what can be done there says :class:`ProdigyClient`.
 
     The connection: ``host`` (for SQLite the path of the file), ``schema`` (the database), ``login``, ``password``,
@@ -27,28 +27,8 @@ class ProdigyHook(BaseHook):
     hook_name = "Prodigy database"
 
     def __init__(self, prodigy_conn_id: str = default_conn_name) -> None:
-        super().__init__()
-        self.prodigy_conn_id = prodigy_conn_id
-        self._client: ProdigyClient | None = None
+        super().__init__(prodigy_conn_id)
 
-    def get_conn(self) -> ProdigyClient:
-        """Return the client, made on first use; it has not connected yet.
-
-        :raises InvalidInput: when the connection is not filled in as the class says.
-        """
-        if self._client is None:
-            self._client = ProdigyClient(read_settings(self.get_connection(self.prodigy_conn_id)))
-        return self._client
-
-    async def aget_conn(self) -> ProdigyClient:
-        """Do as :meth:`get_conn`, for a trigger: the connection is looked up without holding up the event loop."""
-        if self._client is None:
-            self._client = ProdigyClient(read_settings(await self.aget_connection(self.prodigy_conn_id)))
-        return self._client
-
-    def test_connection(self) -> tuple[bool, str]:
-        """Tell whether the account may do what the DAGs need (read and insert), and which right is missing if not."""
-        try:
-            return True, self.get_conn().check()
-        except LabelopsError as error:
-            return False, str(error)
+    def made_from(self, connection: Connection) -> ProdigyClient:
+        """Return the client of a connection."""
+        return ProdigyClient(read_settings(connection))
