@@ -19,7 +19,7 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -29,7 +29,17 @@ from urllib.parse import quote, urlsplit
 import requests
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-from include.base.errors import InvalidInput, InvalidReply, RateLimited, Unavailable
+from include.base.errors import (
+    AuthError,
+    Conflict,
+    InvalidInput,
+    InvalidReply,
+    NotFound,
+    OutsideError,
+    RateLimited,
+    Unavailable,
+    Unsupported,
+)
 
 if TYPE_CHECKING:
     from include.systems.pace import Pace
@@ -41,6 +51,7 @@ __all__ = [
     "base_url",
     "choice",
     "read_json",
+    "refusal",
     "retry_after_seconds",
     "segment",
 ]
@@ -284,6 +295,24 @@ def read_json(response: requests.Response, system: str) -> Any:
             system=system,
             status=response.status_code,
         ) from error
+
+
+def refusal(
+    status: int, message: str, system: str, *, bad_input: Collection[int], unsupported: Collection[int]
+) -> OutsideError | InvalidInput:
+    """Return what a refused request means, by its status.
+
+    :param bad_input: statuses by which the system says that what was sent is wrong.
+    :param unsupported: statuses by which it says that it cannot do this at all.
+    """
+    if status in bad_input:
+        return InvalidInput(message)
+    kinds: dict[int, type[OutsideError]] = {401: AuthError, 403: AuthError, 404: NotFound, 409: Conflict}
+    if status in unsupported:
+        kind: type[OutsideError] = Unsupported
+    else:
+        kind = kinds.get(status, Unavailable if status >= 500 else InvalidReply)
+    return kind(message, system=system, status=status)
 
 
 def segment(value: str) -> str:

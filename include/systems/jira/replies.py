@@ -9,15 +9,11 @@ from typing import Any, TypeVar
 import requests
 
 from include.base.errors import (
-    AuthError,
-    Conflict,
     InvalidInput,
     InvalidReply,
-    NotFound,
     OutsideError,
-    Unavailable,
-    Unsupported,
 )
+from include.systems.http import refusal
 from include.systems.jira.values import Issue, IssueComment
 
 __all__ = ["SYSTEM", "comment_of", "error_of", "issue_of", "next_offset", "object_of", "offset_of", "rows_of"]
@@ -117,17 +113,7 @@ def error_of(method: str, path: str, response: requests.Response) -> OutsideErro
     """Return what a refusal means, with Jira's own words."""
     status = response.status_code
     message = f"jira: {method} {path}: {status}, {_reason(response)}"
-    if status in (400, 413, 415, 422):
-        return InvalidInput(message)
-    kind: type[OutsideError] = {
-        401: AuthError,
-        403: AuthError,
-        404: NotFound,
-        405: Unsupported,
-        409: Conflict,
-        410: Unsupported,
-    }.get(status, Unavailable if status >= 500 else InvalidReply)
-    return kind(message, system=SYSTEM, status=status)
+    return refusal(status, message, SYSTEM, bad_input=(400, 413, 415, 422), unsupported=(405, 410))
 
 
 def _reason(response: requests.Response) -> str:

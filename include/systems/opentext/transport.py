@@ -14,15 +14,11 @@ import requests
 
 from include.base.errors import (
     AuthError,
-    Conflict,
     InvalidInput,
     InvalidReply,
-    NotFound,
     OutsideError,
-    Unavailable,
-    Unsupported,
 )
-from include.systems.http import HttpCaller, RetryPolicy, read_json
+from include.systems.http import HttpCaller, RetryPolicy, read_json, refusal
 from include.systems.listing import Listing
 from include.systems.opentext.settings import Settings
 from include.systems.opentext.walk import Walk, name_of
@@ -352,17 +348,7 @@ def _reason(response: requests.Response) -> str:
 def _refusal(method: str, path: str, response: requests.Response) -> OutsideError | InvalidInput:
     status = response.status_code
     message = f"{SYSTEM}: {method} {path}: {status}, {_reason(response)}"
-    if status in (400, 415, 422):
-        return InvalidInput(message)
-    kind: type[OutsideError] = {
-        401: AuthError,
-        403: AuthError,
-        404: NotFound,
-        405: Unsupported,
-        409: Conflict,
-        501: Unsupported,
-    }.get(status, Unavailable if status >= 500 else InvalidReply)
-    return kind(message, system=SYSTEM, status=status)
+    return refusal(status, message, SYSTEM, bad_input=(400, 415, 422), unsupported=(405, 501))
 
 
 def _total(reply: Any) -> int | None:
