@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from include.decisions.duplicates import end_if_overtaken
 from include.decisions.process import snapshot, statements_put
 from include.governance.records import Event, VersionRecord
 from include.projects.model import Policy, Project
-from include.run.run import Effect, Run, short
+from include.run.run import Effect, ItemResult, Run, short
 from include.systems.opentext.client import OpenTextClient
 
 __all__ = ["Asking"]
@@ -25,7 +25,8 @@ SETTLE_SECONDS = 10
 class Asking:
     """One version before the people of one process.
 
-    :param annotators: ids of whoever annotated or adjudicated the version: none of them may decide on it.
+    :param annotators: returns the ids of whoever annotated or adjudicated the version: none of them may decide on it.
+        Asked only when decisions are judged.
     """
 
     run: Run
@@ -33,7 +34,7 @@ class Asking:
     version: VersionRecord
     opentext: OpenTextClient
     mapping: ProcessMapping
-    annotators: Collection[str]
+    annotators: Callable[[], Collection[str]]
 
     @property
     def subject(self) -> str:
@@ -121,8 +122,39 @@ class Asking:
             mapping=self.mapping,
             register=run.register,
             policy=policy,
-            annotators=frozenset(self.annotators),
+            annotators=frozenset(self.annotators()),
             requesters=frozenset(requesters),
             business_key=body["business_key"],
             statements=statements_put(run, requested),
+        )
+
+    def result(
+        self,
+        state: str,
+        sentence: str,
+        process_id: str,
+        *,
+        created: int = 0,
+        updated: int = 0,
+        changed: bool = False,
+        where: str = "",
+        **detail: Any,
+    ) -> ItemResult:
+        """Return what became of the version.
+
+        :param process_id: of the process that was asked, "" where none was.
+        :param where: where a person sees it; the process where it is empty.
+        """
+        version = self.version
+        return ItemResult(
+            project=self.project.name,
+            subject=self.subject,
+            name=version.name,
+            state=state,
+            sentence=sentence,
+            created=created,
+            updated=updated,
+            changed=changed,
+            where=where or (self.opentext.process_url(process_id) if process_id else ""),
+            detail={"digest": version.digest, "number": version.number, "process_id": process_id, **detail},
         )

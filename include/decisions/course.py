@@ -15,7 +15,7 @@ from include.decisions import approval
 from include.decisions.asking import Asking
 from include.decisions.completion_probe import service_token
 from include.decisions.duplicates import end_duplicates
-from include.decisions.process import check_deployed, kept_decisions
+from include.decisions.process import check_deployed, kept_decisions, record_decisions
 from include.decisions.state import TERMINAL, ApprovalState, approval_state
 from include.governance.records import Event
 from include.projects.model import Policy
@@ -89,8 +89,7 @@ class Course(Asking):
         if where.ending is not None:
             if where.ending.body["state"] == "withdrawn":
                 # A person's word ends it, whatever was decided so far: that stays on record beside it.
-                for decision in kept_decisions(self.run, self.evaluate(where)):
-                    self.run.ledger.record_decision(decision)
+                record_decisions(self.run, self.evaluate(where))
             return self._end(where, where.ending, created), None
         found = self.evaluate(where)
         self.run.findings(self.project.name, self.subject, (("approval", finding) for finding in found.findings))
@@ -225,23 +224,16 @@ class Course(Asking):
         updated: int = 0,
         changed: bool = False,
     ) -> ItemResult:
-        version, process_id = self.version, where.requested.body["process_id"] if where.requested else ""
-        return ItemResult(
-            project=self.project.name,
-            subject=self.subject,
-            name=version.name,
-            state=state,
-            sentence=sentence,
+        process_id = where.requested.body["process_id"] if where.requested else ""
+        return self.result(
+            state,
+            sentence,
+            process_id,
+            where="" if process_id else self.version.path,
             created=created,
             updated=updated,
             changed=changed,
-            where=self.opentext.process_url(process_id) if process_id else version.path,
-            detail={
-                "digest": version.digest,
-                "number": version.number,
-                "process_id": process_id,
-                "attempt": where.attempt,
-            },
+            attempt=where.attempt,
         )
 
 

@@ -16,7 +16,7 @@ from include.run.run import Run, event_key
 from include.systems.opentext.client import OpenTextClient
 from include.systems.opentext.values import HistoricProcess, ProcessComment, ProcessModel
 
-__all__ = ["check_deployed", "kept_decisions", "snapshot", "statements_put"]
+__all__ = ["check_deployed", "kept_decisions", "record_decisions", "snapshot", "statements_put"]
 
 HISTORY_LAG = timedelta(minutes=10)
 """How long an ended process is not judged while history shows a task of it as open; after that it is taken as it is."""
@@ -128,6 +128,12 @@ def kept_decisions(run: Run, found: approval.Evaluation | approval.ReleaseDecisi
     for one in new:
         run.store.put_object(found.proofs[one.raw_digest])
     return new
+
+
+def record_decisions(run: Run, found: approval.Evaluation | approval.ReleaseDecision) -> None:
+    """Put the decisions that are not on the ledger yet there, beside no event of their own outcome."""
+    for decision in kept_decisions(run, found):
+        run.ledger.record_decision(decision)
 
 
 def statements_put(run: Run, requested: Event) -> str | None:

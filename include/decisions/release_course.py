@@ -9,9 +9,10 @@ from include.base.errors import Refused
 from include.decisions import approval
 from include.decisions.asking import Asking
 from include.decisions.duplicates import end_duplicates
-from include.decisions.process import check_deployed, kept_decisions
+from include.decisions.process import check_deployed, record_decisions
 from include.decisions.state import ApprovalState
 from include.governance.records import Event
+from include.run.run import ItemResult
 
 __all__ = ["ReleaseCourse"]
 
@@ -87,10 +88,16 @@ class ReleaseCourse(Asking):
     def end(self, asked: Event, reason: str) -> int:
         """Record what was decided in a release process, and end it if it still runs; return the number of effects."""
         decided = self.decision()
-        for decision in kept_decisions(self.run, decided) if decided else ():
-            self.run.ledger.record_decision(decision)
+        if decided is not None:
+            record_decisions(self.run, decided)
         process_id = asked.body["process_id"]
         if self.opentext.process(process_id) is None:
             return 0
         self.opentext.terminate(process_id, f"withdrawn: {reason}"[:250])
         return 1
+
+    def outcome(self, state: str, sentence: str, created: int, changed: bool = False, where: str = "") -> ItemResult:
+        """Return what became of the version; ``where`` is the release process if it is empty."""
+        known = self.requested
+        process_id = known.body["process_id"] if known else ""
+        return self.result(state, sentence, process_id, created=created, changed=changed, where=where)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from include.bpmn.mapping import load_mapping
 from include.datasets import freeze as freezing
 from include.decisions.course import Course
@@ -17,13 +19,13 @@ __all__ = ["approval_course", "release_course"]
 def approval_course(run: Run, project: Project, version: VersionRecord, opentext: OpenTextClient) -> Course:
     """Return the course of a version's approval."""
     mapping = load_mapping(project.process_mapping).labeling_approval
-    return Course(run, project, version, opentext, mapping, _annotators(run, project, version))
+    return Course(run, project, version, opentext, mapping, partial(_annotators, run, project, version))
 
 
 def release_course(run: Run, project: Project, version: VersionRecord, opentext: OpenTextClient) -> ReleaseCourse:
     """Return the course of a version's release."""
     mapping = load_mapping(project.process_mapping).dataset_release
-    return ReleaseCourse(run, project, version, opentext, mapping, _annotators(run, project, version))
+    return ReleaseCourse(run, project, version, opentext, mapping, partial(_annotators, run, project, version))
 
 
 def _annotators(run: Run, project: Project, version: VersionRecord) -> set[str]:

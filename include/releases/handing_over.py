@@ -21,7 +21,7 @@ from include.releases.standing import recallable, standing_releases, stands_rele
 from include.run.run import Effect, ItemResult, Run, WorkItem, short
 from include.systems.prodigy.client import ProdigyClient
 
-__all__ = ["Tell", "recall", "result_of", "write"]
+__all__ = ["Tell", "recall", "write"]
 
 USE_CASE = "dataset_release"
 
@@ -79,7 +79,7 @@ def write(
         f"Version {version.number} ({short(version.digest)}) is released: {version.row_count} rows, dataset {dataset}"
     )
     run.log.info(f"{sentence}, in {written.path}.")
-    return result_of(course, "released", sentence, created + made, new, str(written.path))
+    return course.outcome("released", sentence, created + made, new, str(written.path))
 
 
 def _write_files(course: ReleaseCourse, where: ApprovalState, edition: int) -> releasing.Release:
@@ -214,25 +214,3 @@ def _tell_recalled(
     for use in run.ledger.events(subject=course.subject, actions=[USED]):
         model = f"{use.body['model']} {use.body['model_version']}"
         run.finding(project.name, course.subject, "recalled version in use", f"model {model} was made with it")
-
-
-def result_of(
-    course: ReleaseCourse, state: str, sentence: str, created: int, changed: bool = False, where: str = ""
-) -> ItemResult:
-    """Return what became of a version that is to be released.
-
-    :param where: where a person sees it; the release process where it is empty.
-    """
-    version, known = course.version, course.requested
-    process_id = known.body["process_id"] if known else ""
-    return ItemResult(
-        project=course.project.name,
-        subject=course.subject,
-        name=version.name,
-        state=state,
-        sentence=sentence,
-        created=created,
-        changed=changed,
-        where=where or (course.opentext.process_url(process_id) if process_id else ""),
-        detail={"digest": version.digest, "number": version.number, "process_id": process_id},
-    )

@@ -13,13 +13,13 @@ from include.datasets.conditions import policy_problems
 from include.datasets.drift import note_drift, source_drift
 from include.datasets.staging import stage_version
 from include.decisions.approval import ReleaseDecision
-from include.decisions.process import kept_decisions
+from include.decisions.process import record_decisions
 from include.decisions.release_course import ReleaseCourse
 from include.decisions.state import ApprovalState, approval_state, approval_states
 from include.governance.records import Decision, VersionRecord
 from include.projects.model import Project
 from include.releases.courses import approval_course, release_course
-from include.releases.handing_over import Tell, recall, result_of, write
+from include.releases.handing_over import Tell, recall, write
 from include.releases.standing import next_edition, recallable, standing_releases, stands_released
 from include.run.gates import require_gate
 from include.run.run import ItemResult, NothingToDo, Run, WorkItem, short
@@ -148,7 +148,7 @@ def hand_over(
     if before is not None:
         sentence = f"Version {version.number} ({short(version.digest)}) was released before"
         run.log.info(f"{sentence}, in {before.body['path']}.")
-        return result_of(course, "released", sentence, given.created, where=before.body["path"])
+        return course.outcome("released", sentence, given.created, where=before.body["path"])
     decided = course.decision()
     if decided is not None:
         waits = _act_on(course, checked, decided, given.created, chosen=bool(item.detail.get("chosen")))
@@ -168,15 +168,14 @@ def _act_on(
     run.findings(project.name, checked.subject, (("release", one) for one in decided.findings))
     run.log.info(sentence)
     if decided.state == "waiting":
-        return result_of(course, "waiting", sentence, created)
-    for decision in kept_decisions(run, decided):
-        run.ledger.record_decision(decision)
+        return course.outcome("waiting", sentence, created)
+    record_decisions(run, decided)
     if decided.state == "released":
         return None
     refusal = replace(checked, problems=(sentence,), evidence=digest_of(sentence))
     if chosen or not _refused_before(run, refusal):
         _refuse(run, project, refusal)
-    return result_of(course, decided.state, sentence, created)
+    return course.outcome(decided.state, sentence, created)
 
 
 def waited(run: Run, project: Project, digest: str, opentext: OpenTextClient) -> ItemResult | None:
