@@ -109,9 +109,10 @@ def publish(
     state = run.ledger.sync_state(scope) or {}
     page = _find(project, report["title"], state, confluence)
     created = updated = 0
-    if page is None or not storage.equal(page.body or "", report["body"]) or state.get("digest") != digest:
+    same = page is not None and storage.equal(page.body or "", report["body"])
+    if page is None or not same or state.get("digest") != digest:
         with run.effect(USE_CASE, project.name, item.subject, digest) as effect:
-            page, created, updated = _write(effect, project, report, charts, page, confluence)
+            page, created, updated = _write(effect, project, report, charts, page, confluence, same=same)
             written_as = {"page": page.id, "version": page.version.number}
             effect.finish(
                 "report.published",
@@ -147,15 +148,20 @@ def _write(
     charts: list[tuple[str, str, bytes]],
     page: Page | None,
     confluence: ConfluenceClient,
+    *,
+    same: bool,
 ) -> tuple[Page, int, int]:
-    """Write page, charts and checkpoint where they differ; return the page, and what was created and updated."""
+    """Write page, charts and checkpoint where they differ; return the page, and what was created and updated.
+
+    :param same: whether the page says so already.
+    """
     created = updated = 0
     effect.check()
     # What the page tells is on an outside checkpoint before it is told.
     write_checkpoint(effect.run.ledger, effect.run.store, effect.run.signer)
     if page is None:
         page, created = _create(project, report, confluence), 1
-    elif not storage.equal(page.body or "", report["body"]):
+    elif not same:
         page, updated = _update(page, report, confluence), 1
     for name, media_type, content in charts:
         effect.check()
@@ -172,8 +178,10 @@ def comment(run: Run, project: Project, given: ItemResult, opentext: OpenTextCli
     summary: str | None = None
     for event in run.ledger.events(project=project.name, actions=["release.done"]):
         with run.effect(f"{USE_CASE}.comment", project.name, event.subject, event.digest_after or "") as effect:
+            if effect.done is not None:
+                continue
             asked = run.last(event.subject, "release.requested") or run.last(event.subject, "approval.requested")
-            if effect.done is not None or asked is None:
+            if asked is None:
                 continue
             effect.begin()
             if summary is None:
