@@ -16,7 +16,7 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowSkipException, DagRunTriggerException
 
 from include.settings import ROOT
-from labelops.flow import ANNOUNCE, CONCLUDE, LIST, USE_CASES, Step, UseCase, Wait
+from labelops.flow import ANNOUNCE, CONCLUDE, LIST, USE_CASES, UseCase, Wait
 
 __all__ = ["DONE", "DagRun", "Key", "context", "the_use_case", "use_cases"]
 
@@ -185,8 +185,3 @@ class DagRun:
         """Return the waits it started."""
         names = {one.name for one in self.use_case.steps if isinstance(one, Wait)}
         return [self.results[key] for key, state in self.states.items() if key[0] in names and state == "success"]
-
-
-def system_steps(case: UseCase) -> list[Step]:
-    """Return the steps that call functions, the lister first."""
-    return [case.lists, *(one for one in case.steps if isinstance(one, Step))]
