@@ -10,12 +10,13 @@ unexport PYTHONDONTWRITEBYTECODE
 # ARGS comes later and wins: make test ARGS="-n0 -k ledger".
 PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: docs demo up down test memory validation lint bench readers faults clean lock neighbours install help
+.PHONY: docs demo up down test memory validation lint bench readers faults fuzz clean lock neighbours install help
 
 help:
 	@echo "make demo   run the five use cases end to end on embedded defaults, then stop"
 	@echo "make up     the same, but leave everything running; make down stops it"
-	@echo "make test   run all tests; make lint, make bench, make readers, make faults SEEDS=200, make clean, make lock"
+	@echo "make test   run all tests; make lint, make bench, make readers, make clean, make lock"
+	@echo "make faults SEEDS=200, make fuzz SECONDS=120   seeded faults over the DAGs; seeded inputs for every reader"
 	@echo "make neighbours   resolve requirements.lock together with what platforms run beside it"
 	@echo "make memory       run the tests that measure memory or stream a great many rows, which make test leaves out"
 	@echo "make validation   run the tests that prove a promise or a requirement, and write docs/validation.md"
@@ -69,6 +70,9 @@ readers: install
 
 faults: install
 	@$(BIN)/python -m tests.faults --seeds $(or $(SEEDS),200) --jobs $(or $(JOBS),2) $(ARGS)
+
+fuzz: install
+	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),120) $(ARGS)
 
 lock:
 	@command -v uv >/dev/null || { echo "uv is needed to lock: pip install uv"; exit 1; }

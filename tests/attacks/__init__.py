@@ -1,0 +1,1 @@
+"""What was tried against the promises: read the names of the tests as a list of attacks."""
