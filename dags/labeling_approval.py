@@ -51,10 +51,12 @@ dag: DAG = use_case(
     params={
         "close": digests("Batches to close unfinished", BATCHES),
         "resubmit": digests("Versions to resubmit", VERSIONS),
+        "judge_again": digests("Approvals to judge again", VERSIONS),
         "withdraw": digests("Versions to withdraw", VERSIONS),
-        "reason": Param(None, type=["null", "string"], title="Reason for closing, resubmitting or withdrawing"),
+        "accept_policy": Param(None, type=["null", "string"], title="Beginning of the digest of a policy to accept"),
+        "reason": Param(None, type=["null", "string"], title="Reason for what is decided by hand"),
     },
-    by_hand=["close", "resubmit", "withdraw"],
+    by_hand=["close", "resubmit", "judge_again", "withdraw", "accept_policy"],
     cron="7 * * * *",
     tags=["prodigy", "opentext", "approval"],
 )

@@ -54,7 +54,7 @@ class House(Systems):
         self.later = timedelta()
         self.register_file = home / "register.yaml"
         self.register_file.write_bytes((ROOT / "include" / "projects" / "register.yaml").read_bytes())
-        self._series, self._runs = uuid4().hex[:6], 0
+        self._series, self._runs, self._policies = uuid4().hex[:6], 0, 0
 
     def environment(self) -> dict[str, str]:
         """Return the environment that makes Labelops work here."""
@@ -73,6 +73,10 @@ class House(Systems):
         value = yaml.safe_load(place.read_text("utf-8"))
         for name, changes in sections.items():
             value[name] = {**value.get(name, {}), **changes}
+        if "policy" in sections:
+            self._policies += 1
+            told = {"changed_by": "olga", "reason": f"change {self._policies}"}
+            value["policy"] = {**value["policy"], **told, **sections["policy"]}
         place.write_text(yaml.safe_dump(value), "utf-8")
 
     def change_register(self, person: str, **changes: Any) -> None:
@@ -153,6 +157,14 @@ class House(Systems):
         """Run ``labeling_approval``; return the items' results."""
         return self.play("labeling_approval", **conf)
 
+    def judged(self) -> list[dict[str, Any]]:
+        """Run ``labeling_approval``, and a grace later again where a judgement has to be seen twice."""
+        found = self.approve_run()
+        if all(one["state"] != "unsettled" for one in found):
+            return found
+        self.later += timedelta(minutes=11)
+        return self.approve_run()
+
     def release_run(self, **conf: Any) -> list[dict[str, Any]]:
         """Run ``dataset_release``; return the items' results."""
         return self.play("dataset_release", **conf)
@@ -176,7 +188,7 @@ class House(Systems):
         digest = str(variables[load_mapping("default").labeling_approval.digest_variable])
         person.claim(task["id"])
         if comment:
-            person.comment(task["processInstanceId"], f"I looked at {digest[:12]}.")
+            person.comment(task["processInstanceId"], f"{outcome} {digest[:12]}")
         person.complete(task["id"], outcome)
 
     def answer(self, rows: list[dict[str, Any]]) -> int:
@@ -198,6 +210,12 @@ class House(Systems):
         self.say("dana", "approved")
         [result] = self.approve_run()
         return result
+
+    def approve_for_airflow(self) -> Result:
+        """Ask and approve where the project lets Airflow release what is approved."""
+        self.change_project(release={"orchestrator": "airflow"})
+        self.approve_run()
+        return self.approve()
 
     def release(self) -> Result:
         """Release the version that was approved."""
@@ -312,6 +330,12 @@ def approved_home(run_folder: Path, asked_home: Path) -> Path:
     return _template(run_folder, "approve", asked_home)
 
 
+@pytest.fixture(scope="session")
+def airflow_approved_home(run_folder: Path, labelled_home: Path) -> Path:
+    """A closed installation in which both approvers approved and Airflow releases."""
+    return _template(run_folder, "approve_for_airflow", labelled_home)
+
+
 @contextmanager
 def _copy(home: Path, template: Path) -> Iterator[House]:
     shutil.copytree(template, home)
@@ -337,6 +361,14 @@ def asked(tmp_path: Path, asked_home: Path) -> Iterator[House]:
 def approved(tmp_path: Path, approved_home: Path) -> Iterator[House]:
     """An installation in which both approvers approved, and that is on the ledger."""
     with _copy(tmp_path / "house", approved_home) as made:
+        yield made
+
+
+@pytest.fixture
+def airflow_approved(tmp_path: Path, airflow_approved_home: Path) -> Iterator[House]:
+    """An installation in which both approvers approved, and Airflow releases by itself."""
+    with _copy(tmp_path / "house", airflow_approved_home) as made:
+        made.change_project(release={"orchestrator": "airflow"})
         yield made
 
 

@@ -207,23 +207,28 @@ def build(
 
 
 def rows(store: Store, project: Project | str, digest: str) -> Iterator[dict[str, Any]]:
-    """Stream a version's rows, sorted by task id.
+    """Stream a version's rows, sorted by task id; whoever reads to the end has read the bytes that were frozen.
 
     :raises VersionWithdrawn: when its content was removed.
-    :raises InvalidInput: naming file and line for a line that is not a JSON object.
+    :raises InvalidInput: naming file and line for a line that is not a JSON object; at the end, when the bytes that
+        were read are not those of the manifest. A file may change between a check and its next reading, so what is
+        made of it is checked as it is read.
     """
-    refuse_withdrawn(store, project, digest)
-    yield from _lines(version_path(store, project, digest) / "rows.jsonl")
+    yield from _frozen_lines(store, project, digest, read_manifest(store, project, digest).rows)
 
 
 def losing(store: Store, project: Project | str, digest: str) -> Iterator[dict[str, Any]]:
     """Stream the answers to the batch that do not count, with their reasons, sorted by task id.
 
-    :raises VersionWithdrawn: when its content was removed.
-    :raises InvalidInput: naming file and line for a line that is not a JSON object.
+    :raises VersionWithdrawn: as :func:`rows`.
+    :raises InvalidInput: as :func:`rows`.
     """
+    yield from _frozen_lines(store, project, digest, read_manifest(store, project, digest).losing)
+
+
+def _frozen_lines(store: Store, project: Project | str, digest: str, file: FileRef) -> Iterator[dict[str, Any]]:
     refuse_withdrawn(store, project, digest)
-    yield from _lines(version_path(store, project, digest) / "losing.jsonl")
+    yield from _lines(version_path(store, project, digest) / file.name, file.sha256)
 
 
 def annotators(manifest: Manifest) -> set[str]:
@@ -234,13 +239,18 @@ def annotators(manifest: Manifest) -> set[str]:
     return {share.id for share in manifest.persons} | set(manifest.adjudicators)
 
 
-def source_rows(store: Store, project: Project | str, digest: str) -> Iterator[tuple[int, str]]:
+def source_rows(
+    store: Store, project: Project | str, digest: str, recorded: str | None = None
+) -> Iterator[tuple[int, str]]:
     """Stream (example id, SHA-256 of the stored answer) for every answer that the version took into account.
 
-    :raises VersionWithdrawn: when its content was removed.
+    :param recorded: the SHA-256 of the listing that the ledger has (``sources_digest`` of ``version.ready``), for the
+        manifest does not hold it.
+    :raises VersionWithdrawn: as :func:`rows`.
+    :raises InvalidInput: as :func:`rows`, where ``recorded`` is given.
     """
     refuse_withdrawn(store, project, digest)
-    for entry in _lines(version_path(store, project, digest) / "sources.jsonl"):
+    for entry in _lines(version_path(store, project, digest) / "sources.jsonl", recorded):
         yield int(entry["example_id"]), str(entry["row"])
 
 
@@ -626,11 +636,14 @@ def _closing(register: Register, closed_by: str | None, reason: str) -> ClosedBy
     return ClosedBy(person=closed_by, reason=reason.strip())
 
 
-def _lines(place: StorePath) -> Iterator[dict[str, Any]]:
+def _lines(place: StorePath, sha256: str | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the objects in a file; at its end refuse it where the bytes that were read have another SHA-256."""
     if not place.exists():
         raise InvalidInput(f"{place}: is not there")
+    state = hashlib.sha256()
     with place.open("rb") as lines:
         for number, line in enumerate(lines, 1):
+            state.update(line)
             try:
                 value = json.loads(line)
             except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -638,6 +651,10 @@ def _lines(place: StorePath) -> Iterator[dict[str, Any]]:
             if not isinstance(value, dict):
                 raise InvalidInput(f"{place}:{number}: found {type(value).__name__}; allowed: an object")
             yield value
+    if sha256 is not None and state.hexdigest() != sha256:
+        raise InvalidInput(
+            f"{place}: the bytes that were read have the SHA-256 {state.hexdigest()}, and {sha256} was frozen"
+        )
 
 
 def _file_problems(folder: StorePath, file: FileRef) -> list[str]:

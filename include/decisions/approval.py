@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from include.base.canonical import SHORT, digest_of, sha256_hex
 from include.bpmn.mapping import STATEMENTS, ProcessMapping, TaskMapping
+from include.decisions.origin import CLOCKS, why_foreign
 from include.governance.records import Decision, Grade, Outcome, Signature, lower_signature, signed_enough
 from include.people.register import UNKNOWN, Register, account_key, is_unknown
 from include.projects.model import Policy, Project
@@ -33,8 +34,10 @@ __all__ = [
     "Observed",
     "ProcessSnapshot",
     "ReleaseDecision",
+    "decision_id",
     "evaluate",
     "evaluate_release",
+    "evidence_hint",
     "mapped_task",
     "observe",
     "read_observed",
@@ -46,6 +49,9 @@ __all__ = [
 SYSTEM = "opentext"
 STATEMENT_VERSION = 1
 """Raised whenever the wording of a statement changes, so that a kept statement says which wording it is."""
+
+_ATTESTED = re.compile(rf"(?P<word>[^:]*?)\s*:?\s*\b(?P<digest>[0-9a-f]{{{SHORT},64}})\s*[.!]?")
+"""A line that attests a decision, without case: an outcome, and the version's digest or its beginning."""
 
 _WORDING = re.compile(r"\[(\d{1,6})\] ")
 
@@ -90,12 +96,14 @@ class Observed:
     """What the looks at a process saw that its history may not show later.
 
     :param holdings: who had each task, oldest first, by task id; only changes are kept.
-    :param outcomes: outcome of a completed task, by task id, as its process variable was while that task was the last
-        that had written it: another task may write the same variable later.
+    :param outcomes: outcome of a completed task, by task id, as its process variable was when that task was first seen
+        as the last that had written it: whoever writes the variable later changes nothing.
+    :param comments: SHA-256 of what each comment said when it was first seen, by its id.
     """
 
     holdings: Mapping[str, Sequence[Holding]] = field(default_factory=dict)
     outcomes: Mapping[str, str] = field(default_factory=dict)
+    comments: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as the sync state keeps it."""
@@ -108,6 +116,7 @@ class Observed:
                 for task_id, seen in self.holdings.items()
             },
             "outcomes": dict(self.outcomes),
+            "comments": dict(self.comments),
         }
 
 
@@ -145,6 +154,7 @@ class Evaluation:
     :param open_tasks: the tasks that waited when it was read.
     :param called: ids of the processes that it has called so far.
     :param keys: keys of the models of all these processes; empty where the service does not tell one.
+    :param on_absence: whether the state rests on something that was not seen, and that a later look may show.
     """
 
     state: State
@@ -160,6 +170,7 @@ class Evaluation:
     open_tasks: tuple[UserTask, ...] = ()
     called: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+    on_absence: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,6 +197,9 @@ class Case:
     :param requesters: who asked (triggered the run, changed the policy), in the same form.
     :param business_key: the effect key that the process was started under.
     :param statements: what was put before its persons when it was started (:func:`statements`), None where nothing was.
+    :param asked_at: when we first set out to ask, None where that was not kept.
+    :param judging: names this judgement of the process (:attr:`include.decisions.state.ApprovalState.judging`).
+    :param same: by person id, all ids that are the same person (:func:`include.people.identity.same_persons`).
     """
 
     snapshot: ProcessSnapshot
@@ -199,6 +213,13 @@ class Case:
     requesters: frozenset[str]
     business_key: str
     statements: str | None = None
+    asked_at: datetime | None = None
+    same: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    judging: Sequence[int] = (1,)
+
+    def ids_of(self, person: str) -> frozenset[str]:
+        """Return every id that stands for a person: their own, and those that had an account of theirs."""
+        return self.same.get(person, frozenset({person}))
 
     @property
     def subject(self) -> str:
@@ -216,6 +237,15 @@ class _Judged:
     decisions: tuple[Decision, ...]
     proofs: Mapping[str, bytes]
     findings: tuple[str, ...]
+
+
+def decision_id(project: str, digest: str, judging: Sequence[int], process_id: str, task_id: str) -> str:
+    """Return what names the judgement of one task: the same each time that it is read, another once it is judged again.
+
+    :param judging: the attempt, and which time it was judged again, if it was.
+    """
+    judged: object = judging[0] if len(judging) == 1 else list(judging)
+    return digest_of([project, f"version:{digest}", digest, judged, SYSTEM, process_id, task_id])
 
 
 def statement(meaning: str, outcome: str, role: str, *, project: str, digest: str, policy_digest: str) -> str:
@@ -271,6 +301,7 @@ def read_observed(value: Mapping[str, Any] | None) -> Observed:
             for task_id, seen in listed.items()
         },
         dict(value.get("outcomes", {})),
+        dict(value.get("comments", {})),
     )
 
 
@@ -294,8 +325,9 @@ def observe(
         last_task, mapped = max(writers, key=lambda pair: _task_order(pair[0]))
         value = snapshot.variables_of(last_task.process_id).get(mapped.outcome_variable)
         if value is not None and _text_of(value) in mapping.outcomes:
-            outcomes[last_task.id] = _text_of(value)
-    return Observed(holdings, outcomes), changes
+            outcomes.setdefault(last_task.id, _text_of(value))
+    said = {one.id: sha256_hex(one.message.encode("utf-8", "surrogatepass")) for one in snapshot.comments}
+    return Observed(holdings, outcomes, {**said, **earlier.comments}), changes
 
 
 def _writers(snapshot: ProcessSnapshot, mapping: ProcessMapping) -> Iterable[list[tuple[HistoricTask, TaskMapping]]]:
@@ -344,7 +376,18 @@ def evaluate(case: Case, *, started_at: datetime, now: datetime) -> Evaluation:
         open_tasks=tuple(snapshot.open_tasks),
         called=tuple(sorted(snapshot.called)),
         keys=snapshot.keys,
+        on_absence=_rests_on_absence(case, state, judged.decisions),
     )
+
+
+def _rests_on_absence(case: Case, state: State, decisions: Iterable[Decision]) -> bool:
+    if state in ("rejected", "rework"):
+        return not any(one.counts and one.outcome in ("reject", "rework") for one in decisions)
+    if state == "void":
+        demanded = {demand.role for demand in case.policy.approvals}
+        void = [one for one in decisions if not one.counts and one.role in demanded]
+        return all(one.void_reason == _too_weak(case, one) for one in void)
+    return state == "undecided"
 
 
 def evaluate_release(case: Case, role: str) -> ReleaseDecision:
@@ -403,7 +446,8 @@ def _mismatches(case: Case) -> list[str]:
         problems.append(f"its business key is {history.business_key!r}, expected {case.business_key}")
     if case.short not in history.name:
         problems.append(f"its name {history.name!r} does not hold {case.short}")
-    return problems
+    foreign = why_foreign(history.start, case.mapping.process_key, case.register, case.asked_at)
+    return [*problems, foreign] if foreign else problems
 
 
 def _judge(case: Case, mismatches: list[str], *, demanded: tuple[str, ...], expires_at: datetime | None) -> _Judged:
@@ -424,8 +468,9 @@ def _judge(case: Case, mismatches: list[str], *, demanded: tuple[str, ...], expi
         findings.extend(found)
         person = decision.person
         if decision.counts and person and decision.role in demanded and decision.outcome == "approve":
-            if person in counted_as:
-                reason = f"{person} counts once, as {counted_as[person]} already; another person has to decide"
+            before = next((counted_as[one] for one in sorted(case.ids_of(person)) if one in counted_as), None)
+            if before is not None:
+                reason = f"{person} counts once, as {before} already; another person has to decide"
                 decision = replace(decision, counts=False, void_reason=reason)
             else:
                 counted_as[person] = decision.role
@@ -444,17 +489,24 @@ def _decision(
 ) -> tuple[Decision, bytes, list[str]]:
     """Return the decision of a completed task, the replies that prove it, and what is wrong with it."""
     account = task.completer or task.assignee or ""
-    outcome, problem = _outcome(case, task, mapped)
     comments = _comments_while_held(case, task, account)
-    grade, doubts = _grade(case, task, comments)
+    outcome, problem = _outcome(case, task, mapped)
+    said = _said(case, comments)
+    if not problem and said not in (None, outcome):
+        outcome, problem = "undecided", f"{_named(task)}: its outcome is {outcome}, and {account} wrote {said}."
+    grade, doubts = _grade(case, task, said == outcome)
     meaning = mapped.meaning or _meaning_in(case.policy, mapped.role)
     sentence, wording = _statement_seen(case, task, mapped, meaning, outcome)
+    if (
+        not problem
+        and wording == STATEMENT_VERSION
+        and not _states(sentence, _statement(case, meaning, outcome, mapped.role))
+    ):
+        outcome, problem = "undecided", f"{_named(task)}: the statement put before it is not one of {outcome}."
     person = case.register.resolve(SYSTEM, account, task.ended)
     proof = _proof(case, task, mapped, comments)
     decision = Decision(
-        decision_id=digest_of(
-            [case.project.name, case.subject, case.digest, case.attempt, SYSTEM, task.process_id, task.id]
-        ),
+        decision_id=decision_id(case.project.name, case.digest, case.judging, task.process_id, task.id),
         project=case.project.name,
         subject=case.subject,
         digest=case.digest,
@@ -516,8 +568,17 @@ def _statement_seen(
             found = _WORDING.match(line, len(begins)) if line.startswith(begins) else None
             if found is not None and case.digest in line:
                 return line.removeprefix(begins), int(found[1])
+    return _statement(case, meaning, outcome, mapped.role), None
+
+
+def _states(shown: str, meant: str) -> bool:
+    """Tell whether two statements say the same of a version, under whatever policy."""
+    return shown.partition(", under policy ")[0] == meant.partition(", under policy ")[0]
+
+
+def _statement(case: Case, meaning: str, outcome: str, role: str) -> str:
     names = {"project": case.project.name, "digest": case.digest, "policy_digest": case.policy.digest}
-    return statement(meaning, outcome, mapped.role, **names), None
+    return statement(meaning, outcome, role, **names)
 
 
 def _signature(
@@ -569,7 +630,8 @@ def _outcome_value(case: Case, task: HistoricTask, mapped: TaskMapping) -> tuple
     """Return the outcome as the model spells it, and why it cannot be told.
 
     A task's own variable is its own. A process variable belongs to whoever wrote it last, so it is believed only when a
-    single completed task can have written it, or when a look saw it while this task was the last that had.
+    single completed task can have written it, or when a look saw it while this task was the last that had. Where it is
+    another one now, though no other task was completed, somebody has written it since, and nothing can be told.
     """
     variable = mapped.outcome_variable
     value = _own_value(task, variable)
@@ -585,11 +647,15 @@ def _outcome_value(case: Case, task: HistoricTask, mapped: TaskMapping) -> tuple
         and (known := mapped_task(case.mapping, other)) is not None
         and known.outcome_variable == variable
     ]
-    if len(writers) <= 1:
-        return case.snapshot.variables_of(task.process_id).get(variable), ""
-    value = case.snapshot.observed.outcomes.get(task.id)
-    if value is not None:
+    value = case.snapshot.variables_of(task.process_id).get(variable)
+    seen = case.snapshot.observed.outcomes.get(task.id)
+    if seen is None and len(writers) <= 1:
         return value, ""
+    last = max(writers, key=_task_order, default=task)
+    if seen is not None and last.id == task.id and value is not None and _text_of(value) != seen:
+        return None, f"{_named(task)}: its outcome was {seen} when first seen, and {_text_of(value)[:80]} is there now."
+    if seen is not None:
+        return seen, ""
     return None, (
         f"{_named(task)}: {len(writers)} tasks wrote the process variable {variable}, "
         "so whose outcome it holds cannot be told; give each task an outcome variable of its own."
@@ -626,12 +692,20 @@ def _void_reason(case: Case, mapped: TaskMapping, decision: Decision, expires_at
     demanded = _demanded_meaning(case.policy, mapped.role)
     if demanded is not None and mapped.meaning not in (None, demanded):
         return f"the task means {mapped.meaning}, and the policy demands {demanded} of {mapped.role}"
+    if case.asked_at is not None and decided_at is not None and decided_at < case.asked_at - CLOCKS:
+        return f"it was made before anybody was asked, at {case.asked_at.isoformat()}"
     if expires_at is not None and decided_at is not None and decided_at > expires_at:
         return f"it was made after the request had expired at {expires_at.isoformat()}"
+    return _too_weak(case, decision)
+
+
+def _too_weak(case: Case, decision: Decision) -> str:
+    """Return why a decision's evidence does not suffice, or an empty string; a later look may find more of it."""
+    account = decision.account
     if case.policy.evidence == "attested" and decision.grade != "attested":
         return (
             f"the policy demands attested evidence: a completer recorded by the system, or a comment by {account} "
-            f"between claiming and completing the task that repeats {case.short}"
+            f"between claiming and completing the task with a line of the outcome and {case.short}"
         )
     if not signed_enough(decision.signature, case.policy.signature):
         return f"the policy demands a decision that is {case.policy.signature}, and this one is {decision.signature}"
@@ -639,11 +713,11 @@ def _void_reason(case: Case, mapped: TaskMapping, decision: Decision, expires_at
 
 
 def _four_eyes(case: Case, person: str) -> str:
-    if person in case.annotators:
-        return f"{person} annotated or adjudicated this version"
-    if person in case.requesters:
-        return f"{person} requested this approval"
-    strangers = sorted(entry for entry in case.annotators if is_unknown(entry))
+    for ids, did in ((case.annotators, "annotated or adjudicated this version"), (case.requesters, "requested this")):
+        found = sorted(ids & case.ids_of(person))
+        if found:
+            return f"{person} {did}" if person in found else f"{person}, who is {found[0]} too, {did}"
+    strangers = sorted(entry for entry in case.annotators if is_unknown(entry) or case.register.person(entry) is None)
     if strangers:
         return (
             f"the version holds answers of {len(strangers)} unknown annotator(s), so it cannot be shown that {person} "
@@ -654,8 +728,35 @@ def _four_eyes(case: Case, person: str) -> str:
     return ""
 
 
-def _grade(case: Case, task: HistoricTask, comments: list[ProcessComment]) -> tuple[Grade, list[str]]:
-    """Return the grade of a decision's evidence, and what casts doubt on it."""
+def evidence_hint(mapping: ProcessMapping, digest: str) -> str:
+    """Return what tells a person how to attest their decision."""
+    lines = " or ".join(f'"{outcome} {digest[:SHORT]}"' for outcome in mapping.outcomes)
+    return f"To attest your decision, comment before you complete your task, with one line that says {lines}."
+
+
+def _said(case: Case, comments: Iterable[ProcessComment]) -> Outcome | None:
+    """Return the outcome that a person last wrote beside the version's digest, None where they wrote none.
+
+    It stands in a line of its own: an outcome of the mapping, or what it means, and at least as much of the digest as
+    people are told to repeat. Any other words beside a digest say nothing: they may well deny it.
+    """
+    spelled = {word.casefold(): word for word in _VERDICTS} | {
+        value.casefold(): verdict for value, verdict in case.mapping.outcomes.items()
+    }
+    said = None
+    for comment in sorted(comments, key=lambda one: (one.time.timestamp() if one.time else 0.0, one.id)):
+        for line in comment.message.splitlines():
+            found = _ATTESTED.fullmatch(line.strip().casefold())
+            if found and found["word"] in spelled and case.digest.startswith(found["digest"]):
+                said = _VERDICTS[spelled[found["word"]]]
+    return said
+
+
+def _grade(case: Case, task: HistoricTask, repeated: bool) -> tuple[Grade, list[str]]:
+    """Return the grade of a decision's evidence, and what casts doubt on it.
+
+    :param repeated: whether the person wrote the outcome, beside the digest, while they had the task.
+    """
     doubts = []
     moved = _moved_without_trace(case, task)
     last = _last_holder(case, task)
@@ -676,7 +777,6 @@ def _grade(case: Case, task: HistoricTask, comments: list[ProcessComment]) -> tu
         return "asserted", doubts
     if task.completer:
         return "attested", doubts
-    repeated = any(case.short in comment.message.lower() for comment in comments)
     return ("attested" if repeated else "asserted"), doubts
 
 
@@ -701,8 +801,10 @@ def _comments_while_held(case: Case, task: HistoricTask, account: str) -> list[P
     """Return what an account wrote on a task, or on its process, between claiming (or being given) it and its end.
 
     What was written before a look saw the task with somebody else is left out: it was said of the task as it was then,
-    and who had it meanwhile may have changed the case. Whoever takes the task back says it again.
+    and who had it meanwhile may have changed the case. Whoever takes the task back says it again. A comment that says
+    something else than when it was first seen is left out too.
     """
+    first_said = case.snapshot.observed.comments
     since = task.claimed or task.created
     if since is None or task.ended is None or not account:
         return []
@@ -716,6 +818,7 @@ def _comments_while_held(case: Case, task: HistoricTask, account: str) -> list[P
         and comment.time is not None
         and since <= comment.time <= task.ended
         and _same_account(comment.author, account)
+        and first_said.get(comment.id, "") in ("", sha256_hex(comment.message.encode("utf-8", "surrogatepass")))
     ]
 
 
@@ -854,7 +957,7 @@ def _unattainable(case: Case, now: datetime) -> tuple[str, ...]:
         able = [
             person.id
             for person in case.register.holders(demand.role, case.project.name, now)
-            if person.id not in barred and person.accounts.get("opentext")
+            if not barred & case.ids_of(person.id) and person.accounts.get("opentext")
         ]
         if len(able) < demand.minimum:
             findings.append(

@@ -2,31 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from include.bpmn.mapping import STATEMENTS, ProcessMapping, start_variables
 from include.decisions import approval
-from include.decisions.duplicates import end_if_overtaken
+from include.decisions.duplicates import end_duplicates, end_if_overtaken
+from include.decisions.origin import why_foreign
 from include.decisions.process import snapshot, statements_put
-from include.governance.records import Event, VersionRecord
+from include.decisions.terms import keep_terms, mapping_of
+from include.governance.records import Event, VersionRecord, read_time, time_text
+from include.people.identity import same_persons
 from include.projects.model import Policy, Project
+from include.run.in_force import policy_changer, registers_since
 from include.run.run import Effect, ItemResult, Run, short
 from include.systems.opentext.client import OpenTextClient
+from include.systems.opentext.values import ProcessStart
 
-__all__ = ["Asking"]
+__all__ = ["Asking", "Hands"]
 
 SETTLE_SECONDS = 10
 """How long to look for the process that a try which was killed may have started."""
 
 
 @dataclass(frozen=True)
+class Hands:
+    """Who had a hand in a version: none of them may decide on it.
+
+    :param persons: ids of whoever annotated or adjudicated it, or ``unknown…``.
+    :param since: when the first of its answers was given, None where that is not known.
+    """
+
+    persons: frozenset[str]
+    since: datetime | None
+
+
+@dataclass(frozen=True)
 class Asking:
     """One version before the people of one process.
 
-    :param annotators: returns the ids of whoever annotated or adjudicated the version: none of them may decide on it.
-        Asked only when decisions are judged.
+    :param hands: returns who had a hand in the version. Asked only when decisions are judged.
     """
 
     run: Run
@@ -34,7 +51,7 @@ class Asking:
     version: VersionRecord
     opentext: OpenTextClient
     mapping: ProcessMapping
-    annotators: Callable[[], Collection[str]]
+    hands: Callable[[], Hands]
 
     @property
     def subject(self) -> str:
@@ -42,9 +59,12 @@ class Asking:
         return f"version:{self.version.digest}"
 
     def note_requester(self, kind: str, attempt: int) -> None:
-        """Record who asks, as ``<kind>.asked``, before the process is started: a run that is killed leaves it known."""
-        requester = self.run.requester()
-        if requester is not None:
+        """Record who asks, as ``<kind>.asked``, before the process is started: a run that is killed leaves it known.
+
+        Whoever made the policy what it is asks too.
+        """
+        requesters = {self.run.requester(), policy_changer(self.run, self.project)} - {None}
+        for requester in sorted(map(str, requesters)):
             self.run.note(
                 f"{kind}.asked",
                 self.project.name,
@@ -63,34 +83,49 @@ class Asking:
         roles: Collection[str],
         variables: Mapping[str, Any],
         body: Mapping[str, Any],
+        policy: Policy,
     ) -> tuple[str, bool]:
-        """Start the process and put ``<kind>.requested`` on the ledger.
+        """Start the process and put ``<kind>.requested`` on the ledger, with the terms that people are asked under.
 
         :param variables: what the process gets beside the version and the statements of its people.
         :param body: what the event says, ``attempt`` among it, beside the process and the statements.
+        :param policy: what decides whether the decisions suffice.
         :return: the process's id, and whether it was created now.
         """
         run, project, version, attempt = self.run, self.project, self.version, body["attempt"]
         digest = version.digest
-        said = approval.statements(self.mapping, policy=project.policy, project=project.name, digest=digest)
+        said = approval.statements(self.mapping, policy=policy, project=project.name, digest=digest)
         statements = run.store.put_object(said.encode("utf-8"))
+        terms = keep_terms(run, project, self.mapping, policy)
         effect.check()
+        asked = effect.claim.begun
+        foreign: dict[str, str] = {}
+
+        def ours(start: ProcessStart) -> bool:
+            why = why_foreign(start, self.mapping.process_key, run.register, asked)
+            if why:
+                foreign[start.id] = why
+            return not why
+
         process_id, created = self.opentext.start_process(
             self.mapping.process_key,
             name=f"{project.title}: {name} ({short(digest)})",
             business_key=effect.key,
             settle_seconds=SETTLE_SECONDS if effect.interrupted else 0,
+            ours=ours,
             variables={
                 **start_variables(self.mapping, roles, self.opentext.groups),
                 self.mapping.digest_variable: digest,
                 "labelops_project": project.name,
                 "dataset_version": version.number,
                 "dataset_rows": version.row_count,
-                "evidence_hint": f"Comment with {short(digest)} before you complete: that attests your decision.",
+                "evidence_hint": approval.evidence_hint(self.mapping, digest),
                 STATEMENTS: said,
                 **variables,
             },
         )
+        for other, why in foreign.items():
+            self.note_foreign(other, why)
         action = f"{kind}.requested"
 
         def recorded() -> str | None:
@@ -107,25 +142,58 @@ class Asking:
                 created=int(created),
                 detail=f"attempt {attempt}",
                 after=digest,
-                body={"process_id": process_id, "business_key": effect.key, "statements": statements, **body},
+                body={
+                    "process_id": process_id,
+                    "business_key": effect.key,
+                    "statements": statements,
+                    "asked_at": time_text(asked),
+                    **terms,
+                    **body,
+                },
             )
         return process_id, created
 
-    def case(self, requested: Event, requesters: Collection[str], policy: Policy) -> approval.Case:
-        """Read the process of a request, with everything that its decisions are judged against."""
+    def note_foreign(self, process_id: str, why: str) -> None:
+        """Make a finding of a process that somebody else started under our business key. It is left alone."""
+        detail = f"process {process_id} has our business key and is none of ours: {why}; nothing decided in it counts"
+        self.run.finding(self.project.name, self.subject, "foreign process", detail)
+
+    def end_others(self, requested: Event) -> None:
+        """End what runs beside the process of a request under the same business key."""
+        key, known, asked = requested.body["business_key"], requested.body["process_id"], _asked_at(requested)
+
+        def foreign(start: ProcessStart) -> bool:
+            why = why_foreign(start, self.mapping.process_key, self.run.register, asked)
+            if why:
+                self.note_foreign(start.id, why)
+            return bool(why)
+
+        end_duplicates(self.run, self.project, self.subject, self.opentext, key, known, foreign)
+
+    def case(
+        self, requested: Event, requesters: Collection[str], policy: Policy, judging: Sequence[int] = ()
+    ) -> approval.Case:
+        """Read the process of a request, with everything that its decisions are judged against.
+
+        :param judging: names the judgement where it is not the first of its attempt.
+        """
         run, body = self.run, requested.body
+        mapping, hands = mapping_of(run, requested, self.mapping), self.hands()
         return approval.Case(
-            snapshot(run, self.project, self.subject, body["process_id"], self.opentext, self.mapping),
+            snapshot(run, self.project, self.subject, body["process_id"], self.opentext, mapping),
             project=self.project,
             digest=self.version.digest,
             attempt=body["attempt"],
-            mapping=self.mapping,
+            mapping=mapping,
             register=run.register,
             policy=policy,
-            annotators=frozenset(self.annotators()),
+            annotators=hands.persons,
             requesters=frozenset(requesters),
             business_key=body["business_key"],
             statements=statements_put(run, requested),
+            asked_at=_asked_at(requested),
+            judging=judging or [body["attempt"]],
+            same=same_persons(registers_since(run, hands.since)),
         )
 
     def result(
@@ -158,3 +226,9 @@ class Asking:
             where=where or (self.opentext.process_url(process_id) if process_id else ""),
             detail={"digest": version.digest, "number": version.number, "process_id": process_id, **detail},
         )
+
+
+def _asked_at(requested: Event) -> datetime | None:
+    """Return when we first set out to ask, None for a request of before that was kept."""
+    told = requested.body.get("asked_at")
+    return None if told is None else read_time(told)

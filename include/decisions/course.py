@@ -5,20 +5,19 @@ Each run starts what is missing and harvests what is decided; nothing here waits
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from include.base.canonical import digest_of
 from include.base.errors import Refused
 from include.decisions import approval
 from include.decisions.asking import Asking
 from include.decisions.completion_probe import service_token
-from include.decisions.duplicates import end_duplicates
-from include.decisions.process import check_deployed, kept_decisions, record_decisions
+from include.decisions.process import HISTORY_LAG, check_deployed, kept_decisions, record_decisions
 from include.decisions.state import TERMINAL, ApprovalState, approval_state
-from include.governance.records import Event
-from include.projects.model import Policy
+from include.decisions.terms import policy_of
+from include.governance.records import Event, read_time, time_text
 from include.run.run import ItemResult, short
 
 __all__ = ["Course", "next_look"]
@@ -49,8 +48,7 @@ class Course(Asking):
         if where.state != "frozen":
             run.log.info(f"{self.title} was put before its approvers already (attempt {where.attempt}).")
             if where.state == "requested" and where.requested is not None:
-                known = where.requested.body
-                end_duplicates(run, project, self.subject, self.opentext, known["business_key"], known["process_id"])
+                self.end_others(where.requested)
             return 0
         check_deployed(run, project, self.opentext, self.mapping)
         self.note_requester("approval", where.attempt)
@@ -66,7 +64,8 @@ class Course(Asking):
                     "attempt": where.attempt,
                     "due_at": due.astimezone(UTC).isoformat(),
                 },
-                {"attempt": where.attempt, "policy": run.keep(project.policy.pinned())},
+                {"attempt": where.attempt},
+                project.policy,
             )
         run.log.info(
             f"{'Started' if created else 'Found'} the approval process {process_id} for {self.title} "
@@ -95,6 +94,9 @@ class Course(Asking):
         self.run.findings(self.project.name, self.subject, (("approval", finding) for finding in found.findings))
         self.run.log.info(f"{self.title} ({short(self.version.digest)}): {found.sentence}")
         changed = False
+        if not self._settled(where.requested, found):
+            unsettled = f"{found.sentence} It is looked at once more before that is final."
+            return self._result(where, "unsettled", unsettled, created), found
         if found.state in TERMINAL:
             changed = self._record(where, where.requested, found)
             ending = self.where.ending if found.state in OURS else None
@@ -102,6 +104,22 @@ class Course(Asking):
                 return self._end(where, ending, created), found
         updated = self._act_on_deadline(where, where.requested, found)
         return self._result(where, found.state, found.sentence, created, updated, changed), found
+
+    def _settled(self, requested: Event, found: approval.Evaluation) -> bool:
+        """Tell whether a judgement may be final; one that rests on what is missing has to be seen twice, a grace apart.
+
+        A list of tasks or comments that was answered too early, or once by nothing, must end no approval for good.
+        """
+        if not found.on_absence:
+            return True
+        run, scope = self.run, f"judged:{requested.body['process_id']}"
+        told = [[one.decision_id, one.void_reason] for one in found.decisions]
+        shown = digest_of([found.state, found.sentence, told])
+        before = run.ledger.sync_state(scope)
+        if before is None or before["shown"] != shown:
+            run.ledger.save_sync_state(scope, {"shown": shown, "at": time_text(run.now())})
+            return False
+        return run.now() - read_time(before["at"]) >= HISTORY_LAG
 
     def evaluate(self, where: ApprovalState) -> approval.Evaluation:
         """Read the process of a version at its source and judge it, writing nothing but the assignees seen.
@@ -113,8 +131,7 @@ class Course(Asking):
         requested = where.requested
         if requested is None:
             raise Refused(f"version {short(self.version.digest)} was never put before approvers")
-        policy = Policy.from_pinned(json.loads(self.run.store.get_object(requested.body["policy"])))
-        case = self.case(requested, where.requesters, policy)
+        case = self.case(requested, where.requesters, policy_of(self.run, requested), where.judging)
         return approval.evaluate(case, started_at=requested.time, now=self.run.now())
 
     def _record(self, where: ApprovalState, requested: Event, found: approval.Evaluation) -> bool:
@@ -140,7 +157,7 @@ class Course(Asking):
             reason=found.sentence,
             body=body,
         )
-        key = ["ending" if ours else found.state, where.attempt]
+        key = ["ending" if ours else found.state, *where.judging]
         fresh, changed = self.run.decide(kept_decisions(self.run, found), event, key)
         self.run.log.info(f"{fresh} new decision(s) on the ledger.")
         return changed
@@ -153,7 +170,8 @@ class Course(Asking):
             raise AssertionError("an attempt that ends was requested")
         state, process_id = ending.body["state"], where.requested.body["process_id"]
         digest = self.version.digest
-        with self.run.effect(f"{USE_CASE}.end", self.project.name, self.subject, digest, where.attempt) as effect:
+        again = digest_of([digest, where.reopened]) if where.reopened else digest
+        with self.run.effect(f"{USE_CASE}.end", self.project.name, self.subject, again, where.attempt) as effect:
             effect.begin()
             running = self.opentext.process(process_id) is not None
             if running:
@@ -161,7 +179,7 @@ class Course(Asking):
                 self.opentext.terminate(process_id, f"{state}: {ending.reason}"[:250])
             new = effect.finish(
                 f"approval.{state}",
-                [state, where.attempt],
+                [state, *where.judging],
                 process_id,
                 updated=int(running),
                 detail=state,

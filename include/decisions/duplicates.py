@@ -14,6 +14,7 @@ from include.base.errors import Fenced
 from include.projects.model import Project
 from include.run.run import Run
 from include.systems.opentext.client import OpenTextClient
+from include.systems.opentext.values import ProcessStart
 
 __all__ = ["end_duplicates", "end_if_overtaken"]
 
@@ -39,12 +40,20 @@ def end_if_overtaken(
 
 
 def end_duplicates(
-    run: Run, project: Project, subject: str, opentext: OpenTextClient, business_key: str, process_id: str
+    run: Run,
+    project: Project,
+    subject: str,
+    opentext: OpenTextClient,
+    business_key: str,
+    process_id: str,
+    foreign: Callable[[ProcessStart], bool],
 ) -> int:
-    """End what runs under a business key beside the process on the ledger, each with a finding; return how many."""
+    """End what runs under a business key beside the process on the ledger, each with a finding; return how many.
+
+    :param foreign: tells that a process is none of ours: it is left alone.
+    """
     running = opentext.processes(business_key=business_key)
-    # Compared here too: a service that does not know the filter would answer with every process.
-    duplicates = [one.id for one in running if one.business_key == business_key and one.id != process_id]
+    duplicates = [one.id for one in running if one.id != process_id and not foreign(one.start)]
     for other in duplicates:
         detail = (
             f"process {other} was started beside {process_id}, which counts; it was ended, and no decision in it counts"

@@ -16,7 +16,7 @@ from include.run.run import Run, event_key
 from include.systems.opentext.client import OpenTextClient
 from include.systems.opentext.values import HistoricProcess, ProcessComment, ProcessModel
 
-__all__ = ["check_deployed", "kept_decisions", "record_decisions", "snapshot", "statements_put"]
+__all__ = ["HISTORY_LAG", "check_deployed", "kept_decisions", "record_decisions", "snapshot", "statements_put"]
 
 HISTORY_LAG = timedelta(minutes=10)
 """How long an ended process is not judged while history shows a task of it as open; after that it is taken as it is."""

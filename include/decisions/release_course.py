@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from include.base.errors import Refused
 from include.decisions import approval
 from include.decisions.asking import Asking
-from include.decisions.duplicates import end_duplicates
 from include.decisions.process import check_deployed, record_decisions
-from include.decisions.state import ApprovalState
+from include.decisions.state import ApprovalState, approval_state
+from include.decisions.terms import people_release, policy_of
 from include.governance.records import Event
 from include.run.run import ItemResult
 
@@ -27,7 +27,7 @@ class ReleaseCourse(Asking):
     @property
     def people_decide(self) -> bool:
         """Tell whether a process in OpenText decides; otherwise Airflow releases what its checks let through."""
-        return self.project.release.orchestrator == "opentext"
+        return people_release(self.project, self.run.last(self.subject, "approval.requested"))
 
     @property
     def requested(self) -> Event | None:
@@ -45,10 +45,11 @@ class ReleaseCourse(Asking):
         # A new process for a new approval, and once what was missing is there; else the one that runs or has decided.
         stands = known is not None and known.body["approval_attempt"] == where.attempt
         if known is not None and stands and (known.body["passed"] or problems):
-            before = known.body
-            run.log.info(f"The release process {before['process_id']} was started before.")
-            end_duplicates(run, project, self.subject, self.opentext, before["business_key"], before["process_id"])
+            run.log.info(f"The release process {known.body['process_id']} was started before.")
+            self.end_others(known)
             return 0
+        if where.requested is None:
+            raise Refused(f"{self.version.name} of {project.name} was never put before approvers")
         check_deployed(run, project, self.opentext, self.mapping)
         attempt = 1 if known is None else known.body["attempt"] + 1
         self.note_requester("release", attempt)
@@ -64,6 +65,7 @@ class ReleaseCourse(Asking):
                 [ROLE],
                 {"checks_passed": not problems, "check_problems": len(problems)},
                 {"attempt": attempt, "approval_attempt": where.attempt, "passed": not problems},
+                policy_of(run, where.requested),
             )
         how = "Started" if created else "Found"
         run.log.info(
@@ -83,7 +85,10 @@ class ReleaseCourse(Asking):
             raise Refused(f"no release process was started for {self.version.name} of {self.project.name}")
         asked = run.ledger.events(subject=self.subject, actions=["release.asked"])
         requesters = {person for event in asked for person in event.body["requesters"]}
-        return approval.evaluate_release(self.case(known, requesters, self.project.policy), ROLE)
+        # Whoever asked for the approval, or closed the batch, wants it released too.
+        requesters |= approval_state(run, self.version.digest).requesters
+        policy = policy_of(run, known) if "policy" in known.body else self.project.policy
+        return approval.evaluate_release(self.case(known, requesters, policy), ROLE)
 
     def end(self, asked: Event, reason: str) -> int:
         """Record what was decided in a release process, and end it if it still runs; return the number of effects."""

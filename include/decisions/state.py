@@ -19,7 +19,7 @@ TERMINAL = ("approved", "rejected", "rework", "undecided", "void", "expired", "c
 
 _TELLING = (
     *("version.ready", "gate.passed", "approval.asked", "approval.requested", "approval.ending"),
-    *("approval.resubmitted", *(f"approval.{state}" for state in TERMINAL)),
+    *("approval.resubmitted", "approval.reopened", *(f"approval.{state}" for state in TERMINAL)),
 )
 """What an approval's state is made of. Who asked for a release did not ask for the approval."""
 
@@ -33,6 +33,7 @@ class ApprovalState:
     :param ending: our decision to end the current attempt's process, from when on nothing else counts.
     :param requesters: every person who asked, resubmitted or closed the batch: none of them may approve.
     :param gate_passed: whether the version's own gate passed.
+    :param reopened: how often a person had the process of this attempt judged again.
     """
 
     state: str = "frozen"
@@ -41,6 +42,12 @@ class ApprovalState:
     ending: Event | None = None
     requesters: frozenset[str] = frozenset()
     gate_passed: bool = False
+    reopened: int = 0
+
+    @property
+    def judging(self) -> list[int]:
+        """Return what names one judgement of the version: its attempt, and which time it was judged again."""
+        return [self.attempt, self.reopened] if self.reopened else [self.attempt]
 
     def after(self, event: Event) -> ApprovalState:
         """Return where the version stands after one more event about it."""
@@ -53,7 +60,9 @@ class ApprovalState:
         if name == "ending":
             return replace(now, ending=event)
         if name == "resubmitted":
-            return replace(now, state="frozen", attempt=now.attempt + 1, requested=None, ending=None)
+            return replace(now, state="frozen", attempt=now.attempt + 1, requested=None, ending=None, reopened=0)
+        if name == "reopened":
+            return replace(now, state="requested", ending=None, reopened=now.reopened + 1)
         return replace(now, state=name) if name in TERMINAL else now
 
 

@@ -38,11 +38,13 @@ def run_suite(rows: Iterable[Mapping[str, Any]] | StorePath, suite: Suite, *, ch
     count (so the first row of a value passes and later ones fail); whole-batch counts are summed, and the
     expectation is run on the sum. A value of the wrong type fails its check, it does not break the gate.
 
-    :param rows: rows, or the path of a JSON Lines file. One without the suite's id is named by its place, ``row 1``.
+    :param rows: rows, or the path of a JSON Lines file, whose digest the result then has as ``data``. A row without the
+        suite's id is named by its place, ``row 1``.
     :raises GateBroken: when a check raised.
     :raises InvalidInput: for a staged line that is no JSON object.
     """
-    source = read_rows(rows) if hasattr(rows, "open") else iter(rows)
+    read = hashlib.sha256()
+    source = read_rows(rows, read) if hasattr(rows, "open") else iter(rows)
     with tempfile.TemporaryDirectory(prefix="gate-") as folder, _quiet():
         engine = _Engine(suite)
         with closing(sqlite3.connect(str(Path(folder) / "seen.db"), isolation_level=None)) as index:
@@ -52,16 +54,21 @@ def run_suite(rows: Iterable[Mapping[str, Any]] | StorePath, suite: Suite, *, ch
             while chunk := list(islice(source, chunk_rows)):
                 state.chunk(engine, chunk)
             state.whole(engine)
-        return state.result(engine.version)
+        result = state.result(engine.version)
+    result.data = read.hexdigest() if hasattr(rows, "open") else ""
+    return result
 
 
-def read_rows(path: StorePath) -> Iterator[dict[str, Any]]:
+def read_rows(path: StorePath, read: hashlib._Hash | None = None) -> Iterator[dict[str, Any]]:
     """Yield the objects of a JSON Lines file.
 
+    :param read: is told every byte that is read.
     :raises InvalidInput: naming file and line.
     """
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
+            if read is not None:
+                read.update(line)
             try:
                 value = json.loads(line)
             except ValueError as error:

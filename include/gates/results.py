@@ -41,6 +41,9 @@ class GateResult:
     :param set_aside: ids of the rows to leave out (the first ones; ``set_aside_rows`` counts all).
     :param warnings: sentences about what failed without stopping.
     :param failing: per check with failures, one byte a row: 1 where it failed. Kept in memory only.
+    :param data: SHA-256 of the staged rows that were looked at.
+    :param passed: SHA-256 of the rows that go on; empty where none do.
+    :param project: whose rows they are.
     """
 
     suite: str
@@ -52,6 +55,9 @@ class GateResult:
     warnings: list[str]
     engine: str = ""
     failing: dict[int, bytearray] = field(default_factory=dict, repr=False)
+    data: str = ""
+    passed: str = ""
+    project: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result as JSON-ready values."""

@@ -17,7 +17,7 @@ from include.base.canonical import digest_of
 from include.base.errors import Fenced, InvalidInput
 from include.governance import tables
 from include.governance.ledger import Ledger, Transaction
-from include.governance.records import SERVICE, NewEvent, time_text
+from include.governance.records import SERVICE, NewEvent, read_time, time_text
 
 __all__ = ["Claim", "Done", "claim", "find_done"]
 
@@ -48,6 +48,7 @@ class Claim:
     :param previous: how the effect was completed before, None where it never was.
     :param interrupted: whether an earlier try claimed this very effect and never completed it: the outside thing
         may be there already.
+    :param begun: when this effect was claimed first, UTC: nothing outside that belongs to it is older.
     """
 
     ledger: Ledger
@@ -60,6 +61,7 @@ class Claim:
     token: int
     previous: Done | None
     interrupted: bool
+    begun: datetime
 
     @property
     def scope(self) -> str:
@@ -174,10 +176,11 @@ def claim(ledger: Ledger, key: str, *, use_case: str, project: str, subject: str
                 f"{use_case} on {subject}: try {latest_try} of {run} has taken over from try {try_number}; "
                 "this try stops and writes nothing more"
             )
-        before = sa.select(sa.func.count()).select_from(table).where(table.c.key == key)
+        first = connection.scalar(sa.select(sa.func.min(table.c.claimed_at)).where(table.c.key == key))
         previous = _read_done(connection, key)
-        interrupted = previous is None and bool(connection.scalar(before))
+        interrupted = previous is None and first is not None
         token = _newest_token(connection, scope) + 1
+        now = time_text(datetime.now(UTC))
         values: dict[str, Any] = {
             "scope": scope,
             "token": token,
@@ -187,10 +190,11 @@ def claim(ledger: Ledger, key: str, *, use_case: str, project: str, subject: str
             "subject": subject,
             "run": run,
             "try_number": try_number,
-            "claimed_at": time_text(datetime.now(UTC)),
+            "claimed_at": now,
         }
         connection.execute(sa.insert(table), values)
-    return Claim(ledger, key, use_case, project, subject, run, try_number, token, previous, interrupted)
+    begun = read_time(first or now)
+    return Claim(ledger, key, use_case, project, subject, run, try_number, token, previous, interrupted, begun)
 
 
 def find_done(ledger: Ledger, key: str) -> Done | None:

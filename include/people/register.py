@@ -7,7 +7,7 @@ not in it, is shared, belongs to a service, or is a session that nobody named, i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -154,9 +154,28 @@ class Register:
         content = load_model(path, RegisterFile)
         return cls(content, source=str(path), tree=yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader))
 
+    @classmethod
+    def from_kept(cls, value: object) -> Register:
+        """Return the register that :meth:`as_kept` wrote down."""
+        return cls(RegisterFile.model_validate(value), source="register in the store")
+
+    @property
+    def ids(self) -> Collection[str]:
+        """Return the ids of all persons."""
+        return self._persons.keys()
+
+    @property
+    def owners(self) -> Mapping[tuple[str, str], str]:
+        """Return whose each personal account is: id by system and account, in the form accounts are compared in."""
+        return self._owners
+
     @property
     def digest(self) -> str:
         """Return the SHA-256 over what the register says; the order it says it in makes no difference."""
+        return digest_of(self.as_kept())
+
+    def as_kept(self) -> dict[str, Any]:
+        """Return what the register says in one order, as its digest is made of."""
         value = self.content.model_dump(mode="json")
         for person in value["persons"]:
             person["accounts"] = {system: sorted(names) for system, names in person["accounts"].items()}
@@ -166,7 +185,7 @@ class Register:
         value["persons"].sort(key=lambda person: person["id"])
         value["services"].sort(key=digest_of)
         value["shared"].sort(key=digest_of)
-        return digest_of(value)
+        return value
 
     def resolve(self, system: str, account: str | None, at: datetime | None) -> Person | None:
         """Return the person behind an account at the time of an act, or None where nobody can be named.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -241,6 +241,9 @@ class Policy(_Strict):
     confluence_exposure: Exposure = Exposure.IDS
     opentext_exposure: Exposure = Exposure.IDS
     quarantine_exposure: Exposure = Exposure.IDS
+    guard: str | None = Field(default=None, min_length=1, description="role that accepts a changed policy")
+    changed_by: str | None = Field(default=None, min_length=1, description="person id of who changed the policy last")
+    reason: str | None = Field(default=None, min_length=3, description="why they did")
 
     @model_validator(mode="after")
     def _order(self) -> Policy:
@@ -249,11 +252,13 @@ class Policy(_Strict):
         roles = [approval.role for approval in self.approvals]
         if len(set(roles)) != len(roles):
             raise ValueError("a role is listed twice: raise its `minimum` instead")
+        if (self.changed_by is None) != (self.reason is None):
+            raise ValueError("changed_by and reason go together: who changed the policy, and why")
         return self
 
     @property
     def digest(self) -> str:
-        """Return the SHA-256 over every field of the policy."""
+        """Return the SHA-256 over everything that the policy demands, whoever wrote it."""
         return digest_of(self.pinned())
 
     def pinned(self) -> dict[str, object]:
@@ -262,8 +267,10 @@ class Policy(_Strict):
         for name in _HOURS:
             value[name.replace("_hours", "_seconds")] = round(getattr(self, name) * 3600)
             del value[name]
-        if value["signature"] == "recorded":
-            del value["signature"]  # the default: what was pinned before there was a choice keeps its digest
+        del value["changed_by"], value["reason"]
+        for name, default in (("signature", "recorded"), ("guard", None)):
+            if value[name] == default:
+                del value[name]  # what was pinned before there was a choice keeps its digest
         return value
 
     @classmethod
@@ -281,6 +288,38 @@ class Policy(_Strict):
         """Return how long approvers have."""
         return timedelta(hours=self.due_hours)
 
+
+def relaxations(before: Policy, after: Policy) -> list[str]:
+    """Return, as sentences, what a policy demands less than the one before it."""
+    told = []
+    minima = {one.role: one.minimum for one in after.approvals}
+    for one in before.approvals:
+        if minima.get(one.role, 0) < one.minimum:
+            told.append(f"approvals: {one.role}: {minima.get(one.role, 0)} instead of {one.minimum}")
+    for name, order in _STRICTER:
+        old, new = getattr(before, name), getattr(after, name)
+        if order.index(new) < order.index(old):
+            told.append(f"{name}: {new} instead of {old}")
+    if after.min_completeness_percent < before.min_completeness_percent:
+        old, new = before.min_completeness_percent, after.min_completeness_percent
+        told.append(f"min_completeness_percent: {new} instead of {old}")
+    if before.guard is not None and after.guard != before.guard:
+        told.append(f"guard: {after.guard or 'nobody'} instead of {before.guard}")
+    return told
+
+
+_EXPOSURES = (Exposure.FULL, Exposure.MASKED, Exposure.IDS, Exposure.NONE)
+
+_STRICTER: tuple[tuple[str, tuple[Any, ...]], ...] = (
+    ("evidence", ("asserted", "attested")),
+    ("signature", ("recorded", "authenticated", "signed")),
+    ("four_eyes", (False, True)),
+    ("require_guideline_stamp", (False, True)),
+    ("confluence_exposure", _EXPOSURES),
+    ("opentext_exposure", _EXPOSURES),
+    ("quarantine_exposure", _EXPOSURES),
+)
+"""Fields of a policy whose values are ordered, the laxest first."""
 
 ExportFormat = Literal["jsonl", "parquet", "spacy", "conll", "coco", "tfrecord", "pytorch"]
 """A training format; ``include.exports.FORMATS`` writes them."""

@@ -174,9 +174,13 @@ def batch_progress(
 
 
 def answers_of(run: Run, project: Project, prodigy: ProdigyClient) -> Iterator[Answer]:
-    """Stream a project's answers; a malformed one becomes a finding and the rest goes on."""
+    """Stream a project's answers; a malformed one becomes a finding and the rest goes on.
+
+    What was seen before is held against what is there now: a row that was altered in place leaves count and last row as
+    they were, and only its content tells.
+    """
     reader = AnswerReader(project)
-    for row in prodigy.rows(project.answers):
+    for row in _watched(run, project, prodigy.rows(project.answers)):
         try:
             yield reader.read(row)
         except InvalidInput as error:

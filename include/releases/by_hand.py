@@ -1,4 +1,4 @@
-"""What a named person decides by hand about batches and versions: close, resubmit, withdraw.
+"""What a named person decides by hand about batches, versions and policies.
 
 Each is a parameter of a run of ``labeling_approval``, acts in the name of the Airflow user who triggered that run,
 needs a reason, and is on the ledger once, however often the run's task is tried.
@@ -22,11 +22,16 @@ from include.releases.standing import stands_released
 from include.run.run import Run
 from include.systems.prodigy.client import ProdigyClient
 
-__all__ = ["act", "close_batch", "resubmit", "withdraw"]
+__all__ = ["accept_policy", "act", "close_batch", "judge_again", "resubmit", "withdraw"]
+
+
+JUDGED_AGAIN = ("void", "undecided", "rejected", "rework", "cancelled")
+"""What an approval may have come to because something was not seen."""
 
 
 def act(run: Run, project: Project, params: Mapping[str, Any], prodigy: ProdigyClient) -> None:
-    """Do what a run's parameters ``close``, ``resubmit`` and ``withdraw`` (lists of digest beginnings) say.
+    """Do what a run's parameters say: ``close``, ``resubmit``, ``judge_again`` and ``withdraw`` are lists of digest
+    beginnings, ``accept_policy`` is one.
 
     :raises InvalidInput: as each of them.
     :raises Refused: as each of them.
@@ -36,8 +41,12 @@ def act(run: Run, project: Project, params: Mapping[str, Any], prodigy: ProdigyC
         close_batch(run, project, prefix, reason, prodigy)
     for prefix in params.get("resubmit") or []:
         resubmit(run, project, prefix, reason)
+    for prefix in params.get("judge_again") or []:
+        judge_again(run, project, prefix, reason)
     for prefix in params.get("withdraw") or []:
         withdraw(run, project, prefix, reason)
+    if params.get("accept_policy"):
+        accept_policy(run, project, params["accept_policy"], reason)
 
 
 def close_batch(run: Run, project: Project, prefix: str, reason: str, prodigy: ProdigyClient) -> None:
@@ -101,6 +110,69 @@ def resubmit(run: Run, project: Project, prefix: str, reason: str) -> None:
         body={"attempt": where.attempt + 1, "requesters": [person], "run_id": run.ref.run_id},
     )
     run.log.info("%s resubmitted version %s of %s as attempt %d.", person, prefix, project.name, where.attempt + 1)
+
+
+def judge_again(run: Run, project: Project, prefix: str, reason: str) -> None:
+    """Have the process of an attempt that came to nothing read and judged again, as it shows itself now.
+
+    It asks nobody anew: what counts is what people decided in it. One that was ended from outside stays cancelled.
+
+    :raises Refused: when nobody in the register triggered the run, or the approval came to a person's decision.
+    :raises InvalidInput: for an unknown version or an empty reason.
+    """
+    person = _person(run, "judging an approval again")
+    _checked(prefix, reason, "judge_again")
+    if _done_in_this_run(run, project, ("approval.reopened",), "version:", prefix):
+        return
+    version = _named(run, project, prefix, "judge_again")
+    where = approval_state(run, version.digest)
+    if where.state not in JUDGED_AGAIN or where.requested is None:
+        raise Refused(
+            f"version {prefix} of {project.name} is {where.state}: only one whose approval was "
+            f"{', '.join(JUDGED_AGAIN)} is judged again"
+        )
+    run.note(
+        "approval.reopened",
+        project.name,
+        f"version:{version.digest}",
+        key=["reopened", where.attempt, where.reopened + 1],
+        actor=person,
+        reason=reason,
+        body={"attempt": where.attempt, "requesters": [person], "run_id": run.ref.run_id},
+    )
+    run.log.info("%s has attempt %d of version %s of %s judged again.", person, where.attempt, prefix, project.name)
+
+
+def accept_policy(run: Run, project: Project, prefix: str, reason: str) -> None:
+    """Accept a changed policy in the name of the person who triggered the run; it is in force from the next run on.
+
+    :raises Refused: when nobody in the register triggered the run, they made the change, or lack the guard's role.
+    :raises InvalidInput: for a policy that does not wait, or an empty reason.
+    """
+    person = _person(run, "accepting a policy")
+    _checked(prefix, reason, "accept_policy")
+    subject = f"policy:{project.name}"
+    waits = run.last(subject, "policy.proposed", "policy.in_force", "policy.accepted")
+    if waits is not None and waits.action == "policy.accepted" and waits.body["run_id"] == run.ref.run_id:
+        return
+    if waits is None or waits.action != "policy.proposed" or not (waits.digest_after or "").startswith(prefix):
+        raise InvalidInput(f"accept_policy: found {prefix!r}; no policy of {project.name} with that digest waits")
+    guard = waits.body["guard"]
+    if person == waits.actor:
+        raise Refused(f"{person} changed the policy of {project.name}: somebody else accepts it")
+    if not run.register.has_role(person, guard, project.name, run.now()):
+        raise Refused(f"{person} is no {guard} of {project.name}, who accept its policy")
+    run.note(
+        "policy.accepted",
+        project.name,
+        subject,
+        key=["accepted", waits.seq],
+        actor=person,
+        reason=reason,
+        after=waits.digest_after,
+        body={"run_id": run.ref.run_id, "changed_by": waits.actor},
+    )
+    run.log.info("%s accepts the policy %s of %s.", person, prefix, project.name)
 
 
 def withdraw(run: Run, project: Project, prefix: str, reason: str) -> None:

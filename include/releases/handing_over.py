@@ -9,6 +9,7 @@ from typing import Any
 from include.base.canonical import digest_of
 from include.base.errors import Refused
 from include.datasets import freeze as freezing
+from include.datasets.drift import sources_digest
 from include.decisions.release_course import ReleaseCourse
 from include.decisions.state import ApprovalState, approval_state
 from include.governance.checkpoint import write_checkpoint
@@ -115,7 +116,7 @@ def _approvals(run: Run, digest: str, processes: Collection[str]) -> list[dict[s
 def _winning_examples(run: Run, project: Project, digest: str) -> list[int]:
     """Return, for each row that people's answers decided, the example whose answer is the final label."""
     examples: dict[str, int] = {}
-    for example_id, row in freezing.source_rows(run.store, project, digest):
+    for example_id, row in freezing.source_rows(run.store, project, digest, sources_digest(run, digest)):
         examples[row] = min(example_id, examples.get(row, example_id))
     return sorted(
         {examples[row["answers"][0]["row"]] for row in freezing.rows(run.store, project, digest) if row["answers"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from include.projects.model import Project
 if TYPE_CHECKING:
     from include.base.signing import Signer
 
-__all__ = ["Effect", "ItemResult", "NothingToDo", "Run", "RunRef", "WorkItem", "event_key", "short"]
+__all__ = ["Effect", "ItemResult", "NothingToDo", "Run", "RunRef", "WorkItem", "event_key", "short", "staged_digest"]
 
 
 class NothingToDo(LabelopsError):
@@ -32,6 +33,19 @@ class NothingToDo(LabelopsError):
 def short(digest: str) -> str:
     """Return as much of a digest as people read and repeat."""
     return digest[:SHORT]
+
+
+def staged_digest(rows: Iterable[Any]) -> str:
+    """Return the SHA-256 of the file that :meth:`Run.stage` makes of rows."""
+    state = hashlib.sha256()
+    for line in _lines(rows):
+        state.update(line)
+    return state.hexdigest()
+
+
+def _lines(rows: Iterable[Any]) -> Iterator[bytes]:
+    for row in rows:
+        yield canonical_json(row) + b"\n"
 
 
 def event_key(action: str, project: str, subject: str, key: object) -> str:
@@ -159,11 +173,10 @@ class Run:
         return self.staging / name
 
     def stage(self, name: str, rows: Iterable[Any]) -> str:
-        """Stage rows as a file of JSON Lines, canonical, and return its path as text."""
+        """Stage rows as a file of JSON Lines, canonical, and return its path as text; see :func:`staged_digest`."""
         place = self.staged(name)
         with place.open("wb") as out:
-            for row in rows:
-                out.write(canonical_json(row) + b"\n")
+            out.writelines(_lines(rows))
         return str(place)
 
     def keep(self, value: object) -> str:
@@ -244,25 +257,6 @@ class Run:
     def findings(self, project: str, subject: str, found: Iterable[tuple[str, str]]) -> int:
         """Record several findings of ``(kind, detail)``; return how many were new."""
         return sum(self.finding(project, subject, kind, detail) for kind, detail in found)
-
-    def note_in_force(self, kind: str, project: str, digest: str) -> bool:
-        """Put on the ledger under which register or policy work goes on, each time that it changed.
-
-        :param kind: ``register`` or ``policy``.
-        """
-        subject = f"{kind}:{project}" if project else kind
-        before = self.last(subject, f"{kind}.in_force")
-        if before is not None and before.digest_after == digest:
-            return False
-        self.log.info("The %s in force%s is now %s.", kind, f" for {project}" if project else "", short(digest))
-        return self.note(
-            f"{kind}.in_force",
-            project,
-            subject,
-            key=[before.seq if before else 0, digest],
-            before=before.digest_after if before else None,
-            after=digest,
-        )
 
     # --- people ------------------------------------------------------------------------------------------------------
 

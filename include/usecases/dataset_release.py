@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from include.base.canonical import digest_of
@@ -11,8 +12,8 @@ from include.base.errors import InvalidInput, Refused
 from include.datasets import freeze as freezing
 from include.datasets.conditions import policy_problems
 from include.datasets.drift import note_drift, source_drift
-from include.datasets.staging import stage_version
-from include.decisions.approval import ReleaseDecision
+from include.datasets.staging import stage_version, version_data
+from include.decisions.approval import SYSTEM, ReleaseDecision, decision_id
 from include.decisions.process import record_decisions
 from include.decisions.release_course import ReleaseCourse
 from include.decisions.state import ApprovalState, approval_state, approval_states
@@ -142,7 +143,8 @@ def hand_over(
     version = checked.version
     if checked.problems:
         _refuse(run, project, checked)
-    require_gate(run, project, checked.subject, "release_rows", gate, version.rows_digest)
+    data = partial(version_data, run, project, version.digest)
+    require_gate(run, project, checked.subject, "release_rows", gate, version.rows_digest, data)
     course = release_course(run, project, version, opentext)
     before = stands_released(run, version.digest)
     if before is not None:
@@ -225,9 +227,17 @@ def _look(run: Run, project: Project, item: WorkItem, prodigy: ProdigyClient, op
 
 
 def _standing(run: Run, digest: str, where: ApprovalState) -> list[Decision]:
-    """Return the decisions of the current attempt; what was refused before a resubmission forbids nothing any more."""
+    """Return the decisions of the current judgement; what was refused in an earlier one forbids nothing any more."""
     asked = where.requested.body["process_id"] if where.requested else ""
-    return [one for one in run.ledger.decisions(digest) if one.process_id == asked]
+    return [
+        one
+        for one in run.ledger.decisions(digest)
+        if one.process_id == asked
+        and (
+            one.system != SYSTEM
+            or one.decision_id == decision_id(one.project, digest, where.judging, one.process_id, one.task_id)
+        )
+    ]
 
 
 def _source_problems(run: Run, project: Project, digest: str, prodigy: ProdigyClient) -> list[str]:

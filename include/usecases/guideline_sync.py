@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -14,7 +15,7 @@ from include.base.errors import Refused
 from include.guidelines import release, sync
 from include.projects.model import Project
 from include.run.gates import require_gate
-from include.run.run import ItemResult, NothingToDo, Run, WorkItem, short
+from include.run.run import ItemResult, NothingToDo, Run, WorkItem, short, staged_digest
 from include.settings import schedules
 from include.systems.confluence.client import ConfluenceClient
 
@@ -83,8 +84,9 @@ def publish(run: Run, project: Project, item: WorkItem, given: Staged, gate: Map
     :raises Refused: when the gate left no result, or it passed other pages.
     """
     subject = item.subject
-    require_gate(run, project, subject, "guideline_pages", gate, given.digest)
     collected = TypeAdapter(sync.Collected).validate_python(json.loads(run.locate(given.collected).read_bytes()))
+    data = partial(staged_digest, sync.rows(collected))
+    require_gate(run, project, subject, "guideline_pages", gate, given.digest, data)
     told, new = run.last(subject, "guideline.published"), False
     with run.effect(USE_CASE, project.name, subject, given.digest) as effect:
         effect.check()

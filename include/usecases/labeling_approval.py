@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from include.annotation.answers import Answer
 from include.base.errors import Refused
 from include.base.store import measure
 from include.datasets import freeze as freezing
-from include.datasets.staging import stage_version
+from include.datasets.staging import stage_version, version_data
 from include.decisions import approval
 from include.decisions.state import SUITE, TERMINAL, approval_state, approval_states
 from include.governance.records import VersionRecord
@@ -186,7 +187,8 @@ def request(
     :raises InvalidInput: when the deployed model does not fit the mapping, saying what a modeller should change.
     """
     version = run.version(project, given.digest)
-    require_gate(run, project, f"version:{version.digest}", SUITE, gate, version.rows_digest)
+    data = partial(version_data, run, project, version.digest)
+    require_gate(run, project, f"version:{version.digest}", SUITE, gate, version.rows_digest, data)
     created = approval_course(run, project, version, opentext).ask()
     return Asked(given.digest, given.number, given.created + created)
 

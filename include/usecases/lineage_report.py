@@ -11,6 +11,7 @@ from typing import Any
 
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import LabelopsError, NotFound, Refused, Unsupported
+from include.base.store import measure
 from include.datasets.drift import note_drift, source_drift
 from include.governance.checkpoint import last_note, write_checkpoint
 from include.projects.model import Project
@@ -101,7 +102,8 @@ def publish(
         since we wrote it: their text is never overwritten.
     :raises Conflict: when somebody edits the page while we do.
     """
-    require_gate(run, project, item.subject, "report", gate, given.digest)
+    data = measure(run.locate(given.staged)).sha256
+    require_gate(run, project, item.subject, "report", gate, given.digest, lambda: data)
     report = json.loads(run.locate(given.page).read_bytes())
     charts = [(one["name"], one["media_type"], base64.b64decode(one["content"])) for one in report["charts"]]
     digest = sha256_hex(canonical_json([given.digest, [sha256_hex(content) for _, _, content in charts]]))

@@ -15,7 +15,7 @@ from include.ingestion.pipeline import ingest
 from include.ingestion.scan import scan
 from include.projects.model import Project
 from include.queues.batches import assign
-from include.run.gates import require_gate
+from include.run.gates import passed_rows, require_gate
 from include.run.run import Effect, ItemResult, NothingToDo, Run, WorkItem, event_key, short
 from include.systems.prodigy.client import ProdigyClient
 
@@ -105,11 +105,10 @@ def load(
         rejected = _set_aside(run, project, given, effect) if given.counts["bad"] else 0
         inserted = present = 0
         if given.staged:
-            require_gate(run, project, item.subject, "raw_tasks", gate, given.digest)
+            require_gate(run, project, item.subject, "raw_tasks", gate, given.digest, lambda: given.digest)
+            passed = passed_rows(run, project, item.subject, "raw_tasks", gate)
             effect.check()
-            inserted, present = _insert(
-                run, project, given, (gate or {}).get("passed") or given.staged, effect, prodigy
-            )
+            inserted, present = _insert(run, project, given, passed, effect, prodigy)
         batches = assign(run, project, prodigy, effect)
         created = rejected + inserted + batches
         body = {**given.counts, "inserted": inserted, "present": present, "batches": batches, "created": created}
@@ -138,10 +137,10 @@ def _set_aside(run: Run, project: Project, given: Taken, effect: Effect) -> int:
 
 
 def _insert(
-    run: Run, project: Project, given: Taken, passed: str, effect: Effect, prodigy: ProdigyClient
+    run: Run, project: Project, given: Taken, passed: StorePath, effect: Effect, prodigy: ProdigyClient
 ) -> tuple[int, int]:
     """Put the tasks that passed the gate into the inbox; return how many were new, and how many were there."""
-    added = prodigy.add_tasks(project.inbox, _guarded(_lines(run.locate(passed)), effect))
+    added = prodigy.add_tasks(project.inbox, _guarded(_lines(passed), effect))
     records = (
         SourceRecord(one["task_id"], one["file"], one["record"], one["sha256"])
         for one in _lines(run.locate(given.sources))

@@ -398,15 +398,15 @@ def test_evidence_is_asserted_until_something_attests_it() -> None:
 @pytest.mark.parametrize(
     ("author", "text", "hours", "task_id", "grade"),
     [
-        (QUENTIN, f"I checked {SHORT}", 0.7, None, "attested"),
-        (QUENTIN.upper(), f"I checked {SHORT.upper()}.", 0.7, None, "attested"),
-        (QUENTIN, f"I checked {DIGEST}", 1, BOTH[0].id, "attested"),
-        (QUENTIN, "I checked it", 0.7, None, "asserted"),
-        (QUENTIN, f"I checked {SHORT[:11]}", 0.7, None, "asserted"),
-        (DANA, f"I checked {SHORT}", 0.7, None, "asserted"),
-        (QUENTIN, f"I checked {SHORT}", 0.4, None, "asserted"),
-        (QUENTIN, f"I checked {SHORT}", 1.1, None, "asserted"),
-        (QUENTIN, f"I checked {SHORT}", 0.7, BOTH[1].id, "asserted"),
+        (QUENTIN, f"approved {SHORT}", 0.7, None, "attested"),
+        (QUENTIN.upper(), f"Approve: {SHORT.upper()}.", 0.7, None, "attested"),
+        (QUENTIN, f"It is fine.\napproved {DIGEST}", 1, BOTH[0].id, "attested"),
+        (QUENTIN, "approved", 0.7, None, "asserted"),
+        (QUENTIN, f"approved {SHORT[:11]}", 0.7, None, "asserted"),
+        (DANA, f"approved {SHORT}", 0.7, None, "asserted"),
+        (QUENTIN, f"approved {SHORT}", 0.4, None, "asserted"),
+        (QUENTIN, f"approved {SHORT}", 1.1, None, "asserted"),
+        (QUENTIN, f"approved {SHORT}", 0.7, BOTH[1].id, "asserted"),
     ],
 )
 def test_a_comment_attests_only_by_its_author_its_time_and_its_text(
@@ -421,7 +421,7 @@ def test_a_policy_that_demands_attested_evidence_counts_no_other() -> None:
     bare = judge(ended(*BOTH), policy=strict)
     assert bare.state == "void"
     assert "attested" in bare.decisions[0].void_reason
-    comments = (comment(QUENTIN, SHORT, 0.9), comment(DANA, f"approved: {SHORT}", 1.9))
+    comments = (comment(QUENTIN, f"approved {SHORT}", 0.9), comment(DANA, f"approved: {SHORT}", 1.9))
     assert judge(ended(*BOTH, comments=comments), policy=strict).state == "approved"
 
 
@@ -434,7 +434,7 @@ def test_a_service_that_completed_somebodys_task_decides_nothing() -> None:
 
 def test_an_assignee_that_changed_between_polls_is_a_finding_and_asserted() -> None:
     task = BOTH[0]
-    comments = (comment(QUENTIN, SHORT, 0.9),)
+    comments = (comment(QUENTIN, f"approved {SHORT}", 0.9),)
     seen = Observed({task.id: [Holding(CARLA, seen=at(0.6))]})
     moved = judge(ended(*BOTH, comments=comments, observed=seen))
     assert moved.decisions[0].grade == "asserted"
@@ -452,7 +452,7 @@ def test_a_comment_from_before_somebody_else_had_the_task_attests_nothing() -> N
     back = Observed(
         {task.id: [Holding(QUENTIN, seen=at(0.5)), Holding(CARLA, seen=at(0.7)), Holding(QUENTIN, seen=at(0.8))]}
     )
-    early, again = comment(QUENTIN, SHORT, 0.6), comment(QUENTIN, SHORT, 0.9)
+    early, again = comment(QUENTIN, f"approved {SHORT}", 0.6), comment(QUENTIN, f"approved {SHORT}", 0.9)
     never = replace(back, holdings={task.id: back.holdings[task.id][:1]})
     for comments, seen, grade in (
         ((early,), back, "asserted"),
@@ -556,7 +556,12 @@ def test_waiting_for_what_cannot_happen_is_a_finding() -> None:
 
 
 def release_process(end: str | None = None, **changes: Any) -> HistoricProcess:
-    return process(end, **{"business_key": key_of("dataset_release"), "name": f"Release {SHORT}", **changes})
+    released = {
+        "business_key": key_of("dataset_release"),
+        "name": f"Release {SHORT}",
+        "definition_id": "dataset_release:1:x",
+    }
+    return process(end, **{**released, **changes})
 
 
 def judge_release(snapshot: ProcessSnapshot, **changes: Any) -> ReleaseDecision:

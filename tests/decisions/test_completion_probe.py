@@ -144,7 +144,7 @@ def test_history_alone_stays_asserted_whatever_was_found(asked: Any, result: str
     """Rights change, and a probe is of one moment."""
     known(asked, result)
     asked.say("quentin", "approved", comment=False)
-    asked.approve_run()
+    asked.judged()
     ledger = asked.ledger()
     decisions = ledger.decisions(asked.version().digest)
     ledger.close()

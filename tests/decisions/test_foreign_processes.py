@@ -29,7 +29,7 @@ class Tenant:
     form: bool
 
     def state(self) -> str:
-        [result] = self.house.approve_run()
+        [result] = self.house.judged()
         return result["state"]
 
     def decide(self, name: str, verdict: str) -> None:
@@ -41,7 +41,7 @@ class Tenant:
         mapped = self.mapping.task_named(task["name"])
         assert mapped is not None
         person.claim(task["id"])
-        person.comment(task["processInstanceId"], f"I looked at {digest[:12]}.")
+        person.comment(task["processInstanceId"], f"{outcome} {digest[:12]}")
         if self.form:
             body = {"action": "complete", "variables": [{"name": mapped.outcome_variable, "value": outcome}]}
             person._send("POST", f"/workflow/v1/tasks/{task['id']}", body)

@@ -8,7 +8,7 @@ import pytest
 
 
 def state(house: Any) -> str:
-    [result] = house.approve_run()
+    [result] = house.judged()
     return result["state"]
 
 
@@ -60,13 +60,13 @@ def test_a_comment_before_a_reassignment_attests_nothing(asked: Any, again: bool
     task, digest = open_task(asked), asked.version().digest
     quentin = asked.person("quentin")
     quentin.claim(task.id)
-    quentin.comment(task.process_id, f"I looked at {digest[:12]}.")
+    quentin.comment(task.process_id, f"approved {digest[:12]}")
     client = asked.opentext_client()
     client.update_task(task.id, assignee="dana@people.example")
     assert state(asked) == "waiting"
     client.update_task(task.id, assignee="quentin@people.example", owner="dana@people.example")
     if again:
-        quentin.comment(task.process_id, f"I looked at {digest[:12]} again.")
+        quentin.comment(task.process_id, f"approved {digest[:12]}")
     quentin.complete(task.id, "approved")
     asked.say("dana", "approved")
     assert state(asked) == result
@@ -79,7 +79,7 @@ def test_a_task_that_changed_hands_between_two_looks_is_a_finding(asked: Any) ->
     assert state(asked) == "waiting"
     asked.opentext_client().update_task(task.id, assignee="quentin@people.example", owner="dana@people.example")
     quentin = asked.person("quentin")
-    quentin.comment(task.process_id, f"I looked at {asked.version().digest[:12]}.")
+    quentin.comment(task.process_id, f"approved {asked.version().digest[:12]}")
     quentin.complete(task.id, "approved")
     asked.say("dana", "approved")
     state(asked)

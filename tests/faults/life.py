@@ -144,7 +144,7 @@ class World(House):
                 variables = {one["name"]: one.get("value") for one in task["variables"]}
                 digest = str(variables[load_mapping("default").labeling_approval.digest_variable])
                 said = "released" if name == "rita" else outcome
-                person.decide(task, said, f"I looked at {digest[:12]}.")
+                person.decide(task, said, f"{said} {digest[:12]}")
                 done += 1
         return done
 

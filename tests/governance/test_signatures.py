@@ -75,7 +75,7 @@ def decided(
     if shown:
         variables[STATEMENTS] = text
     tasks = (BOTH[0], historic(OWNER, DANA, None, 2, variables=own))
-    comments = (comment(DANA, f"I looked at {SHORT}", 1.9),) if attested else ()
+    comments = (comment(DANA, f"approved {SHORT}", 1.9),) if attested else ()
     snapshot = ProcessSnapshot(process("approved", variables=variables), tasks, comments=comments)
     return judge(snapshot, **{"mapping": model, "statements": text, **changes})
 
@@ -111,7 +111,7 @@ def test_a_signature_in_a_variable_that_two_tasks_could_have_written_is_none() -
     text = statements_of(model)
     twice = [historic(OWNER, DANA, "rework", 1), historic(OWNER, DANA, "approved", 2)]
     variables = {MAPPING.digest_variable: DIGEST, STATEMENTS: text, "approve_dataset_signed_by": DANA}
-    comments = (comment(DANA, SHORT, 0.9), comment(DANA, SHORT, 1.9))
+    comments = (comment(DANA, f"rework {SHORT}", 0.9), comment(DANA, f"approved {SHORT}", 1.9))
     snapshot = ProcessSnapshot(process("approved", variables=variables), twice, comments=comments)
     result = judge(snapshot, mapping=model, statements=text)
     assert {one.signature for one in result.decisions} == {"authenticated"}

@@ -11,7 +11,7 @@ from include.sandbox.http import Reply
 
 
 def states(house):
-    return [one["state"] for one in house.approve_run()]
+    return [one["state"] for one in house.judged()]
 
 
 @pytest.mark.parametrize(("outcome", "state"), [("rejected", "rejected"), ("rework", "rework")])

@@ -39,16 +39,15 @@ def test_the_release_manager_may_refuse(approved):
     assert not (approved.home / "store" / "releases").exists()
 
 
-def test_airflow_releases_by_itself_where_the_project_says_so(approved):
-    approved.change_project(release={"orchestrator": "airflow"})
-    [released] = approved.release_run()
+def test_airflow_releases_by_itself_where_the_project_says_so(airflow_approved):
+    [released] = airflow_approved.release_run()
     assert released["state"] == "released"
-    [done] = approved.events("release.done")
-    place = approved.home / "store" / done.body["path"]
+    [done] = airflow_approved.events("release.done")
+    place = airflow_approved.home / "store" / done.body["path"]
     pointer = json.loads((place.parent / "current.json").read_bytes())
     assert done.digest_after[:12] in json.dumps(pointer)
-    assert approved.events("release.requested") == []
-    assert len(approved.examples(done.body["dataset"])) == approved.version().row_count
+    assert airflow_approved.events("release.requested") == []
+    assert len(airflow_approved.examples(done.body["dataset"])) == airflow_approved.version().row_count
 
 
 def told_of(place):
@@ -95,17 +94,16 @@ def as_we_wrote(event):
 
 
 @pytest.mark.proves("OpenLineage events go through the official provider's transport when one is configured")
-def test_the_events_go_through_the_providers_transport(approved, monkeypatch, tmp_path):
+def test_the_events_go_through_the_providers_transport(airflow_approved, monkeypatch, tmp_path):
     transport(monkeypatch, type="file", log_file_path=str(tmp_path / "events"), append=True)
-    approved.change_project(release={"orchestrator": "airflow"})
-    approved.release_run()
-    [done] = approved.events("release.done")
-    _, told = told_of(approved.home / "store" / done.body["path"])
+    airflow_approved.release_run()
+    [done] = airflow_approved.events("release.done")
+    _, told = told_of(airflow_approved.home / "store" / done.body["path"])
     assert [as_we_wrote(json.loads(line)) for line in (tmp_path / "events").read_text("utf-8").splitlines()] == told
-    assert "lineage not sent" not in {one.body["kind"] for one in approved.events("finding")}
+    assert "lineage not sent" not in {one.body["kind"] for one in airflow_approved.events("finding")}
 
 
-def test_the_events_are_posted(approved, monkeypatch):
+def test_the_events_are_posted(airflow_approved, monkeypatch):
     taken = []
 
     class Receiver(BaseHTTPRequestHandler):
@@ -120,39 +118,36 @@ def test_the_events_are_posted(approved, monkeypatch):
     with HTTPServer(("127.0.0.1", 0), Receiver) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         transport(monkeypatch, type="http", url=f"http://127.0.0.1:{server.server_port}", endpoint="api/v1/lineage")
-        approved.change_project(release={"orchestrator": "airflow"})
-        approved.release_run()
+        airflow_approved.release_run()
         server.shutdown()
-    [done] = approved.events("release.done")
-    _, told = told_of(approved.home / "store" / done.body["path"])
+    [done] = airflow_approved.events("release.done")
+    _, told = told_of(airflow_approved.home / "store" / done.body["path"])
     assert [(path, as_we_wrote(event)) for path, event in taken] == [("/api/v1/lineage", one) for one in told]
 
 
-def test_a_transport_that_fails_is_a_finding_and_stops_no_release(approved, monkeypatch):
+def test_a_transport_that_fails_is_a_finding_and_stops_no_release(airflow_approved, monkeypatch):
     transport(monkeypatch, type="http", url="http://127.0.0.1:9", timeout=1, retry={"total": 0})
-    approved.change_project(release={"orchestrator": "airflow"})
-    [released] = approved.release_run()
+    [released] = airflow_approved.release_run()
     assert released["state"] == "released"
-    [found] = [one for one in approved.events("finding") if one.body["kind"] == "lineage not sent"]
+    [found] = [one for one in airflow_approved.events("finding") if one.body["kind"] == "lineage not sent"]
     assert "OpenLineage transport" in found.reason
 
 
-def test_a_second_try_writes_the_same_passport(approved):
-    approved.change_project(release={"orchestrator": "airflow"})
-    approved.release_run()
-    [done] = approved.events("release.done")
-    place = approved.home / "store" / done.body["path"]
+def test_a_second_try_writes_the_same_passport(airflow_approved):
+    airflow_approved.release_run()
+    [done] = airflow_approved.events("release.done")
+    place = airflow_approved.home / "store" / done.body["path"]
     before = {one.name: one.read_bytes() for one in place.iterdir()}
     (place / "checksums.json").unlink()
-    run = approved.run()
+    run = airflow_approved.run()
     manifest = freezing.read_manifest(run.store, PROJECT, done.digest_after)
     where = approval_state(run, done.digest_after)
     process = where.requested.body["process_id"]
-    approved.later += timedelta(days=1)
+    airflow_approved.later += timedelta(days=1)
     again = write_release(
-        run.store, approved.project, done.digest_after, 1, manifest,
+        run.store, airflow_approved.project, done.digest_after, 1, manifest,
         json.loads(before["approvals.json"])["approvals"],
-        release_context(run, approved.project, manifest, where.requested, {process}),
+        release_context(run, airflow_approved.project, manifest, where.requested, {process}),
         run.signer,
     )  # fmt: skip
     run.ledger.close()
@@ -160,16 +155,15 @@ def test_a_second_try_writes_the_same_passport(approved):
     assert {one.name: one.read_bytes() for one in place.iterdir()} == before
 
 
-def test_training_is_called_once_with_a_key(approved, monkeypatch):
+def test_training_is_called_once_with_a_key(airflow_approved, monkeypatch):
     from labelops.systems import SYSTEMS
 
     calls = []
     monkeypatch.setitem(SYSTEMS, "training", lambda *_: lambda payload, key: calls.append((payload, key)))
-    approved.change_project(release={"orchestrator": "airflow"})
-    approved.release_run()
-    approved.release_run(version="1")
+    airflow_approved.release_run()
+    airflow_approved.release_run(version="1")
     [(payload, key)] = calls
-    assert (payload["project"], payload["version"], payload["digest"]) == (PROJECT, 1, approved.version().digest)
+    assert (payload["project"], payload["version"], payload["digest"]) == (PROJECT, 1, airflow_approved.version().digest)
     assert len(key) == 64
 
 

@@ -40,7 +40,7 @@ class Approver:
             outcome = next(outcome for outcome, verdict in process.outcomes.items() if verdict == "approve")
             digest = str(variables[process.digest_variable])
             try:
-                self.person.decide(task, outcome, f"I looked at {digest[:SHORT]} and agree.")
+                self.person.decide(task, outcome, f"I looked at it and agree.\n{outcome} {digest[:SHORT]}")
             except PersonRefused as refused:
                 if refused.status in (404, 409):
                     continue  # a colleague was faster

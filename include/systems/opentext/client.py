@@ -26,6 +26,7 @@ from include.systems.opentext.values import (
     ProcessComment,
     ProcessInstance,
     ProcessModel,
+    ProcessStart,
     UserTask,
 )
 from include.systems.opentext.wire import SYSTEM
@@ -39,6 +40,8 @@ _STARTS = tuple(threading.Lock() for _ in range(64))
 
 _LOST = (Unavailable, InvalidReply)
 """Errors after which a write may have taken effect: the reply did not come, or cannot be read."""
+
+Ours = Callable[[ProcessStart], bool]
 
 _FIELDS = ["assignee", "category", "description", "dueDate", "formKey", "name", "owner", "parentTaskId", "priority"]
 """What of a task may be changed."""
@@ -92,8 +95,9 @@ class OpenTextClient:
         business_key: str,
         variables: Mapping[str, Any],
         settle_seconds: float = 0.0,
+        ours: Ours = lambda found: True,
     ) -> tuple[str, bool]:
-        """Start a process unless one with this business key exists; return its id and whether this call started it.
+        """Start a process unless one of ours has this business key; return its id and whether this call started it.
 
         The service has no idempotency key. So: look the business key up among running and ended processes, start only
         if there is none, and when the reply is lost look again, for as long as history may lag, before giving up. The
@@ -102,23 +106,25 @@ class OpenTextClient:
 
         :param settle_seconds: how long to go on looking before the start. Give the history's lag where an earlier try
             may have started a process that ends at once: it is neither running nor yet in history.
+        :param ours: tells from where a process comes whether it is one of ours: a business key is no secret, and
+            anybody may start a process under it.
         :raises InvalidInput: the service refuses the request (unknown process key, a variable's type, a condition).
         :raises Unavailable: no reply, and no such process appeared; starting may be tried again later.
         """
         with _STARTS[hash(business_key) % len(_STARTS)]:
-            found = self._http.caller.look_for(lambda: self.find_process(business_key), settle_seconds)
+            found = self._http.caller.look_for(lambda: self.find_process(business_key, ours), settle_seconds)
             if found:
                 log.info("Process %s has the business key %s already; nothing was started.", found, business_key)
                 return found, False
-            return self._start(key, name, business_key, variables), True
+            return self._start(key, name, business_key, variables, ours), True
 
-    def _start(self, key: str, name: str, business_key: str, variables: Mapping[str, Any]) -> str:
+    def _start(self, key: str, name: str, business_key: str, variables: Mapping[str, Any], ours: Ours) -> str:
         written = wire.write_variables(variables)
         body = {"processDefinitionKey": key, "name": name, "businessKey": business_key, "variables": written}
         try:
             started = str(self._http.post(self._at("process-instances"), json=body)["id"])
         except (*_LOST, KeyError) as error:
-            found = self._http.caller.look_for(lambda: self.find_process(business_key), self.settings.grace)
+            found = self._http.caller.look_for(lambda: self.find_process(business_key, ours), self.settings.grace)
             if found is None:
                 raise Unavailable(
                     f"{SYSTEM}: the start of {key!r} was not confirmed, and no process with the business key "
@@ -130,17 +136,18 @@ class OpenTextClient:
         log.info("Started process %s (%s) with the business key %s.", started, key, business_key)
         return started
 
-    def find_process(self, business_key: str) -> str | None:
-        """Return the id of the oldest process, running or ended, with this business key, or None.
+    def find_process(self, business_key: str, ours: Ours = lambda found: True) -> str | None:
+        """Return the id of the oldest process of ours, running or ended, with this business key, or None.
 
         More than one is logged as a warning: the key names one effect, so somebody started a second by hand.
         """
         starts: dict[str, datetime] = {}
-        for collection in ("process-instances", "historic-process-instances"):
-            for item in self._http.elements(self._at(collection), collection, {"businessKey": business_key}):
-                # Compared here too: a service that does not know the filter would answer with every process.
-                if item.get("businessKey") == business_key:
-                    starts[str(item["id"])] = wire.parse_time(item.get("startTime")) or datetime.max.replace(tzinfo=UTC)
+        foreign = set()
+        for found in self._started_under(business_key):
+            starts[found.id] = found.time or datetime.max.replace(tzinfo=UTC)
+            if not ours(found):  # one of the two lists may tell more of it than the other
+                foreign.add(found.id)
+        starts = {process_id: time for process_id, time in starts.items() if process_id not in foreign}
         if not starts:
             return None
         ordered = sorted(starts, key=lambda process_id: (starts[process_id], process_id))
@@ -149,6 +156,18 @@ class OpenTextClient:
                 "%d processes have the business key %s: %s. The oldest counts.", len(ordered), business_key, ordered
             )
         return ordered[0]
+
+    def _started_under(self, business_key: str) -> Iterator[ProcessStart]:
+        """Yield where the processes under a business key come from, running and ended ones."""
+        # Compared here too: a service that does not know the filter would answer with every process.
+        filters = {"businessKey": business_key}
+        for item in self._http.elements(self._at("process-instances"), "process-instances", filters):
+            if item.get("businessKey") == business_key:
+                yield wire.process_instance(item).start
+        collection = "historic-process-instances"
+        for item in self._http.elements(self._at(collection), collection, filters):
+            if item.get("businessKey") == business_key:
+                yield wire.historic_process(item).start
 
     def process(self, process_id: str) -> ProcessInstance | None:
         """Return a running process with its variables, or None when it is not running (which is no proof of an end)."""

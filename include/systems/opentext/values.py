@@ -15,6 +15,7 @@ __all__ = [
     "ProcessComment",
     "ProcessInstance",
     "ProcessModel",
+    "ProcessStart",
     "UserTask",
 ]
 
@@ -27,9 +28,25 @@ class Encrypted:
 
 
 @dataclass(frozen=True)
+class ProcessStart:
+    """Where a process comes from.
+
+    :param model: key of its model, empty where the service does not tell it.
+    :param time: when it was started, None where the service does not tell it.
+    :param account: who started it, None where the service does not tell it.
+    """
+
+    id: str
+    model: str
+    time: datetime | None
+    account: str | None
+
+
+@dataclass(frozen=True)
 class ProcessInstance:
     """A running process instance.
 
+    :param definition_id: of the model's version, empty where the service does not tell it.
     :param raw: the reply it was read from.
     """
 
@@ -40,6 +57,12 @@ class ProcessInstance:
     started_by: str | None = None
     variables: Mapping[str, Any] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    definition_id: str = ""
+
+    @property
+    def start(self) -> ProcessStart:
+        """Return where it comes from."""
+        return ProcessStart(self.id, _model(self.definition_id), self.started, self.started_by)
 
 
 @dataclass(frozen=True)
@@ -60,6 +83,17 @@ class HistoricProcess:
     delete_reason: str | None = None
     variables: Mapping[str, Any] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def start(self) -> ProcessStart:
+        """Return where it comes from."""
+        return ProcessStart(self.id, _model(self.definition_id), self.started_at, self.started_by)
+
+
+def _model(definition_id: str) -> str:
+    """Return the key in the id of a model's version, which is ``key:version:id``; empty for an id of another form."""
+    key, found, _ = definition_id.partition(":")
+    return key if found else ""
 
 
 @dataclass(frozen=True)

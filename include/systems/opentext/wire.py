@@ -138,6 +138,7 @@ def process_instance(item: dict[str, Any]) -> ProcessInstance:
         started_by=item.get("startUserId") or None,
         variables=read_variables(item.get("variables")),
         raw=item,
+        definition_id=item.get("processDefinitionId") or "",
     )
 
 

@@ -88,8 +88,8 @@ def annotator_of(
     """
     if review:
         return None
-    prefix = f"{dataset}-"
-    if annotator and linked and annotator.startswith(prefix) and linked.startswith(prefix) and annotator != linked:
-        # The row says one person and the session it was saved under another: nobody can say who it was.
-        return None
-    return account_of(annotator or linked or named, dataset)
+    # A session `<dataset>-<account>` says whose it is; one called otherwise says so only where nothing else does.
+    sessions = [name for name in (linked, named) if name and (name.startswith(f"{dataset}-") or not annotator)]
+    accounts = {account_of(name, dataset) for name in (annotator, *sessions) if name}
+    # Where they do not agree, nobody can say who it was: one of them was written by somebody else.
+    return accounts.pop() if len(accounts) == 1 else None

@@ -94,6 +94,10 @@ class GateOperator(BaseOperator):
             raise InvalidInput(f"gate {self.suite}: nothing is staged at {staged_at}")
         suite = suite_for(self.suite, project, self.parameters)
         result = run_suite(staged, suite)
+        result.project = project.name
+        passed = staged_at
+        if not result.stopped:
+            passed, result.passed = self._passed(store, place, staged, staged_at, result)
         report = self._write_result(store, place, result)
         quarantined = self._quarantine(store, project, staged, suite.id_column, result, context)
         self._tell(result, project.name, quarantined)
@@ -103,7 +107,6 @@ class GateOperator(BaseOperator):
                 f"gate {self.suite} of {project.name}: "
                 + "; ".join(f"{one.description}: expected {one.expected}, found {one.observed}" for one in failed)
             )
-        passed = self._passed(store, place, staged, staged_at, result)
         return {
             "passed": passed,
             "rows": result.rows - result.set_aside_rows,
@@ -157,19 +160,19 @@ class GateOperator(BaseOperator):
 
     def _passed(
         self, store: Store, place: tuple[str, ...], staged: StorePath, staged_at: str, result: GateResult
-    ) -> str:
-        """Return the file of the rows that go on: the staged one where nothing was set aside."""
-        from include.base.store import atomic_file
+    ) -> tuple[str, str]:
+        """Return the file of the rows that go on and its SHA-256: the staged one where nothing was set aside."""
+        from include.base.store import atomic_file, measure
 
         if not result.set_aside_rows:
-            return staged_at
+            return staged_at, result.data
         aside = [marks for number, marks in result.failing.items() if result.checks[number].on_failure == "set_aside"]
         passed = store.at("staging", *place, "passed.jsonl")
         with staged.open("rb") as lines, atomic_file(passed) as out:
             for row, line in enumerate(lines):
                 if not any(row < len(marks) and marks[row] for marks in aside):
                     out.write(line)
-        return str(passed)
+        return str(passed), measure(passed).sha256
 
     def _tell(self, result: GateResult, project: str, quarantined: str | None) -> None:
         passed = sum(check.passed for check in result.checks)

@@ -117,6 +117,7 @@ class ListOperator(_FunctionOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Return the items as dictionaries, ready to be mapped over."""
         from include.projects.load import load_projects
+        from include.run.in_force import take_register
         from include.settings import schedules, settings
         from labelops.runtime import run_of
 
@@ -127,7 +128,7 @@ class ListOperator(_FunctionOperator):
             names = ", ".join(f"`{name}`" for name in self.by_hand)
             raise InvalidInput(f"project: {names} need exactly one project; found {len(projects)}")
         with run_of(context).open() as run:
-            run.note_in_force("register", "", run.register.digest)
+            take_register(run)
             items = take_turns([self._items(run, project, params) for project in projects])
             # Open items stay listed while people decide: where there are too many, each run begins at another place,
             # drawn from its time, so that a retry of it takes the same and nobody is left out for ever.
@@ -144,12 +145,12 @@ class ListOperator(_FunctionOperator):
     def _items(self, run: Run, project: Project | BadProject, params: Mapping[str, Any]) -> list[WorkItem]:
         """Return one project's items; whatever is wrong with it fails as one item and stops no other."""
         from include.projects.load import BadProject
+        from include.run.in_force import take_policy
 
         if isinstance(project, BadProject):
             return [self._bad(project.name, project.reason)]
         try:
-            run.note_in_force("policy", project.name, project.policy.digest)
-            return list(self.call(project, run=run, params=params))
+            return list(self.call(take_policy(run, project), run=run, params=params))
         except (LedgerBehind, Fenced):
             raise
         except Exception as error:
@@ -205,6 +206,7 @@ class StepOperator(_FunctionOperator):
         from dataclasses import asdict, is_dataclass
 
         from include.projects.load import load_project
+        from include.run.in_force import under_policy
         from include.run.run import NothingToDo, WorkItem
         from include.settings import settings
         from labelops.runtime import run_of
@@ -214,7 +216,7 @@ class StepOperator(_FunctionOperator):
             raise InvalidInput(f"{item.subject} of {item.project}: {item.error}")
         given = self._given(item)
         with run_of(context).open() as run:
-            project = load_project(settings().projects, item.project)
+            project = under_policy(run, load_project(settings().projects, item.project))
             params = context["params"]
             try:
                 result = self.call(project, run=run, item=item, given=given, gate=self.gate, params=params)

@@ -110,6 +110,7 @@ class WaitForDecisionOperator(BaseOperator):
         """Return the result where the process has ended, else wait."""
         from include.projects.load import load_project
         from include.run.housekeeping import keep_checkpoint
+        from include.run.in_force import under_policy
         from include.settings import settings
         from labelops.runtime import run_of
         from labelops.triggers.process import ProcessEndTrigger, TaskTrigger, task_seal
@@ -117,7 +118,7 @@ class WaitForDecisionOperator(BaseOperator):
         refuse_unknown_parameters(context)
         params = context["params"]
         with run_of(context).open() as at:
-            project = load_project(settings().projects, params["project_name"])
+            project = under_policy(at, load_project(settings().projects, params["project_name"]))
             result, found, pause = self._look(at, project, params)
             if result is not None:
                 keep_checkpoint(at)
