@@ -10,9 +10,12 @@ import pytest
 
 from include.base.store import Store
 from include.governance.ledger import Ledger
-from include.people.register import Register, RegisterFile
+from include.people.register import Person, Register, RegisterFile
+from include.projects.load import load_project
 from include.run.housekeeping import keep_checkpoint, remove_old_staging
+from include.run.in_force import take_policy
 from include.run.run import Run, RunRef
+from include.settings import ROOT
 
 
 @pytest.fixture
@@ -28,7 +31,7 @@ def made(tmp_path: Path, ledger: Ledger, run_id: str) -> Run:
     return Run(
         store=store,
         ledger=ledger,
-        register=Register(RegisterFile(persons=())),
+        register=Register(RegisterFile(persons=(Person(id="olga", name="Olga"),))),
         ref=RunRef("guideline_sync", run_id),
         staging=store.at("staging", "guideline_sync", run_id, "collect", "0", "1"),
         locate=Path,
@@ -62,10 +65,16 @@ def test_a_checkpoint_is_written_once_for_what_is_on_the_ledger(tmp_path: Path, 
 
 def test_what_is_in_force_is_noted_when_it_changes_and_again_when_it_changes_back(tmp_path: Path, ledger: Ledger):
     at = made(tmp_path, ledger, "run")
-    digests = ["a" * 64, "a" * 64, "b" * 64, "a" * 64]
-    assert [at.note_in_force("policy", "ticket_topics", one) for one in digests] == [True, False, True, True]
+    project = load_project(ROOT / "include" / "projects" / "definitions", "ticket_topics")
+    digests = []
+    for hours, reason in ((72, "to begin"), (72, "to begin"), (80, "a holiday"), (72, "it is over")):
+        told = {"due_hours": hours, "changed_by": "olga", "reason": reason}
+        policy = project.policy.model_copy(update=told)
+        assert take_policy(at, project.model_copy(update={"policy": policy})).policy == policy
+        digests.append(policy.digest)
     noted = list(ledger.events(actions=["policy.in_force"]))
-    assert [event.digest_before for event in noted] == [None, "a" * 64, "b" * 64]
+    assert [event.digest_before for event in noted] == [None, digests[0], digests[2]]
+    assert [event.reason for event in noted] == ["to begin", "a holiday", "it is over"]
 
 
 def test_what_a_killed_writer_of_a_checkpoint_left_is_removed_and_what_is_being_written_stays(
