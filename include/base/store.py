@@ -33,6 +33,7 @@ __all__ = [
     "measure",
     "modified",
     "read_json",
+    "refuse_link",
     "remove_abandoned",
 ]
 
@@ -75,6 +76,7 @@ def atomic_file(path: StorePath) -> Iterator[IO[bytes]]:
             yield out
         return
     place.parent.mkdir(parents=True, exist_ok=True)
+    refuse_link(place.parent)
     handle, temporary = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
     try:
         with os.fdopen(handle, "wb") as out:
@@ -94,6 +96,16 @@ def atomic_file(path: StorePath) -> Iterator[IO[bytes]]:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def refuse_link(folder: StorePath) -> None:
+    """Refuse a folder that is a link: what is written or removed in it would be somebody else's.
+
+    :raises InvalidInput: naming it.
+    """
+    place = local_path(folder)
+    if place is not None and place.is_symlink():
+        raise InvalidInput(f"{folder}: is a link to another place; the store holds folders of its own")
 
 
 def _remove_abandoned(place: Path) -> None:
@@ -173,7 +185,7 @@ def read_json(path: StorePath) -> Any:
 
 
 class Store:
-    """The one place where results are kept.
+    """The one place where results are kept. Its root may be a link, no folder in it.
 
     :param root: the location all else is below.
     """
@@ -184,13 +196,14 @@ class Store:
     def at(self, *parts: str) -> StorePath:
         """Return the path below the root made of ``parts`` (each one name, never a path).
 
-        :raises InvalidInput: for a part that would leave its folder.
+        :raises InvalidInput: for a part that would leave its folder, as a name or as a link.
         """
         place = self.root
         for part in parts:
             if not part or part in (".", "..") or "/" in part or "\\" in part or "\0" in part:
                 raise InvalidInput(f"{part!r} cannot be a name in the store")
             place = place / part
+            refuse_link(place)
         return place
 
     def put_object(self, content: bytes) -> str:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from include.annotation.values import utc_text
 from include.base.canonical import SHORT, canonical_json, digest_of, sha256_hex
 from include.base.errors import InvalidInput, Refused
-from include.base.store import Store, StorePath, atomic_write, measure, read_json, remove_abandoned
+from include.base.store import Store, StorePath, atomic_write, measure, read_json, refuse_link, remove_abandoned
 from include.datasets.freeze import verify_version
 from include.datasets.manifest import Manifest
 from include.passport.documents import bind, describe
@@ -34,7 +34,7 @@ from include.releases.training import write_training_files
 if TYPE_CHECKING:
     from include.base.signing import Signer
 
-__all__ = ["Release", "mark_recalled", "release_path", "write_release"]
+__all__ = ["Release", "mark_recalled", "misplaced_pointer", "release_path", "write_release"]
 
 PASSPORT = 1
 """Version of the passport, in ``checksums.json``; releases made before there was one do not have it."""
@@ -131,6 +131,22 @@ def mark_recalled(
     return store.move_pointer(place, other or {"release": None, "number": None, "digest": None}) or marked
 
 
+def misplaced_pointer(store: Store, project: Project, standing: str | None) -> str:
+    """Return why a project's pointer is not at the release that stands, an empty string where it is.
+
+    :param standing: folder of the newest release that stands, None where none does.
+    """
+    place = store.at("releases", project.name, "current.json")
+    try:
+        found = (store.pointer(place) or {}).get("release")
+        wanted = None if standing is None else _released(store, project, standing)
+        if found == standing and (wanted is None or store.pointer(place) == wanted):
+            return ""
+    except (InvalidInput, KeyError) as error:
+        return f"{place.name} cannot be read: {error}"
+    return f"{place.name} names {found or 'no release'}, and the ledger {standing or 'none'}"
+
+
 def _released(store: Store, project: Project, folder: str) -> dict[str, Any]:
     sums = read_json(store.at("releases", project.name, folder, CHECKSUMS))
     return {"release": folder, "number": sums["number"], "digest": sums["version"]}
@@ -191,6 +207,7 @@ def _write_passport(folder: StorePath, facts: Facts, signer: Signer | None) -> b
 
 def _remove_others(folder: StorePath, below: str, known: Mapping[str, Any]) -> None:
     """Remove the files that an interrupted try left and that are no part of the release."""
+    refuse_link(folder)
     remove_abandoned(folder)
     for place in folder.iterdir():
         name = f"{below}{place.name}"

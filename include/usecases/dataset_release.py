@@ -22,6 +22,7 @@ from include.projects.model import Project
 from include.releases.courses import approval_course, release_course
 from include.releases.handing_over import Tell, recall, write
 from include.releases.standing import next_edition, recallable, standing_releases, stands_released
+from include.releases.write import misplaced_pointer
 from include.run.gates import require_gate
 from include.run.run import ItemResult, NothingToDo, Run, WorkItem, short
 from include.systems.opentext.client import OpenTextClient
@@ -73,13 +74,27 @@ def pending(run: Run, project: Project, params: Mapping[str, Any]) -> Iterator[W
     if chosen is not None:
         versions = [_chosen(project, versions, chosen)]
     released, to_recall = standing_releases(run, project), recallable(run, project)
-    states = approval_states(run, project)
+    states, quiet = approval_states(run, project), True
     for version in versions:
         subject, state = f"version:{version.digest}", states[version.digest].state
         if subject in to_recall and state == "withdrawn":
+            quiet = False
             yield WorkItem(project.name, subject, f"{version.name}, to recall", {"kind": RECALL})
         elif chosen is not None or (subject not in released and state == "approved"):
+            quiet = False
             yield WorkItem(project.name, subject, version.name, {"chosen": chosen is not None})
+    if quiet:  # else a release or a recall may have moved the pointer and not be on the ledger yet
+        _watch_pointer(run, project, [event.body["path"] for event in released.values()])
+
+
+def _watch_pointer(run: Run, project: Project, paths: Sequence[str]) -> None:
+    """Make a finding of a pointer that is not where the ledger has it: training would take what nobody released.
+
+    :param paths: of the releases that stand, the newest last.
+    """
+    misplaced = misplaced_pointer(run.store, project, paths[-1].rpartition("/")[2] if paths else None)
+    if misplaced:
+        run.finding(project.name, f"release:{project.name}", "pointer misplaced", misplaced)
 
 
 def _chosen(project: Project, versions: Sequence[VersionRecord], chosen: str) -> VersionRecord:

@@ -163,7 +163,11 @@ def test_training_is_called_once_with_a_key(airflow_approved, monkeypatch):
     airflow_approved.release_run()
     airflow_approved.release_run(version="1")
     [(payload, key)] = calls
-    assert (payload["project"], payload["version"], payload["digest"]) == (PROJECT, 1, airflow_approved.version().digest)
+    assert (payload["project"], payload["version"], payload["digest"]) == (
+        PROJECT,
+        1,
+        airflow_approved.version().digest,
+    )
     assert len(key) == 64
 
 
