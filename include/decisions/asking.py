@@ -98,7 +98,7 @@ class Asking:
         statements = run.store.put_object(said.encode("utf-8"))
         terms = keep_terms(run, project, self.mapping, policy)
         effect.check()
-        asked = effect.claim.begun
+        asked = self._set_out(effect)
         foreign: dict[str, str] = {}
 
         def ours(start: ProcessStart) -> bool:
@@ -146,12 +146,18 @@ class Asking:
                     "process_id": process_id,
                     "business_key": effect.key,
                     "statements": statements,
-                    "asked_at": time_text(asked),
+                    "asked_at": time_text(asked) if asked else None,
                     **terms,
                     **body,
                 },
             )
         return process_id, created
+
+    def _set_out(self, effect: Effect) -> datetime | None:
+        """Return when we first set out to ask; None where a ledger that was lost since may have known better."""
+        lost = [event.time for event in self.run.ledger.events(actions=["ledger.recovered"])]
+        since = self.hands().since
+        return None if lost and (since is None or since <= lost[-1]) else effect.claim.begun
 
     def note_foreign(self, process_id: str, why: str) -> None:
         """Make a finding of a process that somebody else started under our business key. It is left alone."""

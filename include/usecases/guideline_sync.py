@@ -67,6 +67,10 @@ def collect(run: Run, project: Project, item: WorkItem, confluence: ConfluenceCl
         f"{fresh} new finding(s)."
     )
     current, told = release.current(run.store, project.name), run.last(item.subject, "guideline.published")
+    if told is not None and (current is None or current.digest not in (told.digest_after, digest)):
+        found_at = "nothing" if current is None else f"release {current.number}"
+        told_of = f"release {told.body['number']} was published last"
+        run.finding(project.name, item.subject, "pointer misplaced", f"current.json names {found_at}, and {told_of}")
     # A run that was killed between the pointer and the ledger has published what nobody has heard of yet.
     if current is not None and current.digest == digest and told is not None and told.digest_after == digest:
         if seen != collected.seen:

@@ -397,6 +397,17 @@ def test_a_pointer_written_by_hand_is_a_finding_of_the_next_run(airflow_approved
     assert "v9-000000000000" in found
 
 
+def test_a_guideline_pointer_moved_by_hand_is_told_and_put_right(house: House) -> None:
+    house.sync_guidelines()
+    pointer = house.home / "store" / "publications" / PROJECT / "guidelines" / "current.json"
+    before = json.loads(pointer.read_bytes())
+    pointer.unlink()
+    house.sync_guidelines()
+    assert len(findings(house, "pointer misplaced")) == 1
+    assert json.loads(pointer.read_bytes()) == before
+    assert house.sync_guidelines() is None
+
+
 def test_a_release_folder_that_is_a_link_is_not_followed(airflow_approved: House, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -7,6 +7,7 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import yaml
 
 from include.base.errors import LedgerBehind
 from include.base.store import Store
+from include.decisions import origin
 from include.governance.verify import verify_with
 from include.run.housekeeping import keep_checkpoint
 from labelops.commands import main
@@ -158,6 +160,17 @@ def quiet(house: House, size: int) -> bool:
 
 
 @pytest.mark.proves("the ledger holds ids of persons, never their names; accounts only where they decided")
+def test_a_process_that_is_older_than_the_recovery_is_found_again(
+    lived: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The lost ledger knew when people were asked; the new claim is younger than their process."""
+    monkeypatch.setattr(origin, "CLOCKS", timedelta(0))
+    restore(lived, lived.home / "frozen.backup")
+    recover(lived, capsys)
+    [result] = lived.approve_run()
+    assert result["state"] == "approved"
+
+
 def test_no_name_is_on_the_ledger(lived: House) -> None:
     people = yaml.safe_load(lived.register_file.read_text("utf-8"))["persons"]
     tables = ("event", "dataset_version", "decision", "effect", "effect_claim", "source_record", "sync_state")
