@@ -8,9 +8,11 @@ waits. `decision_wait` waits, one run for each version.
 
 **Run parameters.** `project`: empty for all. `close`: digest beginnings of batches to close unfinished, in your name.
 `resubmit`: digest beginnings of decided, unreleased versions to put before approvers again. `withdraw`: digest beginnings of
-versions that must not be used: an open approval ends, an approval given is taken back, a release is recalled. Each needs a
-`reason`, exactly one project, and at least six characters of each digest; whoever closes or resubmits has asked, and cannot
-approve; to withdraw takes an approver of the version, the project's owner, or a role of its policy.
+versions that must not be used: an open approval ends, an approval given is taken back, a release is recalled. `judge_again`:
+digest beginnings of versions whose approval came to nothing: its process is read and judged anew. `accept_policy`: digest
+beginning of a changed policy that waits for its guard. Each needs a `reason`, exactly one project, and at least six characters
+of each digest; whoever closes or resubmits has asked, and cannot approve; to withdraw takes an approver of the version, the
+project's owner, or a role of its policy.
 
 **Reads** the project's answers, the process in OpenText. **Writes** `versions/<project>/<digest>/`, the process, decisions
 on the ledger. Announces `labelops/approvals`.
@@ -18,7 +20,8 @@ on the ledger. Announces `labelops/approvals`.
 **Gate** `version_rows`: every row carries an answer of the right shape, with labels of the project.
 
 **Results.** approved, rejected, rework, undecided (an outcome the mapping does not know), void (an approver who annotated,
-requested, is unknown or lacks the role), expired, cancelled (ended from outside), stale (the process is about another digest).
+requested, is unknown or lacks the role), expired, cancelled (ended from outside), stale (the process is about another digest,
+or none of ours); unsettled (it rests on something that was not seen, and is looked at once more).
 
 **When it fails.** *does not fit the mapping*: the log lists what the modeller should change. *unknown annotators*: map their
 accounts in the register; until then no approval can count.
