@@ -11,6 +11,7 @@ from include.questions.lacking import released_without
 from include.questions.models import models_of, versions_of_model
 from include.questions.people import person_record, void_decisions, who
 from include.questions.shared import Records, as_json, find_version
+from include.questions.soundness import unsound
 from include.questions.text import lines
 from include.questions.waiting import pending
 
@@ -27,6 +28,7 @@ __all__ = [
     "released_without",
     "trace",
     "trace_source",
+    "unsound",
     "versions_of_model",
     "void_decisions",
     "who",

@@ -30,8 +30,7 @@ def take_register(run: Run) -> None:
             f"register: persons: {', '.join(gone)} stood in the register in force since {before.time:%Y-%m-%d %H:%M} "  # type: ignore[union-attr]
             "UTC and is not there any more; whoever left keeps their entry, with `valid_until`, under the same id"
         )
-    run.keep(register.as_kept())
-    _take(run, "register", "", "register", before, register.digest)
+    _take(run, "register", "", "register", before, run.keep(register.as_kept()))
 
 
 def registers_since(run: Run, moment: datetime | None) -> list[Register]:
@@ -68,8 +67,7 @@ def take_policy(run: Run, project: Project) -> Project:
     if old is not None and old.guard is not None and not _accepted(run, project, policy):
         _propose(run, project, policy, old)
         return project.model_copy(update={"policy": old})
-    run.keep(policy.pinned())
-    _take(run, "policy", project.name, _subject(project), before, policy.digest, policy)
+    _take(run, "policy", project.name, _subject(project), before, run.keep(policy.pinned()), policy)
     relaxed = relaxations(old, policy) if old is not None else []
     who = f"{policy.changed_by}, because {policy.reason}"
     run.findings(project.name, _subject(project), (("policy relaxed", f"{one} ({who})") for one in relaxed))
@@ -143,4 +141,5 @@ def _take(
         reason=(policy.reason if policy else None) or "",
         before=before.digest_after if before else None,
         after=digest,
+        body={"object": digest},
     )

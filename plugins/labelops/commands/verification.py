@@ -1,4 +1,4 @@
-"""``labelops verify``: whether the ledger is what was written.
+"""``labelops verify``: whether the ledger is what was written, and with ``--all`` whatever it names in the store.
 
 Exit codes: 0 it is, 1 it is not, 2 it could not be looked at.
 """
@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from include.base.canonical import SHORT
+from include.base.errors import InvalidInput
 from include.base.text import printable
 from include.governance import tables
 from include.governance.ledger import Ledger
 from include.governance.verify import Verification, verify_with
+from include.questions import Records, unsound
+from include.questions.soundness import Unsound
 from labelops.commands.places import add_public_keys, add_store, on_ledger, public_keys, read_text, store_or_none
 
 __all__ = ["add_verify"]
@@ -28,6 +31,7 @@ def add_verify(parser: argparse.ArgumentParser) -> None:
     add_store(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_public_keys(parser)
+    parser.add_argument("--all", action="store_true", help="open all that the ledger names in the store too")
     kept = "compare with a signed checkpoint that was kept elsewhere, as on the report page; may be repeated"
     parser.add_argument("--note", type=Path, action="append", default=[], metavar="FILE", help=kept)
 
@@ -36,12 +40,22 @@ def _verify(ledger: Ledger, options: argparse.Namespace) -> int:
     kept = store_or_none(options)
     notes = {str(path): read_text(path) for path in options.note}
     outcome = verify_with(ledger, kept, trusted=public_keys(options), notes=notes)
+    if options.all and kept is None:
+        raise InvalidInput("--all opens what the ledger names in the store: name it with --store, or LABELOPS_STORE")
+    found = list(unsound(Records(ledger, kept))) if options.all and kept is not None else []
     if options.json:
-        sys.stdout.write(json.dumps(_as_json(outcome), ensure_ascii=False) + "\n")
+        told = {"unsound": [asdict(one) for one in found]} if options.all else {}
+        sys.stdout.write(json.dumps({**_as_json(outcome), **told}, ensure_ascii=False) + "\n")
     else:
-        for line in _sentences(outcome):
+        for line in [*_sentences(outcome), *(_all_words(found) if options.all else ())]:
             sys.stdout.write(printable(line) + "\n")
-    return 0 if outcome.ok else 1
+    return 0 if outcome.ok and not found else 1
+
+
+def _all_words(found: list[Unsound]) -> list[str]:
+    if not found:
+        return ["Objects, gate reports, versions, releases, publications and pointers are what the ledger says."]
+    return [one.sentence for one in found] + [f"{len(found)} thing(s) in the store are NOT what the ledger says."]
 
 
 def _as_json(outcome: Verification) -> dict[str, Any]:
