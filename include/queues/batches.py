@@ -187,12 +187,14 @@ def answers_of(run: Run, project: Project, prodigy: ProdigyClient) -> Iterator[A
             malformed(run, project, row, error)
 
 
-def malformed(run: Run, project: Project, row: Row, error: InvalidInput) -> None:
-    """Make a finding of an answer that cannot be read: the place and the field, never what it holds."""
+def malformed(run: Run, project: Project, row: Row, error: InvalidInput, dataset: str | None = None) -> None:
+    """Make a finding of a row that cannot be read: the place and the field, never what it holds.
+
+    :param dataset: where it is, where that is not the project's answers.
+    """
     place = re.split(r": (?:found|set aside)", str(error))[0]
-    run.finding(
-        project.name, f"dataset:{project.answers}", "malformed answer", f"{place}: malformed", example=row.example_id
-    )
+    kind, dataset = ("malformed answer", project.answers) if dataset is None else ("malformed decision", dataset)
+    run.finding(project.name, f"dataset:{dataset}", kind, f"{place}: malformed", example=row.example_id)
 
 
 def task_ids(run: Run, digest: str) -> list[str]:

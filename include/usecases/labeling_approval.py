@@ -12,15 +12,16 @@ from functools import partial
 from typing import Any
 
 from include.annotation.answers import Answer
-from include.base.errors import Refused
+from include.base.errors import InvalidInput, Refused
 from include.base.store import measure
 from include.datasets import freeze as freezing
+from include.datasets.resolve import FinalDecision, read_final_decision
 from include.datasets.staging import stage_version, version_data
 from include.decisions import approval
 from include.decisions.state import SUITE, TERMINAL, approval_state, approval_states
 from include.governance.records import VersionRecord
 from include.projects.model import Project
-from include.queues.batches import OpenBatch, answers_of, batch_progress, open_batches, task_ids
+from include.queues.batches import OpenBatch, answers_of, batch_progress, malformed, open_batches, task_ids
 from include.releases import by_hand
 from include.releases.courses import approval_course
 from include.run.gates import require_gate
@@ -120,6 +121,7 @@ def _freeze(run: Run, project: Project, batch: OpenBatch, prodigy: ProdigyClient
             register=run.register,
             closed_by=batch.closed_by,
             closing_reason=batch.closing_reason,
+            decisions=_final_decisions(run, project, prodigy),
         )
         version = _record(run, effect, batch, frozen, project.policy.digest, requester, last_link)
     run.log.info(
@@ -136,6 +138,15 @@ def _answers_until(
     for answer in answers_of(run, project, prodigy):
         if answer.task_id in members and answer.link_id <= last_link:
             yield answer
+
+
+def _final_decisions(run: Run, project: Project, prodigy: ProdigyClient) -> Iterator[FinalDecision]:
+    """Stream what was finally decided on tasks; a malformed row becomes a finding and the rest goes on."""
+    for row in prodigy.rows(project.decisions):
+        try:
+            yield read_final_decision(row, project)
+        except InvalidInput as error:
+            malformed(run, project, row, error, project.decisions)
 
 
 def _record(

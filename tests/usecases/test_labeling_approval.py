@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from datetime import timedelta
 
 import pytest
 
 from include.base.errors import InvalidInput, Refused, Unavailable
 from include.sandbox.http import Reply
+from include.sandbox.prodigy_schema import import_jsonl
+from tests.integration.airflow_house import PROJECT
 
 
 def states(house):
@@ -187,3 +191,26 @@ def test_a_process_is_not_judged_while_its_history_is_not_whole(asked, times):
     else:
         assert states(asked) == ["approved"]
         assert fault.hits == 1
+
+
+def test_a_final_decision_settles_a_disputed_task(labelled):
+    """Two tasks are disputed; a named person has decided one, and a second row cannot be read."""
+    answers = labelled.examples(PROJECT)
+    given = defaultdict(set)
+    for one in answers:
+        given[one["labelops"]["task_id"]].add(tuple(one["accept"]))
+    disputed = sorted(task for task, values in given.items() if len(values) > 1)
+    assert len(disputed) == 2
+    task = next(one for one in answers if one["labelops"]["task_id"] == disputed[0])
+    decision = {"decision_id": "case-1", "person": "quentin", "kind": "decision"}
+    rows = [{**task, "labelops": {**task["labelops"], **decision}}, {**task, "labelops": task["labelops"]}]
+    import_jsonl(f"sqlite:///{labelled.prodigy_file}", labelled.project.decisions, rows)
+    labelled.approve_run()
+    manifest = json.loads((labelled.home / "store" / labelled.version().path / "manifest.json").read_bytes())
+    assert (manifest["counts"]["disputed"], manifest["counts"]["decided"]) == (1, 1)
+    assert manifest["adjudicators"] == ["quentin"]
+    [found] = [one for one in labelled.events("finding") if one.body["kind"] == "malformed decision"]
+    assert "labelops.decision_id" in found.reason
+    # Whoever decided a label has had a hand in it.
+    labelled.say("quentin", "approved")
+    assert states(labelled) == ["void"]
