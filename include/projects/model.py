@@ -289,6 +289,11 @@ class Policy(_Strict):
         return timedelta(hours=self.due_hours)
 
 
+def set_aside(policy: Policy) -> list[str]:
+    """Return, as sentences, which promises a policy sets aside: whoever relies on them has to be told."""
+    return [] if policy.four_eyes else ["four eyes are set aside: whoever labelled, decided or asked may approve"]
+
+
 def relaxations(before: Policy, after: Policy) -> list[str]:
     """Return, as sentences, what a policy demands less than the one before it."""
     told = []

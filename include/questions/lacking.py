@@ -10,7 +10,7 @@ from include.datasets import freeze as freezing
 from include.datasets.manifest import Manifest
 from include.governance.records import Event, VersionRecord, signed_enough
 from include.people.register import is_unknown
-from include.projects.model import Policy
+from include.projects.model import Policy, set_aside
 from include.questions.models import RELEASED, release_facts, uses_of
 from include.questions.shared import (
     Basis,
@@ -197,6 +197,7 @@ def _gate(found: _Released) -> Iterator[str]:
 
 
 def _four_eyes(found: _Released) -> Iterator[str]:
+    yield from (f"{found.name} was released under a policy by which {one}" for one in set_aside(found.policy))
     if not (found.policy.four_eyes or found.demanded):
         return
     hands = freezing.annotators(found.manifest)

@@ -8,7 +8,7 @@ from datetime import datetime
 from include.base.errors import InvalidInput
 from include.governance.records import SERVICE, Event
 from include.people.register import Register
-from include.projects.model import Policy, Project, relaxations
+from include.projects.model import Policy, Project, relaxations, set_aside
 from include.run.run import Run, short
 
 __all__ = ["policy_changer", "registers_since", "take_policy", "take_register", "under_policy"]
@@ -70,7 +70,9 @@ def take_policy(run: Run, project: Project) -> Project:
     _take(run, "policy", project.name, _subject(project), before, run.keep(policy.pinned()), policy)
     relaxed = relaxations(old, policy) if old is not None else []
     who = f"{policy.changed_by}, because {policy.reason}"
-    run.findings(project.name, _subject(project), (("policy relaxed", f"{one} ({who})") for one in relaxed))
+    told = [("policy relaxed", f"{one} ({who})") for one in relaxed]
+    told += [("promise set aside", f"{one} (policy {short(policy.digest)})") for one in set_aside(policy)]
+    run.findings(project.name, _subject(project), told)
     return project
 
 

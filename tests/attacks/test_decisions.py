@@ -16,8 +16,10 @@ import yaml
 
 from include.base.canonical import effect_key
 from include.base.errors import InvalidInput, Refused
+from include.base.store import Store
 from include.bpmn.mapping import MAPPINGS, load_mapping, start_variables
 from include.decisions.approval import ProcessSnapshot, observe
+from include.questions import Records, released_without
 from include.releases import write as releasing
 from include.sandbox.http import Reply
 from include.systems.prodigy.content import annotator_of
@@ -456,3 +458,19 @@ def test_what_was_judged_on_absence_is_judged_again_at_a_persons_word(asked: Hou
     [result] = asked.approve_run(judge_again=[digest], reason="the list was empty", by="olga")
     assert result["state"] == "approved"
     assert asked.release()["state"] == "released"
+
+
+def test_four_eyes_that_a_policy_sets_aside_are_told_everywhere(labelled: House) -> None:
+    labelled.change_project(policy={"four_eyes": False}, release={"orchestrator": "airflow"})
+    labelled.approve_run(by="dana")
+    labelled.approve()
+    labelled.release_run()
+    assert released(labelled)
+    assert any(one.startswith("four eyes are set aside") for one in findings(labelled, "promise set aside"))
+    ledger = labelled.ledger()
+    lacks = released_without(Records(ledger, Store(labelled.home / "store"))).lacks
+    ledger.close()
+    assert [one.check for one in lacks] == ["four-eyes"]
+    labelled.report()
+    page = labelled.confluence_client().page(labelled.events("report.published")[-1].body["page"])
+    assert "four eyes are set aside" in str(page.body)

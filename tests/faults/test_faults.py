@@ -53,9 +53,9 @@ def _schedule(stage: str, dag: str, kind: str, **where: Any) -> Schedule:
 
 
 def _no_fence(patched: pytest.MonkeyPatch) -> None:
-    from include.decisions import asking, course
+    from include.decisions import asking
 
-    patched.setattr(course, "end_duplicates", lambda *_: 0)
+    patched.setattr(asking, "end_duplicates", lambda *_: 0)
     patched.setattr(asking, "end_if_overtaken", lambda *_: nullcontext())
 
 

@@ -96,7 +96,6 @@ def test_a_store_that_is_what_the_ledger_says_is_sound(released: House, capsys: 
     assert "are what the ledger says" in capsys.readouterr().out
 
 
-@pytest.mark.proves("everything the ledger names in the store is opened, and what is changed or gone is found")
 @pytest.mark.parametrize("how", ["changed", "gone"])
 @pytest.mark.parametrize(
     ("place", "kind"),
