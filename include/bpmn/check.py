@@ -8,19 +8,24 @@ nothing from working.
 from __future__ import annotations
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 
 from include.base.errors import InvalidInput
 from include.bpmn.mapping import STATEMENTS, ProcessMapping, TaskMapping
-from include.bpmn.read import CallElement, EndElement, ProcessElement, UserTaskElement, read_process
+from include.bpmn.read import CallElement, EndElement, ProcessElement, UserTaskElement, process_keys, read_process
 
 __all__ = ["ModelReport", "Models", "Problem", "check_model", "process_key_of"]
 
 Models = Callable[[str], str | bytes | None]
 """Returns the XML of the deployed process with a key, None where there is none."""
 
-_EXPRESSION = re.compile(r"[$#]\{\s*([^}]*?)\s*\}")
+MAX_CALLS = 100
+"""Calls of processes followed in one check: where each process calls the next twice, they double with each level."""
+
+_EXPRESSION = re.compile(r"[$#]\{([^{}]*)\}")
 _COMPARED = r"""\b{name}\s*(?:==|!=|eq\b|ne\b)\s*(?:"([^"]*)"|'([^']*)'|(true|false)\b)"""
 
 
@@ -138,6 +143,7 @@ class _Check:
     notes: list[str] = field(default_factory=list)
     scopes: list[_Scope] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    calls: int = 0
     found: list[tuple[TaskMapping, _Scope, UserTaskElement]] = field(default_factory=list)
 
     def spells(self, name: str) -> bool:
@@ -200,15 +206,15 @@ def process_key_of(called: str) -> str:
 def _with_own(xml: str | bytes, models: Models | None) -> Models:
     """Return a look-up that also finds the other processes of the model's own file."""
 
+    @cache
+    def own() -> Counter[str]:
+        return Counter(process_keys(xml))
+
     def look(key: str) -> str | bytes | None:
         deployed = models(key) if models else None
         if deployed is not None:
             return deployed
-        try:
-            read_process(xml, key)
-        except InvalidInput:
-            return None
-        return xml
+        return xml if own()[key] == 1 else None
 
     return look
 
@@ -218,6 +224,13 @@ def _enter(check: _Check, scope: _Scope) -> None:
     check.scopes.append(scope)
     for call in scope.process.calls:
         where = _named("Call activity", call.name, call.id)
+        if check.calls == MAX_CALLS:
+            message = f"it calls processes more than {MAX_CALLS} times, so not all of them were looked at"
+            check.problem(
+                check.mapping.process_key, "The model", message, "call fewer processes, or each from one place"
+            )
+            return
+        check.calls += 1
         if "{" in call.called or not call.called:
             message = (
                 f"it names its process as {call.called!r}, which is known only when it runs, so the mapping cannot be "
@@ -296,7 +309,7 @@ def _check_name(check: _Check, task: TaskMapping, scope: _Scope, element: UserTa
 def _check_groups(check: _Check, task: TaskMapping, scope: _Scope, element: UserTaskElement) -> None:
     where = _named("User task", element.name, element.id)
     fed = {one.group_variable for one in check.mapping.tasks if one.group_variable}
-    used = _EXPRESSION.findall(element.candidate_groups)
+    used = [name.strip() for name in _EXPRESSION.findall(element.candidate_groups)]
     for name in used:
         origin = scope.origin(name)
         if origin in fed or (origin or name) in scope.process.own_variables:
@@ -432,24 +445,26 @@ def _seen_between(where: str, variable: str) -> str:
 
 def _at_once(process: ProcessElement, one: str, other: str) -> bool:
     """Tell whether two steps can wait at the same time: on different branches of a gateway that takes several."""
-    for split in process.splits:
-        branches = [_reachable(process, target) for source, target in process.flows if source == split]
-        for index, branch in enumerate(branches):
-            for second in branches[index + 1 :]:
-                only_one, only_other = branch - second, second - branch
-                if (one in only_one and other in only_other) or (other in only_one and one in only_other):
-                    return True
-    return False
+    before_one, before_other = _leading_to(process, one), _leading_to(process, other)
+    only_one, only_other = before_one - before_other, before_other - before_one
+    branches: dict[str, set[str]] = {split: set() for split in process.splits}
+    for source, target in process.flows:
+        if source in branches:
+            branches[source].add(target)
+    return any(targets & only_one and targets & only_other for targets in branches.values())
 
 
-def _reachable(process: ProcessElement, start: str) -> set[str]:
-    seen, ahead = {start}, [start]
+def _leading_to(process: ProcessElement, step: str) -> set[str]:
+    """Return the steps from which one can be reached, itself included."""
+    before: dict[str, list[str]] = defaultdict(list)
+    for source, target in process.flows:
+        before[target].append(source)
+    seen, ahead = {step}, [step]
     while ahead:
-        here = ahead.pop()
-        for source, target in process.flows:
-            if source == here and target not in seen:
-                seen.add(target)
-                ahead.append(target)
+        for source in before.get(ahead.pop(), ()):
+            if source not in seen:
+                seen.add(source)
+                ahead.append(source)
     return seen
 
 

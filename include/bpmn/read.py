@@ -127,11 +127,14 @@ def parse(xml: str | bytes) -> Any:
 
     Entities are not resolved, nothing is loaded from a network or a DTD, and a document type is refused.
 
-    :raises InvalidInput: not well-formed, larger than 5 MB, with a document type, or not BPMN 2.0.
+    :raises InvalidInput: not Unicode text, not well-formed, larger than 5 MB, with a document type, or not BPMN 2.0.
     """
     from lxml import etree
 
-    content = xml.encode("utf-8") if isinstance(xml, str) else xml
+    try:
+        content = xml.encode("utf-8") if isinstance(xml, str) else xml
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"BPMN model: character {error.start + 1} is half of a surrogate pair") from error
     if len(content) > _MAX_BYTES:
         raise InvalidInput(f"BPMN model: {len(content)} bytes; at most {_MAX_BYTES} are read")
     parser = etree.XMLParser(
@@ -244,11 +247,17 @@ def _call(element: Any) -> CallElement:
     )
 
 
+def _variable_of(expression: str) -> str:
+    """Return what is in ``${…}`` or ``#{…}``, or the text itself where it is no such expression."""
+    text = expression.strip()
+    return text[2:-1].strip() if text.startswith(("${", "#{")) and text.endswith("}") else expression
+
+
 def _handed(call: Any, direction: str) -> list[tuple[str, str]]:
     """Read ``<flowable:in source="a" target="b"/>``; an expression counts where it is a variable's name alone."""
     pairs = []
     for item in _extensions(call, direction):
-        source = item.get("source") or re.sub(r"^\s*[$#]\{\s*(.*?)\s*\}\s*$", r"\1", item.get("sourceExpression", ""))
+        source = item.get("source") or _variable_of(item.get("sourceExpression", ""))
         if source and item.get("target"):
             pairs.append((source, item.get("target")))
     return pairs
@@ -257,12 +266,14 @@ def _handed(call: Any, direction: str) -> list[tuple[str, str]]:
 def _user_task(task: Any) -> UserTaskElement:
     documentation = task.find(f"{{{BPMN}}}documentation")
     outcomes = list(_listed_outcomes(_setting(task, "possibleoutcomes")))
-    variables = [value for value in (_setting(task, "outcomevariable"),) if value]
+    known = {value for _, value in outcomes}
+    variables = {value: None for value in (_setting(task, "outcomevariable"),) if value}
     for field in _extensions(task, "formProperty"):
         values = [(value.get("name", ""), value.get("id", "")) for value in field if _local(value) == "value"]
         if values:
-            outcomes += [pair for pair in values if pair[1] not in {known for _, known in outcomes}]
-            variables += [name for name in (field.get("variable") or field.get("id", ""),) if name not in variables]
+            outcomes += [pair for pair in values if pair[1] not in known]
+            known |= {value for _, value in values}
+            variables[field.get("variable") or field.get("id", "")] = None
     return UserTaskElement(
         id=task.get("id", ""),
         name=task.get("name", ""),

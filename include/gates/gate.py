@@ -214,10 +214,16 @@ class _State:
             severity=check.severity,
             on_failure=check.on_failure,
             passed=not unexpected,
-            observed=f"{self.totals[number]} row(s)" if whole else f"{unexpected} of {self.rows} row(s) differ",
+            observed=self._observed(number, whole),
             unexpected=unexpected,
             rows=self.listed.get(number, []),
         )
+
+    def _observed(self, number: int, whole: bool) -> str:
+        if whole:
+            return f"{self.totals[number]} row(s)"
+        unexpected = self.unexpected[number]
+        return f"{unexpected} of {self.rows} row(s) differ" if unexpected else "as expected"
 
     def _set_aside_rows(self) -> int:
         merged = 0

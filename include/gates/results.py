@@ -91,7 +91,8 @@ _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:64rem;padding:0 1rem;color:#1d2733}"
     "h1{font-size:1.4rem}table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:top;"
     "padding:.45rem .6rem;border-bottom:1px solid #d8dee6}th{background:#f3f5f8}code{font-size:.85em;"
-    "overflow-wrap:anywhere}.state{display:inline-block;padding:.1rem .6rem;border-radius:1rem;font-weight:600}"
+    "overflow-wrap:anywhere}td:nth-child(2) code{overflow-wrap:normal}"
+    ".state{display:inline-block;padding:.1rem .6rem;border-radius:1rem;font-weight:600}"
     ".good{background:#d9f2e0;color:#14532d}.bad{background:#fbdcdc;color:#7f1d1d}.warn{background:#fdf0cd;color:#713f12}"
     "dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem}dd{margin:0}"
 )
@@ -103,12 +104,15 @@ def render(result: GateResult) -> str:
     if not result.stopped and (result.warnings or result.set_aside_rows):
         state, kind = "Passed with remarks", "warn"
     rows = "".join(_row(check) for check in result.checks)
+    passed = sum(check.passed for check in result.checks)
+    heading = f"Gate {escape(result.suite)}" + (f" of {escape(result.project)}" if result.project else "")
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>Gate {escape(result.suite)}: {state}</title><style>{_STYLE}</style></head><body>"
-        f'<h1>Gate {escape(result.suite)} <span class="state {kind}">{state}</span></h1>'
+        f"<title>{heading}: {state}</title><style>{_STYLE}</style></head><body>"
+        f'<h1>{heading} <span class="state {kind}">{state}</span></h1>'
         f"<dl><dt>Rows looked at</dt><dd>{result.rows}</dd><dt>Rows set aside</dt><dd>{result.set_aside_rows}</dd>"
-        f"<dt>Checks</dt><dd>{len(result.checks)}</dd><dt>Run by</dt><dd>{escape(result.engine)}</dd></dl>"
+        f"<dt>Checks passed</dt><dd>{passed} of {len(result.checks)}</dd>"
+        f"<dt>Run by</dt><dd>{escape(result.engine)}</dd></dl>"
         '<table><thead><tr><th scope="col">Check</th><th scope="col">Column</th><th scope="col">Expected</th>'
         '<th scope="col">Found</th><th scope="col">Outcome</th><th scope="col">Rows</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></body></html>"

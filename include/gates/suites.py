@@ -54,11 +54,15 @@ class Check:
             "between": f"a number, {limits}",
             "length_between": f"a text of {limits} characters",
             "matches": f"a text matching {self.args.get('regex')}",
-            "in_set": f"one of {', '.join(map(str, self.args.get('value_set', ())))}",
+            "in_set": f"{' or '.join(map(_told, self.args.get('value_set', ())))}",
             "row_count": f"rows: {limits}",
             "count_where": f"rows with this value: {limits}",
         }[self.kind]
-        return words + (f" (where {self.where[0]} is {self.where[1]})" if self.where else "")
+        return words + (f" (where {self.where[0]} is {_told(self.where[1])})" if self.where else "")
+
+
+def _told(value: Any) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 @dataclass(frozen=True)

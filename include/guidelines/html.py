@@ -7,14 +7,26 @@ last step is an allow-list (nh3), so a mistake in the rendering before it cannot
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from include.systems.confluence.storage import AC, RI, escape, parameters, parse, qualified, text_of
+from include.base.errors import InvalidInput
+from include.systems.confluence.storage import (
+    AC,
+    MAX_BYTES,
+    RI,
+    Texts,
+    escape,
+    parameters,
+    parse,
+    qualified,
+    text_of,
+)
 
 __all__ = [
     "CLASSES",
+    "MAX_STRAYS",
     "RENDERER",
     "STYLE",
     "Finding",
@@ -151,6 +163,12 @@ _TAGS = frozenset(
     {*HEADINGS, *PLAIN.values(), "a", "br", "details", "figcaption", "figure", "hr", "img", "input", "nav", "summary"}
     | {"table", "td", "th", "time"}
 )
+_TABLE_OUTSIDE_CELLS = ("table", "thead", "tbody", "tfoot", "tr")
+_PARTS_OF_TABLES = frozenset({*_TABLE_OUTSIDE_CELLS, "caption", "col", "colgroup", "td", "th"})
+
+MAX_STRAYS = 5000
+"""Texts and elements in tables outside their cells; Confluence's editor writes none."""
+
 _SAFE = re.compile(r"(?:https?://|mailto:|#)", re.IGNORECASE)
 _SLUG = re.compile(r"[^0-9a-z]+")
 
@@ -216,11 +234,13 @@ def render(
 
     :param page_id: named in findings, and part of every ``id`` so that fragments can share a document.
     :param heading_offset: how many levels headings go down (``h1`` becomes ``h3`` for 2; ``h6`` is the last).
-    :raises InvalidInput: when the body cannot be parsed (:func:`include.systems.confluence.storage.parse`).
+    :raises InvalidInput: when the body cannot be parsed (:func:`include.systems.confluence.storage.parse`), when its
+        headings and contents lists would repeat more text than a page may hold, or too much in tables is in no cell.
     """
     import nh3
 
     root = parse(page_body)
+    _refuse_strays(root)
     work = _Rendering(resolve_link, resolve_image, resolve_user, page_id, heading_offset)
     work.number_headings(root)
     raw = work.children(root)
@@ -245,11 +265,30 @@ def render(
     )
     return Rendered(
         html=clean,
-        findings=work.findings,
+        findings=list(work.findings),
         sections=[title for title, _, _ in work.headings.values() if title],
         images=list(dict.fromkeys(work.images)),
         text_characters=len(_visible(clean)),
     )
+
+
+def _refuse_strays(root: Any) -> None:
+    """Bound what lies between the cells of tables.
+
+    HTML puts it before its table, and nh3 looks for the table anew for each piece, among all that stands beside it.
+    """
+    strays = 0
+    for part in root.iter(*_TABLE_OUTSIDE_CELLS):
+        for child in part:
+            strays += bool((child.tail or "").strip())
+            if qualified(child) not in _PARTS_OF_TABLES:
+                strays += sum(1 for _ in child.iter())
+        strays += bool((part.text or "").strip())
+        if strays > MAX_STRAYS:
+            raise InvalidInput(
+                f"storage format: line {max(1, (part.sourceline or 2) - 1)}: more than {MAX_STRAYS:,} texts and "
+                "elements stand in tables outside their cells"
+            )
 
 
 def _visible(html: str) -> str:
@@ -265,21 +304,36 @@ class _Rendering:
     resolve_user: ResolveUser
     page_id: str
     offset: int
-    findings: list[Finding] = field(default_factory=list)
+    findings: dict[Finding, None] = field(default_factory=dict)
     images: list[str] = field(default_factory=list)
     headings: dict[Any, tuple[str, str, int]] = field(default_factory=dict)
+    scopes: dict[Any, str] = field(default_factory=dict)
+    repeated: int = 0
 
     # headings first, since a table of contents may come before them
     def number_headings(self, root: Any) -> None:
         taken: set[str] = set()
+        following: dict[str, int] = {}
+        texts = Texts()
         for element in root.iter(*HEADINGS):
-            title = text_of(element)
+            title = texts.of(element)
+            self._count_repeated(title)
             slug = self._slug(title)
-            name, again = slug, 2
+            name, again = slug, following.get(slug, 2)
             while name in taken:
                 name, again = f"{slug}-{again}", again + 1
             taken.add(name)
+            following[slug] = again
             self.headings[element] = (title, name, HEADINGS[qualified(element)])
+
+    def _count_repeated(self, text: str) -> None:
+        """Bound what a page says more than once: headings in headings, and each contents list names all headings."""
+        self.repeated += len(text)
+        if self.repeated > MAX_BYTES:
+            raise InvalidInput(
+                f"storage format: its headings and contents lists repeat more than {MAX_BYTES:,} characters; "
+                "use one contents list, and no heading inside a heading"
+            )
 
     def _slug(self, text: str) -> str:
         # the page's id keeps equal headings of two pages apart in one document
@@ -287,9 +341,7 @@ class _Rendering:
         return f"p{_SLUG.sub('', self.page_id.lower())}-{readable or 'section'}"
 
     def note(self, kind: str, detail: str) -> None:
-        finding = Finding(kind, self.page_id, detail)
-        if finding not in self.findings:
-            self.findings.append(finding)
+        self.findings[Finding(kind, self.page_id, detail)] = None
 
     def placeholder(self, text: str) -> str:
         return f'<span class="placeholder">[{escape(text)}]</span>'
@@ -336,13 +388,17 @@ class _Rendering:
         spans = ""
         for name in ("colspan", "rowspan"):
             value = element.get(name, "")
-            if value.isascii() and value.isdigit() and 1 < int(value[:5]) <= 1000:
+            if value.isascii() and value.isdigit() and len(value) <= 4 and 1 < int(value) <= 1000:
                 spans += f' {name}="{int(value)}"'
         if tag == "th":
-            line = element.getparent()
-            beside = [cell for cell in line if qualified(cell) == "td"] if line is not None else []
-            spans += ' scope="row"' if beside else ' scope="col"'
+            spans += f' scope="{self._heading_scope(element.getparent())}"'
         return f"<{tag}{spans}>{self.children(element)}</{tag}>"
+
+    def _heading_scope(self, line: Any) -> str:
+        """Tell what the heading cells of a line are headings of: of the line where it holds other cells too."""
+        if line not in self.scopes:
+            self.scopes[line] = "row" if line.find("td") is not None else "col"
+        return self.scopes[line]
 
     def _time(self, element: Any) -> str:
         moment = element.get("datetime", "")
@@ -367,7 +423,7 @@ class _Rendering:
         return self._external(element.get("src", ""))
 
     def _external(self, address: str) -> str:
-        host = re.sub(r"[?#].*\Z", "", address)[:120]
+        host = re.split(r"[?#]", address, maxsplit=1)[0][:120]
         self.note("external_image", f"image from elsewhere is not loaded: {host}; attach it to the page instead")
         return self.placeholder(f"image from elsewhere: {host}")
 
@@ -469,7 +525,7 @@ class _Rendering:
         node = element.find(f"{{{AC}}}adf-node")
         name = node.get("type", "unknown") if node is not None else "unknown"
         self.note("unknown_macro", f"extension {name!r} has no shape that can be shown here")
-        body = "".join(self.children(content) for content in element.iter(f"{{{AC}}}adf-content"))
+        body = "".join(self.children(content) for content in _outermost(element, f"{{{AC}}}adf-content"))
         return f"<div>{self.placeholder(f'extension {name} is not shown here')}{body}</div>"
 
     def _macro(self, element: Any) -> str:
@@ -524,7 +580,17 @@ class _Rendering:
             for title, anchor, level in self.headings.values()
             if title
         )
+        self._count_repeated(lines)
         return f'<nav class="toc"><ul>{lines}</ul></nav>'
+
+
+def _outermost(element: Any, tag: str) -> Iterator[Any]:
+    """Yield the elements of a name below another; not those inside them, which are shown with them."""
+    for child in element:
+        if child.tag == tag:
+            yield child
+        else:
+            yield from _outermost(child, tag)
 
 
 _ELEMENTS: dict[str, Callable[[_Rendering, Any], str]] = {

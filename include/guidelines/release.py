@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +21,13 @@ from include.guidelines.sync import Collected, CollectedPage
 from include.projects.model import Project
 from include.systems.confluence.storage import escape
 
-__all__ = ["TEMPLATE", "Current", "Publication", "current", "publish", "release_digest", "verify"]
+__all__ = ["MAX_DOCUMENT_BYTES", "TEMPLATE", "Current", "Publication", "current", "publish", "release_digest", "verify"]
 
 TEMPLATE = 1
 """Raised whenever the same pages make another document."""
+
+MAX_DOCUMENT_BYTES = 256 * 1024 * 1024
+"""The document holds an image as often as pages show it, and is made in memory and opened in a browser."""
 
 FOLDER = re.compile(r"(\d{4,})-([0-9a-f]{12})\Z")
 COLOURS = (
@@ -84,7 +88,8 @@ def publish(store: Store, project: Project, collected: Collected) -> Publication
     Two runs at once write the same bytes into the same folder; the caller's claim keeps their numbers apart.
 
     :raises Refused: when no page is approved.
-    :raises InvalidInput: when the store lost or altered an object, or the pointer is malformed.
+    :raises InvalidInput: when the store lost or altered an object, when the pointer is malformed, or when the images,
+        as often as they are shown, make the document larger than :data:`MAX_DOCUMENT_BYTES`.
     """
     if not collected.pages:
         raise Refused(
@@ -325,10 +330,22 @@ def _document(store: Store, project: Project, collected: Collected, digest: str,
 """
     # a page may have left the guideline since the link to it was rendered
     document = _PAGE_LINK.sub(lambda found: found.group(0) if found.group(1) in inside else "<a", document)
-    return _SOURCE.sub(lambda found: f'<img src="{_inline(found.group(1), files)}"', document).encode("utf-8")
+    return _with_images(project, document, files).encode("utf-8")
 
 
-def _inline(name: str, files: dict[str, bytes]) -> str:
-    """Return an image as a data address: Prodigy shows the page inside its own, where a relative one leads nowhere."""
+def _with_images(project: Project, document: str, files: dict[str, bytes]) -> str:
+    """Return the document with its images inside: Prodigy shows it in a page where a relative address leads nowhere."""
+    shown = Counter(found.group(1) for found in _SOURCE.finditer(document))
+    inline = {name: _inline(name, files[name]) for name in shown}
+    size = len(document) + sum(len(inline[name]) * times for name, times in shown.items())
+    if size > MAX_DOCUMENT_BYTES:
+        raise InvalidInput(
+            f"project {project.name}: guideline: its {len(shown)} images, shown {shown.total()} times, make it "
+            f"{size:,} bytes, allowed are {MAX_DOCUMENT_BYTES:,}: show large images less often, or attach smaller ones"
+        )
+    return _SOURCE.sub(lambda found: f'<img src="{inline[found.group(1)]}"', document)
+
+
+def _inline(name: str, content: bytes) -> str:
     media = _MEDIA[name.rsplit(".", 1)[1]]
-    return f"data:{media};base64,{base64.b64encode(files[name]).decode('ascii')}"
+    return f"data:{media};base64,{base64.b64encode(content).decode('ascii')}"

@@ -45,7 +45,7 @@ BODIES_AT_ONCE = 25
 
 SEEN_FORMAT = 1
 UNRESOLVED = ("unresolved_image", "external_image")
-_NUMBERS = re.compile(r"(\d+)")
+_NUMBERS = re.compile(r"(\d{1,18})")
 
 
 @dataclass(frozen=True)
@@ -737,5 +737,6 @@ def _walk(root: Page, children: dict[str | None, list[Page]]) -> Iterator[tuple[
 
 
 def _natural(page: Page) -> tuple[Any, ...]:
+    # split puts the numbers at the odd places; a superscript is a digit too, but no number
     parts = _NUMBERS.split(page.title.casefold())
-    return ([(int(part), "") if part.isdigit() else (-1, part) for part in parts], page.id)
+    return ([(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)], page.id)

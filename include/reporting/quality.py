@@ -91,7 +91,7 @@ def annotation(newest_first: Sequence[VersionFacts], people: People) -> str:
         "<p>"
         + escape(
             "The time of an answer is the time since the person's answer before, without breaks of more than "
-            f"{seconds(limits.break_ms)} seconds; an answer is fast below {seconds(limits.fast_ms)} seconds. A streak "
+            f"{seconds(limits.break_ms)} s; an answer is fast below {seconds(limits.fast_ms)} s. A streak "
             f"is {limits.streak} or more equal answers in a row whose chance, by the person's own shares, is below "
             f"1 in {limits.one_in:,}."
         )

@@ -126,5 +126,7 @@ def test_results_survive_json_and_the_page_escapes_hostile_ids():
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert "Stopped" in page
+    assert "<dt>Checks passed</dt><dd>0 of 1</dd>" in page
+    assert "<title>Gate s of &lt;b&gt;: Stopped</title>" in render(GateResult.from_dict({**stored, "project": "<b>"}))
     with pytest.raises(InvalidInput, match="schema"):
         GateResult.from_dict({**stored, "schema": 99})

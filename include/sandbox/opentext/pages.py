@@ -19,8 +19,9 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding
 h1{font-size:1.5rem;margin:0 0 .25rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}
 table{border-collapse:collapse;width:100%}
 th,td{text-align:left;vertical-align:top;padding:.45rem .6rem;border-bottom:1px solid #dde2ea}
-th{background:#f4f6f9;font-weight:600}td.value{font-family:ui-monospace,monospace;overflow-wrap:anywhere}
-.state{padding:.1rem .5rem;border-radius:1rem;background:#e3ecfb}
+th{background:#f4f6f9;font-weight:600}td.value{overflow-wrap:break-word;white-space:pre-line}
+time{white-space:nowrap}td.value:last-child{overflow-wrap:anywhere}
+.state{display:inline-block;padding:.1rem .5rem;border-radius:1rem;background:#e3ecfb}
 .state.ended{background:#e2f3e6}.state.deleted{background:#fbe5e3}
 .muted{color:#667085}a{color:#1d4ed8}
 """
@@ -99,7 +100,7 @@ def process_page(state: State, request: Request) -> Reply:
         + _table(
             ("Name", "Type", "Value"),
             (
-                (_text(item["name"]), _text(item["type"]), "encrypted" if item["encryption"] else _text(item["value"]))
+                (_text(item["name"]), _text(item["type"]), "encrypted" if item["encryption"] else _value(item["value"]))
                 for item in state.variables(row["id"])
             ),
             "No variable.",
@@ -120,9 +121,15 @@ def _text(value: Any) -> str:
     return '<span class="muted">–</span>' if value in (None, "") else escape(str(value))
 
 
+def _value(written: str | None) -> str:
+    """Return a variable's value, which is kept as JSON; a text as people read it."""
+    value = json.loads(written) if written else None
+    return _text(value if isinstance(value, str) else written)
+
+
 def _time(at: float | None) -> str:
     value = utc_time(at)
-    return _text(None if value is None else value[:19].replace("T", " ") + " UTC")
+    return _text(None) if value is None else f"<time>{value[:19].replace('T', ' ')} UTC</time>"
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]], empty: str = "") -> str:

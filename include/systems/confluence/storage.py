@@ -8,9 +8,11 @@ markers. :func:`canonical` undoes all of that, so two bodies that mean the same 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from html.entities import html5
+from itertools import groupby
 from typing import Any
 
 from lxml import etree
@@ -20,9 +22,11 @@ from include.base.errors import InvalidInput
 
 __all__ = [
     "AC",
+    "MAX_ATTRIBUTES",
     "MAX_BYTES",
     "MAX_DEPTH",
     "RI",
+    "Texts",
     "approval_digests",
     "canonical",
     "cdata",
@@ -47,6 +51,9 @@ MAX_BYTES = 5 * 1024 * 1024
 MAX_DEPTH = 120
 """Levels of nesting; people's pages stay far below, and everything here recurses."""
 
+MAX_ATTRIBUTES = 100
+"""Attributes of one element; storage format defines a dozen, and reading them takes the square of their number."""
+
 VOLATILE_ATTRIBUTES = frozenset(
     {
         "ac:local-id",
@@ -61,6 +68,8 @@ VOLATILE_ATTRIBUTES = frozenset(
 VOLATILE_ELEMENTS = frozenset({"ac:task-uuid"})
 SYNONYMS = {"b": "strong", "i": "em"}
 VERBATIM = frozenset({"ac:plain-text-body", "ac:plain-text-link-body", "pre"})
+ASKED_FOR = frozenset({"h1", "h2", "h3", "h4", "h5", "h6", "td", "th"})
+"""Elements whose texts are asked for one by one, though one may lie in another."""
 CONTAINERS = frozenset(
     {
         "ac:adf-extension",
@@ -111,7 +120,10 @@ BLOCKS = CONTAINERS.difference({"ac:image", "ac:link", "ac:structured-macro", "a
 
 _HEAD = f'<body xmlns:ac="{AC}" xmlns:ri="{RI}">\n'
 _TAIL = "\n</body>"
-_ENTITY = re.compile(r"<!\[CDATA\[.*?\]\]>|<!--.*?-->|&([A-Za-z][A-Za-z0-9]*);", re.DOTALL)
+# What is not closed goes on to the end: else each of many openings would be followed there.
+_ENTITY = re.compile(
+    r"<!\[CDATA\[.*?(?:\]\]>|\Z)|<!--.*?(?:-->|\Z)|<\?.*?(?:\?>|\Z)|&([A-Za-z][A-Za-z0-9]*);", re.DOTALL
+)
 _XML_ENTITIES = frozenset({"amp", "lt", "gt", "quot", "apos"})
 _SPACE = re.compile(r"[ \t\r\n]+")
 _WHERE = re.compile(r"[,\s]*line \d+, column \d+\s*\Z")
@@ -125,8 +137,9 @@ def parse(body: str, *, max_bytes: int = MAX_BYTES) -> Any:
     Nothing outside the text is ever loaded: no document type, no external entity, no network.
 
     :param max_bytes: the largest body accepted, in bytes of UTF-8.
-    :raises InvalidInput: for a body that is too large, too deep, not Unicode text or not well-formed; the message
-        names line and column of the body where they are known, and what is usually wrong there.
+    :raises InvalidInput: for a body that is too large, too deep, with too many attributes on one element, not Unicode
+        text or not well-formed; the message names line and column of the body where they are known, and what is
+        usually wrong there.
     """
     try:
         size = len(body.encode("utf-8"))
@@ -149,7 +162,7 @@ def parse(body: str, *, max_bytes: int = MAX_BYTES) -> Any:
         root = etree.fromstring(source.encode("utf-8"), parser)
     except etree.XMLSyntaxError as error:
         raise InvalidInput(_explain(error)) from error
-    _refuse_depth(root)
+    _refuse_excess(root)
     return root
 
 
@@ -162,7 +175,7 @@ def canonical(body: str) -> bytes:
 
     :raises InvalidInput: as :func:`parse`.
     """
-    return _serialise(_canonical_node(parse(body))).encode("utf-8")
+    return _canonical_node(parse(body)).written.encode("utf-8")
 
 
 def equal(first: str, second: str) -> bool:
@@ -214,7 +227,7 @@ def approval_digests(body: str) -> tuple[str, str]:
     """
     root = parse(body)
     node = _canonical_node(root, leave_out=lambda element: _macro_name(element) == "details")
-    return sha256_hex(_serialise(node).encode("utf-8")), digest_of(_rows_of(root))
+    return sha256_hex(node.written.encode("utf-8")), digest_of(_rows_of(root))
 
 
 def qualified(element: Any) -> str:
@@ -234,51 +247,84 @@ def parameters(macro: Any) -> dict[str, str]:
 
 def text_of(element: Any) -> str:
     """Return the text a reader sees in an element, white space collapsed."""
-    return " ".join("".join(_texts(element)).split())
+    return Texts().of(element)
 
 
-def _texts(element: Any) -> Iterator[str]:
-    name = qualified(element)
-    if name == "ri:user":
-        yield "@" + (element.get(f"{{{RI}}}account-id") or element.get(f"{{{RI}}}userkey") or "")
-    elif name == "time":
-        yield element.get("datetime", "")
-    elif _macro_name(element) == "status":
-        yield parameters(element).get("title", "")
-        return
-    if element.text:
-        yield element.text
-    for child in element:
-        if qualified(child) != "ac:parameter" and qualified(child) not in VOLATILE_ELEMENTS:
-            yield from _texts(child)
-        if qualified(child) in BLOCKS:
-            yield " "
-        if child.tail:
-            yield child.tail
+class Texts:
+    """Texts of many elements of one document.
+
+    A heading or a cell that lies in another is read once, not once for each it lies in.
+    """
+
+    def __init__(self) -> None:
+        self._whole: dict[Any, str] = {}
+        self._collapsed: dict[Any, str] = {}
+
+    def of(self, element: Any) -> str:
+        """Return the text a reader sees in an element, white space collapsed."""
+        if element not in self._collapsed:
+            self._collapsed[element] = " ".join(self._read(element).split())
+        return self._collapsed[element]
+
+    def _read(self, element: Any) -> str:
+        name = qualified(element)
+        if name not in ASKED_FOR:
+            return "".join(self._pieces(element, name))
+        if element not in self._whole:
+            self._whole[element] = "".join(self._pieces(element, name))
+        return self._whole[element]
+
+    def _pieces(self, element: Any, name: str) -> list[str]:
+        if _macro_name(element) == "status":
+            return [parameters(element).get("title", "")]
+        pieces = [element.text or ""]
+        if name == "ri:user":
+            pieces.insert(0, "@" + (element.get(f"{{{RI}}}account-id") or element.get(f"{{{RI}}}userkey") or ""))
+        elif name == "time":
+            pieces.insert(0, element.get("datetime", ""))
+        for child in element:
+            below = qualified(child)
+            if below != "ac:parameter" and below not in VOLATILE_ELEMENTS:
+                pieces.append(self._read(child))
+            if below in BLOCKS:
+                pieces.append(" ")
+            pieces.append(child.tail or "")
+        return pieces
 
 
 def _rows_of(root: Any) -> dict[str, str]:
     rows: dict[str, str] = {}
+    lines, texts = _lines_of_tables(root), Texts()
     for macro in root.iter(f"{{{AC}}}structured-macro"):
         if _macro_name(macro) != "details":
             continue
         for table in macro.iter("table"):
-            for name, value in _table_rows(table):
+            # once, though the macro may lie in another
+            for name, value in _table_rows(lines.pop(table, []), texts):
                 rows.setdefault(name, value)
     return rows
 
 
-def _table_rows(table: Any) -> Iterator[tuple[str, str]]:
-    lines = [[cell for cell in line if qualified(cell) in ("th", "td")] for line in table.iter("tr")]
-    lines = [line for line in lines if line]
+def _lines_of_tables(root: Any) -> dict[Any, list[list[Any]]]:
+    """Return, per table, the cells of its lines, those of the tables in it included, in reading order."""
+    lines: dict[Any, list[list[Any]]] = defaultdict(list)
+    for line in root.iter("tr"):
+        cells = [cell for cell in line if qualified(cell) in ("th", "td")]
+        if cells:
+            for table in line.iterancestors("table"):
+                lines[table].append(cells)
+    return lines
+
+
+def _table_rows(lines: list[list[Any]], texts: Texts) -> Iterator[tuple[str, str]]:
     across = len(lines) >= 2 and len(lines[0]) > 1 and all(qualified(cell) == "th" for cell in lines[0])
     if across:
         for heading, cell in zip(lines[0], lines[1], strict=False):
-            yield text_of(heading), text_of(cell)
+            yield texts.of(heading), texts.of(cell)
         return
     for line in lines:
         if len(line) >= 2:
-            yield text_of(line[0]), text_of(line[1])
+            yield texts.of(line[0]), texts.of(line[1])
 
 
 def _macro_name(element: Any) -> str | None:
@@ -315,7 +361,8 @@ def _expand_entities(body: str) -> str:
 
 def _explain(error: etree.XMLSyntaxError) -> str:
     line, column = error.position
-    message = _WHERE.sub("", (error.msg or "not well-formed").strip())
+    # after the first line it quotes the page
+    message = _WHERE.sub("", (error.msg or "not well-formed").strip().partition("\n")[0])
     message = re.sub(r"line (\d+)", lambda found: f"line {max(1, int(found.group(1)) - 1)}", message)
     hint = "every tag must be closed in the order it was opened"
     if "Namespace prefix" in message:
@@ -333,91 +380,99 @@ def _explain(error: etree.XMLSyntaxError) -> str:
     return f"storage format: line {max(1, line - 1)}, column {column}: {message} ({hint})"
 
 
-def _refuse_depth(root: Any) -> None:
+def _refuse_excess(root: Any) -> None:
     depth = 0
     for event, element in etree.iterwalk(root, events=("start", "end")):
         depth += 1 if event == "start" else -1
         if depth > MAX_DEPTH:
-            raise InvalidInput(
-                f"storage format: line {max(1, (element.sourceline or 2) - 1)}: more than {MAX_DEPTH} levels of nesting"
-            )
+            raise _excess(element, f"more than {MAX_DEPTH} levels of nesting")
+        if event == "start" and len(element.attrib) > MAX_ATTRIBUTES:
+            found = f"{len(element.attrib):,} attributes on one element"
+            raise _excess(element, f"found {found}, allowed are {MAX_ATTRIBUTES}")
 
 
-@dataclass
+def _excess(element: Any, what: str) -> InvalidInput:
+    return InvalidInput(f"storage format: line {max(1, (element.sourceline or 2) - 1)}: {what}")
+
+
+@dataclass(frozen=True)
 class _Node:
+    """An element in its canonical form, written once however deep it lies."""
+
     name: str
-    attributes: dict[str, str] = field(default_factory=dict)
-    children: list[_Node | str] = field(default_factory=list)
+    written: str
 
 
 def _canonical_node(element: Any, *, verbatim: bool = False, leave_out: Callable[[Any], bool] | None = None) -> _Node:
     name = qualified(element)
     name = SYNONYMS.get(name, name)
-    attributes = {
-        written: value
-        for written, value in ((local_name(key), value) for key, value in element.attrib.items())
-        if written not in VOLATILE_ATTRIBUTES
-    }
-    node = _Node(name, attributes)
     verbatim = verbatim or name in VERBATIM
-    _append_children(node, element, verbatim=verbatim, leave_out=leave_out)
+    children = list(_texts_joined(_children(element, verbatim=verbatim, leave_out=leave_out)))
     if not verbatim:
-        _tidy(node)
+        children = list(_tidy(name, children))
     if name in ("ac:structured-macro", "ac:macro"):
-        given = [child for child in node.children if isinstance(child, _Node) and child.name == "ac:parameter"]
-        rest = [child for child in node.children if child not in given]
-        node.children = [*sorted(given, key=_serialise), *rest]
-    return node
+        children = _parameters_first(children)
+    inner = "".join(
+        child.written if isinstance(child, _Node) else escape(child.replace("\r\n", "\n")) for child in children
+    )
+    return _Node(name, f"<{name}{_attributes(element)}>{inner}</{name}>")
 
 
-def _append_children(node: _Node, element: Any, *, verbatim: bool, leave_out: Callable[[Any], bool] | None) -> None:
-    _append_text(node, element.text)
+def _attributes(element: Any) -> str:
+    written = sorted((local_name(key), value) for key, value in element.attrib.items())
+    return "".join(f' {name}="{escape(value)}"' for name, value in written if name not in VOLATILE_ATTRIBUTES)
+
+
+def _children(element: Any, *, verbatim: bool, leave_out: Callable[[Any], bool] | None) -> Iterator[_Node | str]:
+    yield element.text or ""
     for child in element:
         name = qualified(child)
         if name == "ac:inline-comment-marker":
-            _append_children(node, child, verbatim=verbatim, leave_out=leave_out)
+            yield from _children(child, verbatim=verbatim, leave_out=leave_out)
         elif name not in VOLATILE_ELEMENTS and not (leave_out and leave_out(child)):
-            node.children.append(_canonical_node(child, verbatim=verbatim, leave_out=leave_out))
-        _append_text(node, child.tail)
+            yield _canonical_node(child, verbatim=verbatim, leave_out=leave_out)
+        yield child.tail or ""
 
 
-def _append_text(node: _Node, text: str | None) -> None:
-    if not text:
-        return
-    if node.children and isinstance(node.children[-1], str):
-        node.children[-1] += text
-    else:
-        node.children.append(text)
+def _texts_joined(children: Iterable[_Node | str]) -> Iterator[_Node | str]:
+    """Yield children with each run of texts as one; an empty one is none."""
+    for is_text, run in groupby(children, key=lambda child: isinstance(child, str)):
+        if not is_text:
+            yield from run
+        elif text := "".join(map(str, run)):
+            yield text
 
 
-def _tidy(node: _Node) -> None:
-    tidy: list[_Node | str] = []
-    last = len(node.children) - 1
-    for position, child in enumerate(node.children):
+def _parameters_first(children: list[_Node | str]) -> list[_Node | str]:
+    """Return a macro's children, its parameters first and in an order that is not the one they were written in."""
+    given: list[_Node] = []
+    rest: list[_Node | str] = []
+    for child in children:
+        if isinstance(child, _Node) and child.name == "ac:parameter":
+            given.append(child)
+        else:
+            rest.append(child)
+    return [*sorted(given, key=lambda parameter: parameter.written), *rest]
+
+
+def _tidy(name: str, children: list[_Node | str]) -> Iterator[_Node | str]:
+    """Yield an element's children without the white space that does not show."""
+    last = len(children) - 1
+    edge = name in BLOCKS or name in CONTAINERS
+    for position, child in enumerate(children):
         if isinstance(child, _Node):
-            tidy.append(child)
+            yield child
             continue
         text = _SPACE.sub(" ", child).translate(_QUOTES)
-        if node.name in CONTAINERS and text == " ":
+        if name in CONTAINERS and text == " ":
             continue
-        edge = node.name in BLOCKS or node.name in CONTAINERS
-        if (position == 0 and edge) or (position > 0 and _is_block(node.children[position - 1])):
+        if (position == 0 and edge) or (position > 0 and _is_block(children[position - 1])):
             text = text.lstrip(" ")
-        if (position == last and edge) or (position < last and _is_block(node.children[position + 1])):
+        if (position == last and edge) or (position < last and _is_block(children[position + 1])):
             text = text.rstrip(" ")
         if text:
-            tidy.append(text)
-    node.children = tidy
+            yield text
 
 
 def _is_block(child: _Node | str) -> bool:
     return isinstance(child, _Node) and child.name in BLOCKS
-
-
-def _serialise(node: _Node) -> str:
-    attributes = "".join(f' {name}="{escape(value)}"' for name, value in sorted(node.attributes.items()))
-    inner = "".join(
-        _serialise(child) if isinstance(child, _Node) else escape(child.replace("\r\n", "\n"))
-        for child in node.children
-    )
-    return f"<{node.name}{attributes}>{inner}</{node.name}>"
