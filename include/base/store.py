@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import tempfile
 import time
@@ -21,6 +20,7 @@ from typing import IO, Any
 
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import InvalidInput
+from include.base.reading import StorePath, local_path, open_regular, read_json
 
 __all__ = [
     "Measured",
@@ -40,18 +40,6 @@ BLOCK = 1024 * 1024
 """Bytes of a file that are held at a time."""
 
 ABANDONED_SECONDS = 1.0
-
-StorePath = Any
-"""A :class:`pathlib.Path`, or Airflow's ``ObjectStoragePath``."""
-
-
-def local_path(path: StorePath) -> Path | None:
-    """Return the local file behind ``path``, or None where it lives in a cloud store."""
-    if isinstance(path, Path):
-        return path
-    if getattr(path, "protocol", None) in ("file", "local", ""):
-        return Path(path.path)
-    return None
 
 
 def atomic_write(path: StorePath, content: bytes) -> None:
@@ -134,9 +122,12 @@ class Measured:
 
 
 def measure(path: StorePath) -> Measured:
-    """Read a file once, a block at a time, and say what it holds."""
+    """Read a file once, a block at a time, and say what it holds.
+
+    :raises InvalidInput: when it is no regular file.
+    """
     state, size, lines = hashlib.sha256(), 0, 0
-    with path.open("rb") as content:
+    with open_regular(path) as content:
         while block := content.read(BLOCK):
             state.update(block)
             size += len(block)
@@ -159,17 +150,6 @@ def modified(path: StorePath) -> datetime | None:
     if isinstance(found, datetime):
         return found.astimezone(UTC)
     return datetime.fromtimestamp(found, UTC) if found else None
-
-
-def read_json(path: StorePath) -> Any:
-    """Return a JSON file's content.
-
-    :raises InvalidInput: naming the file and the line when it is not JSON.
-    """
-    try:
-        return json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path}: not JSON ({error})") from error
 
 
 class Store:
