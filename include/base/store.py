@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from include.base.canonical import canonical_json, sha256_hex
+from include.base.disk import writing_to
 from include.base.errors import InvalidInput
 from include.base.reading import StorePath, local_path, open_regular, read_json
 
@@ -55,6 +56,8 @@ def atomic_file(path: StorePath) -> Iterator[IO[bytes]]:
     On a local disk: a temporary file beside it, fsync, ``os.replace``, fsync of the folder. A writer that was killed
     leaves its temporary file; the next one to write that name removes it. A cloud store's put is atomic by itself: the
     object appears when it is closed.
+
+    :raises Unavailable: naming the file, when its local disk is full.
     """
     place = local_path(path)
     if place is None:
@@ -62,6 +65,11 @@ def atomic_file(path: StorePath) -> Iterator[IO[bytes]]:
         with path.open("wb") as out:
             yield out
         return
+    with writing_to(place):
+        yield from _atomic_local(place)
+
+
+def _atomic_local(place: Path) -> Iterator[IO[bytes]]:
     place.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
     try:

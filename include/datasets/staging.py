@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from include.annotation.values import labels_of
 from include.base.canonical import canonical_json
+from include.base.store import atomic_file
 from include.datasets import freeze as freezing
 from include.projects.model import Project
 from include.run.run import Run
@@ -15,7 +16,7 @@ def stage_version(run: Run, project: Project, digest: str) -> str:
     """Stage a version's rows for its gate, flat and without content, and return the path."""
     labels = set(project.annotation.all_labels)
     place = run.staged("rows.jsonl")
-    with place.open("wb") as out:
+    with atomic_file(place) as out:
         for row in freezing.rows(run.store, project, digest):
             given = labels_of(row["value"], row["shown"])
             flat = {
