@@ -9,7 +9,7 @@ USER root
 # The project installs itself as a distribution with a provider entry point, because Airflow's connection form shows
 # types of installed distributions only. It is editable, so that the code in plugins/ is the one that runs.
 RUN if [ "${LABELOPS_LOCKED}" = "true" ]; then \
-      python -m pip install --no-cache-dir --no-deps -r /usr/local/airflow/requirements.lock; \
+      python -m pip install --no-cache-dir --no-deps --require-hashes -r /usr/local/airflow/requirements.lock; \
     fi \
     && python -m pip install --no-cache-dir --no-deps --editable /usr/local/airflow
 USER astro

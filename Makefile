@@ -27,7 +27,7 @@ $(VENV)/.installed: requirements.lock requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed, and %s is %d.%d: run make PYTHON=/path/to/python3.12" % ((sys.executable,) + v))'
 	@test -x $(BIN)/python || $(PYTHON) tools/make_venv.py $(VENV)
 	@echo "Installing the locked requirements into $(VENV) (a few minutes the first time) …"
-	@$(BIN)/python -m pip install -q --no-deps -r requirements.lock -r requirements-dev.lock
+	@$(BIN)/python -m pip install -q --no-deps --require-hashes -r requirements.lock -r requirements-dev.lock
 	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -74,10 +74,13 @@ faults: install
 fuzz: install
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),120) $(ARGS)
 
+# No address of an index goes into the files: each machine has its own.
+COMPILE = uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links
+
 lock:
 	@command -v uv >/dev/null || { echo "uv is needed to lock: pip install uv"; exit 1; }
-	uv pip compile -q --universal --python-version 3.11 requirements.txt -o requirements.lock
-	uv pip compile -q --universal --python-version 3.11 -c requirements.lock requirements-dev.txt -o requirements-dev.lock
+	$(COMPILE) requirements.txt -o requirements.lock
+	$(COMPILE) -c requirements.lock requirements-dev.txt -o requirements-dev.lock
 
 neighbours: install
 	@for version in 3.11 3.12 3.13; do \

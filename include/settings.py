@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from include.base.configuration import load_model
 
@@ -15,19 +16,47 @@ __all__ = ["ROOT", "Schedules", "Settings", "schedules", "settings"]
 ROOT = Path(__file__).resolve().parent.parent
 """The project's folder."""
 
+_CLOCK_FIELDS = 5
+_LONGEST_CLOCK = 300
+"""Characters."""
+
+SCHEDULE_BYTES = 64 * 1024
+"""Bytes of the schedule file; it is read wherever a DAG is parsed."""
+
 
 class Schedules(BaseModel):
     """The one schedule file, ``include/schedules.yaml``: clocks that differ from the DAGs', and the caps of a run."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     cron: dict[str, str | None] = Field(default={}, description="cron expression in UTC by DAG id, null for no clock")
     items_per_run: int = Field(default=500, ge=1, le=1000, description="work items one run takes; the rest is counted")
-    answers_probe_seconds: float = Field(default=60, gt=0)
-    decision_poll_seconds: float = Field(default=60, gt=0)
+    answers_probe_seconds: float = Field(default=60, gt=0, le=86_400)
+    decision_poll_seconds: float = Field(default=60, gt=0, le=86_400)
     decision_waits: int = Field(default=800, ge=1, description="waits for a decision that run at the same time")
     confluence_readers: int = Field(default=8, ge=1, le=32, description="changed pages read at the same time")
-    staging_days: int = Field(default=14, ge=1)
+    staging_days: int = Field(default=14, ge=1, le=36_500)
+
+    @field_validator("cron")
+    @classmethod
+    def _clocks_tick(cls, clocks: dict[str, str | None]) -> dict[str, str | None]:
+        for dag_id, clock in clocks.items():
+            if clock is not None and not _ticks(clock):
+                raise ValueError(f"{dag_id}: found {clock[:80]!r}; allowed: a cron expression of five fields, or null")
+        return clocks
+
+
+def _ticks(clock: str) -> bool:
+    """Tell whether a clock ever strikes: Airflow would refuse one that is malformed, or wait for 30 February."""
+    from croniter import croniter  # not at the top: most installations have no clock of their own
+
+    if len(clock) > _LONGEST_CLOCK:
+        return False
+    try:
+        croniter(clock, datetime(2026, 1, 1, tzinfo=UTC)).get_next()
+        return len(croniter(clock).expanded) == _CLOCK_FIELDS
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        return False
 
 
 @dataclass(frozen=True)
@@ -91,4 +120,5 @@ def schedules() -> Schedules:
 
     :raises InvalidInput: naming file, line and field.
     """
-    return load_model(Path(os.environ.get("LABELOPS_SCHEDULE_FILE") or ROOT / "include" / "schedules.yaml"), Schedules)
+    place = Path(os.environ.get("LABELOPS_SCHEDULE_FILE") or ROOT / "include" / "schedules.yaml")
+    return load_model(place, Schedules, SCHEDULE_BYTES)

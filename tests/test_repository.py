@@ -312,7 +312,8 @@ def test_packages_txt_holds_names_and_comments_only() -> None:
 
 def _requirements(name: str) -> list[Requirement]:
     text = re.sub(r"\s*#.*$", "", (ROOT / name).read_text("utf-8"), flags=re.M)
-    return [Requirement(line) for line in text.splitlines() if line.strip()]
+    stated = re.sub(r"\s*\\\n\s*--hash=\S+", "", text)
+    return [Requirement(line) for line in stated.splitlines() if line.strip()]
 
 
 def _locked(*names: str) -> dict[str, list[Requirement]]:
@@ -347,6 +348,18 @@ def test_the_lock_pins_everything_exactly_and_consistently() -> None:
         assert all([clause.operator for clause in pin.specifier] == ["=="] for pin in pins), name
     for name in set(runtime) & set(develop):
         assert {str(pin.specifier) for pin in develop[name]} <= {str(pin.specifier) for pin in runtime[name]}, name
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+def test_the_lock_has_hashes_of_every_package_and_installs_check_them(name: str) -> None:
+    text = (ROOT / name).read_text("utf-8")
+    pins = re.findall(r"^[a-z0-9].*==.*$", text, flags=re.M | re.I)
+    assert len(pins) == len(_requirements(name))
+    assert all(pin.endswith(" \\") for pin in pins), "a package without hashes: make lock"
+    for place in ("Makefile", "Dockerfile", "README.md", "docs/data-engineer.md"):
+        installs = re.findall(r"pip install [^`&]{,80}?-r\s\S*requirements\.lock", (ROOT / place).read_text("utf-8"))
+        assert installs
+        assert all("--require-hashes" in one for one in installs), f"{place}: {installs}"
 
 
 def test_each_neighbour_has_a_floor() -> None:

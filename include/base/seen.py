@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterable
 from types import TracebackType
 
+from include.base.disk import writing_scratch
+
 __all__ = ["SeenNames"]
 
 WIDTH = 12
@@ -71,6 +73,10 @@ class SeenNames:
             self._folder = None
 
     def _spill(self) -> None:
+        with writing_scratch():
+            self._write_out()
+
+    def _write_out(self) -> None:
         if self._many is None:
             self._folder = tempfile.TemporaryDirectory(prefix="labelops-seen-")
             self._many = sqlite3.connect(f"{self._folder.name}/seen.db", isolation_level=None)

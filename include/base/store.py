@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import tempfile
 import time
@@ -20,7 +19,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from include.base.canonical import canonical_json, sha256_hex
+from include.base.disk import writing_to
 from include.base.errors import InvalidInput
+from include.base.reading import StorePath, local_path, open_regular, read_json
 
 __all__ = [
     "Measured",
@@ -42,18 +43,6 @@ BLOCK = 1024 * 1024
 
 ABANDONED_SECONDS = 1.0
 
-StorePath = Any
-"""A :class:`pathlib.Path`, or Airflow's ``ObjectStoragePath``."""
-
-
-def local_path(path: StorePath) -> Path | None:
-    """Return the local file behind ``path``, or None where it lives in a cloud store."""
-    if isinstance(path, Path):
-        return path
-    if getattr(path, "protocol", None) in ("file", "local", ""):
-        return Path(path.path)
-    return None
-
 
 def atomic_write(path: StorePath, content: bytes) -> None:
     """Write a whole file so that a reader sees the old one or the new one, never a part; see :func:`atomic_file`."""
@@ -68,6 +57,8 @@ def atomic_file(path: StorePath) -> Iterator[IO[bytes]]:
     On a local disk: a temporary file beside it, fsync, ``os.replace``, fsync of the folder. A writer that was killed
     leaves its temporary file; the next one to write that name removes it. A cloud store's put is atomic by itself: the
     object appears when it is closed.
+
+    :raises Unavailable: naming the file, when its local disk is full.
     """
     place = local_path(path)
     if place is None:
@@ -75,6 +66,11 @@ def atomic_file(path: StorePath) -> Iterator[IO[bytes]]:
         with path.open("wb") as out:
             yield out
         return
+    with writing_to(place):
+        yield from _atomic_local(place)
+
+
+def _atomic_local(place: Path) -> Iterator[IO[bytes]]:
     place.parent.mkdir(parents=True, exist_ok=True)
     refuse_link(place.parent)
     handle, temporary = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
@@ -146,9 +142,12 @@ class Measured:
 
 
 def measure(path: StorePath) -> Measured:
-    """Read a file once, a block at a time, and say what it holds."""
+    """Read a file once, a block at a time, and say what it holds.
+
+    :raises InvalidInput: when it is no regular file.
+    """
     state, size, lines = hashlib.sha256(), 0, 0
-    with path.open("rb") as content:
+    with open_regular(path) as content:
         while block := content.read(BLOCK):
             state.update(block)
             size += len(block)
@@ -171,17 +170,6 @@ def modified(path: StorePath) -> datetime | None:
     if isinstance(found, datetime):
         return found.astimezone(UTC)
     return datetime.fromtimestamp(found, UTC) if found else None
-
-
-def read_json(path: StorePath) -> Any:
-    """Return a JSON file's content.
-
-    :raises InvalidInput: naming the file and the line when it is not JSON.
-    """
-    try:
-        return json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path}: not JSON ({error})") from error
 
 
 class Store:

@@ -29,6 +29,7 @@ from typing import Any, Literal
 from include.annotation.answers import Answer
 from include.annotation.values import choice_of, labels_of, plain, utc_text
 from include.base.canonical import SHORT, canonical_json
+from include.base.disk import writing_scratch
 from include.base.errors import InvalidInput, Refused
 from include.base.store import BLOCK, Store, StorePath, atomic_file, atomic_write, measure
 from include.datasets.manifest import (
@@ -552,7 +553,8 @@ class _Spool:
     def __init__(self, name: str) -> None:
         self.name = name
         self.lines = 0
-        self._file = tempfile.TemporaryFile(prefix="labelops-freeze-")  # noqa: SIM115 - closed by __exit__
+        with writing_scratch():
+            self._file = tempfile.TemporaryFile(prefix="labelops-freeze-")  # noqa: SIM115 - closed by __exit__
         self._waiting: list[bytes] = []
         self._held = 0
         self._digest = hashlib.sha256()
@@ -589,7 +591,9 @@ class _Spool:
     def _write_out(self) -> None:
         block = b"".join(self._waiting)
         self._digest.update(block)
-        self._file.write(block)
+        with writing_scratch():
+            self._file.write(block)
+            self._file.flush()
         self._waiting.clear()
         self._held = 0
 

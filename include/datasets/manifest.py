@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import InvalidInput
+from include.base.reading import parse_json
 from include.base.store import Store, StorePath
 from include.projects.model import Project
 
@@ -264,10 +264,7 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
 
     :raises InvalidInput: naming the file, the field, what was found and what is allowed.
     """
-    try:
-        value = json.loads(content)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{source}: not JSON ({error})") from error
+    value = parse_json(content, source)
     try:
         return Manifest.model_validate(value)
     except ValidationError as error:

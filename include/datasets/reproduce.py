@@ -13,17 +13,16 @@ policy are those of the manifest all the same.
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import orjson
 
 from include.annotation.answers import Answer
 from include.base.canonical import SHORT
+from include.base.disk import scratch_folder
 from include.base.errors import InvalidInput
 from include.base.store import Store, StorePath
 from include.datasets.diff import Change, VersionDiff, compare
@@ -152,9 +151,9 @@ def reproduce(
     if form(ids).digest != manifest.batch:
         raise InvalidInput(f"version {digest}: its {len(ids)} tasks are not those of batch {manifest.batch}")
     taken = _Taken(version_path(store, project, digest), manifest, set(ids))
-    with tempfile.TemporaryDirectory(prefix="labelops-reproduce-") as folder:
+    with scratch_folder("reproduce") as folder:
         rebuilt = build(
-            Store(Path(folder)),
+            Store(folder),
             _as_then(project, manifest),
             manifest.batch,
             ids,

@@ -20,6 +20,7 @@ from include.annotation.answers import Answer, AnswerValue
 from include.annotation.tasks import CONTENT_KEYS
 from include.annotation.values import choice_of, person_of, plain, utc_text
 from include.base.canonical import canonical_json
+from include.base.disk import writing_scratch
 from include.datasets.resolve import Vote
 from include.people.register import Register
 
@@ -130,7 +131,8 @@ class VoteStore:
     """Votes put aside by the beginning of their task's id, in memory and in one temporary file."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="labelops-freeze-")  # noqa: SIM115 - closed by __exit__
+        with writing_scratch():
+            self._file = tempfile.TemporaryFile(prefix="labelops-freeze-")  # noqa: SIM115 - closed by __exit__
         self._parts: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
         self._written: dict[str, list[tuple[int, int]]] = defaultdict(list)
         self._held = 0
@@ -169,9 +171,11 @@ class VoteStore:
 
     def _write_out(self) -> None:
         """Write what is held to the file. It never leaves this process, so Python's own format serves."""
-        for prefix, part in self._parts.items():
-            content = marshal.dumps([tuple(vote) for vote in part])
-            self._written[prefix].append((self._file.tell(), len(content)))
-            self._file.write(content)
+        with writing_scratch():
+            for prefix, part in self._parts.items():
+                content = marshal.dumps([tuple(vote) for vote in part])
+                self._written[prefix].append((self._file.tell(), len(content)))
+                self._file.write(content)
+            self._file.flush()
         self._parts.clear()
         self._held = 0

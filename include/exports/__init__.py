@@ -9,14 +9,13 @@ Importing this package loads no format and no library of one.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module, metadata
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from include.base.disk import scratch_folder
 from include.base.errors import InvalidInput, Unsupported
 from include.base.store import StorePath
 from include.exports.output import SPLITS, Assignment, ExportedFile, Job, Media, Output
@@ -161,8 +160,8 @@ def export(
             f"formats that can: {', '.join(name for name in FORMATS if supports(name, interface))}"
         )
     writer = import_module(f"{__name__}.{chosen.module}")
-    with tempfile.TemporaryDirectory(prefix="labelops-export-") as scratch:
-        out = Output(Path(scratch))
+    with scratch_folder("export") as scratch:
+        out = Output(scratch)
         counted = _Counted(rows, interface, project.name)
         writer.write(Job(counted, project, interface, number, splits, media, out))
         files = out.put(folder)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from include.base.canonical import canonical_json, sha256_hex
+from include.base.disk import writing_to
 from include.base.errors import InvalidInput
 from include.base.store import atomic_write, measure, read_json
 from include.systems.prodigy.client import ProdigyClient
@@ -119,6 +120,7 @@ def export_answers(
     :param progress: called with the number of rows so far, every now and then.
     :raises InvalidInput: for a format, or a combination, that there is not, and where ``out`` is there already.
     :raises NotFound: when there is no such dataset or session.
+    :raises Unavailable: when the disk is full.
     """
     if format not in FORMATS:
         raise InvalidInput(f"format: found {format!r}; allowed: {', '.join(FORMATS)}")
@@ -128,8 +130,9 @@ def export_answers(
     finished = work.finished_before()
     if finished is not None:
         return finished
-    out.parent.mkdir(parents=True, exist_ok=True)
-    written = _write_lines(work, validate, progress) if format == "jsonl" else _write_columns(work, raw, progress)
+    with writing_to(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        written = _write_lines(work, validate, progress) if format == "jsonl" else _write_columns(work, raw, progress)
     manifest = work.listed(written)
     record(manifest)
     work.place(manifest)

@@ -7,15 +7,14 @@ import json
 import logging
 import math
 import sqlite3
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import lru_cache
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
+from include.base.disk import scratch_folder
 from include.base.errors import InvalidInput, LabelopsError
 from include.base.store import StorePath
 from include.gates.results import LISTED, CheckResult, GateResult
@@ -45,9 +44,9 @@ def run_suite(rows: Iterable[Mapping[str, Any]] | StorePath, suite: Suite, *, ch
     """
     read = hashlib.sha256()
     source = read_rows(rows, read) if hasattr(rows, "open") else iter(rows)
-    with tempfile.TemporaryDirectory(prefix="gate-") as folder, _quiet():
+    with scratch_folder("gate") as folder, _quiet():
         engine = _Engine(suite)
-        with closing(sqlite3.connect(str(Path(folder) / "seen.db"), isolation_level=None)) as index:
+        with closing(sqlite3.connect(str(folder / "seen.db"), isolation_level=None)) as index:
             index.execute("PRAGMA journal_mode=OFF")
             index.execute("CREATE TABLE seen (check_number INT, value BLOB, PRIMARY KEY (check_number, value))")
             state = _State(suite, index)

@@ -31,6 +31,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 
 from include.base.canonical import canonical_json, canonical_text, digest_of
+from include.base.disk import writing_to
 from include.base.errors import Conflict, InvalidInput, Unavailable, Unsupported
 from include.governance import tables
 from include.governance.records import (
@@ -666,7 +667,8 @@ def _make_wal(path: Path) -> None:
     """Let readers and the writer work side by side. The file keeps the setting."""
     import sqlite3
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing_to(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     for attempt in range(1, LOCK_ATTEMPTS * 10 + 1):
         connection = sqlite3.connect(path, timeout=LOCK_SECONDS)
         try:

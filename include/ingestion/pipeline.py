@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from include.annotation.tasks import build_task
 from include.base.canonical import canonical_json
+from include.base.disk import scratch_folder
 from include.base.errors import InvalidInput
 from include.base.store import StorePath, atomic_file
 from include.ingestion.quarantine import excerpt
@@ -77,8 +76,8 @@ def ingest(
     :param known: given at most 500 task ids, returns those that the project holds already.
     """
     with (
-        tempfile.TemporaryDirectory(prefix="ingest-") as folder,
-        closing(sqlite3.connect(str(Path(folder) / "batch.db"), isolation_level=None)) as index,
+        scratch_folder("ingest") as folder,
+        closing(sqlite3.connect(str(folder / "batch.db"), isolation_level=None)) as index,
     ):
         index.executescript("PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF;" + _CACHE + _TABLES)
         counts = dict.fromkeys(("files", "bad_files", "records", "tasks", "duplicates", "known", "bad"), 0)

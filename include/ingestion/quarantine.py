@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from include.base.canonical import SHORT, canonical_json
+from include.base.disk import writing_scratch
 from include.base.store import Store, StorePath, atomic_file
 from include.projects.model import Exposure, Project
 
@@ -34,7 +35,7 @@ def put(store: Store, project: Project, use_case: str, entries: Iterable[Mapping
     """
     state = hashlib.sha256()
     count = 0
-    with tempfile.TemporaryFile() as spool:
+    with writing_scratch(), tempfile.TemporaryFile() as spool:
         for entry in entries:
             line = canonical_json(_allowed(entry, project.policy.quarantine_exposure)) + b"\n"
             state.update(line)

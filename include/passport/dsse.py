@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from include.base.canonical import canonical_json
 from include.base.errors import InvalidInput
+from include.base.reading import parse_json
 from include.base.signing import PublicKey, Signer
 
 __all__ = ["IN_TOTO", "Envelope", "pae", "read_envelope", "seal"]
@@ -58,10 +58,7 @@ def read_envelope(content: bytes, source: str) -> Envelope:
 
     :raises InvalidInput: naming ``source`` and the field that is not what it must be.
     """
-    try:
-        value = json.loads(content)
-    except ValueError as error:
-        raise InvalidInput(f"{source}: not JSON ({error})") from error
+    value = parse_json(content, source)
     if not isinstance(value, dict):
         raise InvalidInput(f"{source}: found {type(value).__name__}; allowed: an object")
     kind, signatures = value.get("payloadType"), value.get("signatures")

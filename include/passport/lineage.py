@@ -33,6 +33,7 @@ from openlineage.client.serde import Serde
 from openlineage.client.uuid import generate_static_uuid
 
 from include.base.errors import InvalidInput
+from include.base.reading import parse_json
 from include.passport.facts import Check, Column, Facts, Gate
 
 __all__ = ["NAMESPACE", "PRODUCER", "ReleaseAgreementFacet", "ReleaseApprovalFacet", "content", "events", "read_events"]
@@ -111,7 +112,7 @@ def read_events(file: bytes, source: str) -> Iterator[RunEvent]:
     :raises InvalidInput: naming ``source`` when it holds anything else.
     """
     try:
-        told = json.loads(file)
+        told = parse_json(file, source)
         if not isinstance(told, list):
             raise TypeError(f"found {type(told).__name__}, allowed: a list")
         for one in told:

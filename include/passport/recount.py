@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 
 from include.base.canonical import canonical_json
 from include.base.errors import InvalidInput
+from include.base.reading import json_lines
 
 __all__ = ["Tally", "recount"]
 
@@ -67,7 +67,7 @@ def recount(path: Path, name: str, interface: str) -> Tally:
     :raises InvalidInput: naming ``name`` when it cannot be read as that.
     """
     tally, given = Tally(), _GIVEN.get(interface, ())
-    for number, row in enumerate(_parquet(path, name) if name.endswith(".parquet") else _lines(path, name), 1):
+    for number, row in enumerate(_parquet(path, name) if name.endswith(".parquet") else json_lines(path, name), 1):
         try:
             task_id = row["task_id"] if "task_id" in row else row["meta"]["task_id"]
             tally.add(str(task_id), str(row["answer"]), _labels(row, given))
@@ -84,18 +84,6 @@ def _labels(row: Mapping[str, Any], given: tuple[str, ...]) -> list[str]:
         for one in [value] if isinstance(value, str) else value or ():
             found.append(str(one["label"]) if isinstance(one, Mapping) else str(one))
     return found
-
-
-def _lines(path: Path, name: str) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                value = json.loads(line)
-            except ValueError as error:
-                raise InvalidInput(f"{name}:{number}: not JSON ({error})") from error
-            if not isinstance(value, dict):
-                raise InvalidInput(f"{name}:{number}: found {type(value).__name__}; allowed: an object")
-            yield value
 
 
 def _parquet(path: Path, name: str) -> Iterator[dict[str, Any]]:

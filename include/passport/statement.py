@@ -8,12 +8,12 @@ its resolved dependencies.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from include.base.canonical import canonical_json, digest_of, sha256_hex
 from include.base.errors import InvalidInput
+from include.base.reading import parse_json
 from include.passport.facts import Facts, Gate
 
 __all__ = ["PREDICATE", "STATEMENT", "read_statement", "statement"]
@@ -39,10 +39,7 @@ def read_statement(content: bytes, source: str) -> dict[str, Any]:
 
     :raises InvalidInput: naming the field that is not what it must be.
     """
-    try:
-        value = json.loads(content)
-    except ValueError as error:
-        raise InvalidInput(f"{source}: not JSON ({error})") from error
+    value = parse_json(content, source)
     if not isinstance(value, dict):
         raise InvalidInput(f"{source}: found {type(value).__name__}; allowed: an in-toto statement")
     for field, allowed in (("_type", STATEMENT), ("predicateType", PREDICATE)):

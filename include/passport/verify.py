@@ -6,7 +6,6 @@ remark: an unsigned release, or one signed by a key that nobody vouched for, may
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -14,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from include.base.canonical import SHORT, digest_of
+from include.base.configuration import parse_yaml
 from include.base.errors import InvalidInput
+from include.base.reading import JSON_BYTES, json_lines, parse_json, read_at_most, read_json
 from include.base.signing import PublicKey, read_public_key
-from include.base.store import measure, read_json
+from include.base.store import measure
 from include.datasets.conditions import pinned_problems
 from include.datasets.manifest import Manifest, parse_manifest
 from include.exports import SPLITS
@@ -96,13 +95,24 @@ class _Check:
     def path(self, name: str) -> Path:
         return self.folder.joinpath(*name.split("/"))
 
+    def content(self, name: str) -> bytes:
+        return read_at_most(self.path(name), JSON_BYTES)
+
 
 def verify(folder: Path, pinned: PublicKey | None = None) -> Verdict:
     """Check a release folder.
 
     :param pinned: the key that must have signed it, got from whoever released it by another way than the folder.
-    :raises InvalidInput: when the folder is no release: there is none, or it holds no ``checksums.json``.
+    :raises InvalidInput: when the folder is no release (there is none, or it holds no ``checksums.json`` that could be
+        read), or when a file in it cannot be read.
     """
+    try:
+        return _verify(folder, pinned)
+    except OSError as error:
+        raise InvalidInput(f"{error.filename or folder}: cannot be read ({error.strerror})") from error
+
+
+def _verify(folder: Path, pinned: PublicKey | None) -> Verdict:
     if not folder.is_dir():
         raise InvalidInput(f"{folder}: there is no such folder")
     if not (folder / CHECKSUMS).is_file():
@@ -152,11 +162,7 @@ def _read_sums(place: Path) -> dict[str, Any]:
 
 def _check_files(check: _Check, listed: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Measure every file, hold it against ``checksums.json``, and return the SHA-256 of each that is there."""
-    there = {
-        path.relative_to(check.folder).as_posix(): path
-        for path in sorted(check.folder.rglob("*"))
-        if path.is_symlink() or not path.is_dir()
-    }
+    there = _files_in(check.folder)
     measured = {}
     for name, entry in sorted(listed.items()):
         path = there.get(name)
@@ -166,7 +172,11 @@ def _check_files(check: _Check, listed: Mapping[str, Mapping[str, Any]]) -> dict
         if path.is_symlink():
             check.wrong(f"{name} is a link to somewhere else, not a file of the release.")
             continue
-        found = measure(path)
+        try:
+            found = measure(path)
+        except InvalidInput:
+            check.wrong(f"{name} is no regular file.")
+            continue
         measured[name], size = found.sha256, found.size
         if measured[name] != entry["sha256"]:
             told = f"; {size} bytes, not {entry.get('bytes')}" if size != entry.get("bytes") else ""
@@ -183,6 +193,18 @@ def _check_files(check: _Check, listed: Mapping[str, Mapping[str, Any]]) -> dict
     return measured
 
 
+def _files_in(folder: Path) -> dict[str, Path]:
+    """Return all that is in a folder but the folders in it, by its name from there, however deep they go."""
+    found, waiting = {}, [folder]
+    while waiting:
+        for path in waiting.pop().iterdir():
+            if path.is_dir() and not path.is_symlink():
+                waiting.append(path)
+            else:
+                found[path.relative_to(folder).as_posix()] = path
+    return found
+
+
 def _check_manifest(check: _Check, sums: Mapping[str, Any], measured: Mapping[str, str]) -> Manifest | None:
     """Return the manifest if it can be read; its digest must be the version's."""
     found = measured.get("manifest.json")
@@ -194,7 +216,7 @@ def _check_manifest(check: _Check, sums: Mapping[str, Any], measured: Mapping[st
             f"{sums['version'][:SHORT]}."
         )
     try:
-        return parse_manifest(check.path("manifest.json").read_bytes(), "manifest.json")
+        return parse_manifest(check.content("manifest.json"), "manifest.json")
     except InvalidInput as error:
         check.wrong(f"{error}.")
         return None
@@ -203,11 +225,14 @@ def _check_manifest(check: _Check, sums: Mapping[str, Any], measured: Mapping[st
 def _check_approvals(check: _Check, manifest: Manifest | None, sums: Mapping[str, Any]) -> list[_Decision]:
     """Hold the decisions against the policy that is pinned in the manifest."""
     try:
-        value = read_json(check.path("approvals.json"))
+        value = parse_json(check.content("approvals.json"), "approvals.json")
         version, listed = value["version"], [dict(one) for one in value["approvals"]]
         about = (version["project"], version["number"], version["digest"], value["policy_digest"])
-    except (OSError, InvalidInput):
-        return []  # said before: the file is missing, or its bytes are not those that were released
+    except OSError:
+        return []  # said before: the file is missing
+    except InvalidInput as error:
+        check.wrong(f"{error}.")
+        return []
     except (KeyError, TypeError, ValueError):
         check.wrong("approvals.json: allowed: version, policy_digest, and approvals, a list of decisions.")
         return []
@@ -263,8 +288,7 @@ def _check_statement(
         content = _signed_content(check, pinned)
         name = ATTESTATION
     elif UNSIGNED in measured:
-        content = check.path(UNSIGNED).read_bytes()
-        name = UNSIGNED
+        content, name = _read(check, UNSIGNED), UNSIGNED
         check.remarks.append("The release is unsigned: whoever can write files could have made all of it anew.")
     else:
         content, name = None, ""
@@ -281,11 +305,19 @@ def _check_statement(
         _check_subjects(check, content, name, measured, manifest, sums)
 
 
+def _read(check: _Check, name: str) -> bytes | None:
+    try:
+        return check.content(name)
+    except InvalidInput as error:
+        check.wrong(f"{error}.")
+        return None
+
+
 def _signed_content(check: _Check, pinned: PublicKey | None) -> bytes | None:
     """Return what the envelope holds, whoever signed it; None where it cannot be read."""
     check.signature = "bad"
     try:
-        envelope = read_envelope(check.path(ATTESTATION).read_bytes(), ATTESTATION)
+        envelope = read_envelope(check.content(ATTESTATION), ATTESTATION)
     except InvalidInput as error:
         check.wrong(f"{error}.")
         return None
@@ -294,7 +326,7 @@ def _signed_content(check: _Check, pinned: PublicKey | None) -> bytes | None:
         return None
     own = None
     try:
-        own = read_public_key(check.path(KEY).read_bytes(), KEY)
+        own = read_public_key(check.content(KEY), KEY)
     except (InvalidInput, OSError) as error:
         check.wrong(f"The public key beside the signature cannot be read: {error}.")
     if pinned is not None:
@@ -370,7 +402,7 @@ def _check_predicate(
         if found != expected:
             check.wrong(f"{name}: predicate.{place} is {str(found)[:64]}, the release is of {str(expected)[:64]}.")
     try:
-        approvals = read_json(check.path("approvals.json"))["approvals"]
+        approvals = parse_json(check.content("approvals.json"), "approvals.json")["approvals"]
         told = Counter(str(one["digest"]) for one in predicate["approvals"])
         found = Counter(digest_of(one) for one in approvals)
     except (OSError, InvalidInput, KeyError, TypeError):
@@ -421,9 +453,8 @@ def _left_out(check: _Check, measured: Mapping[str, str]) -> int:
     if REPORT not in measured:
         return 0
     try:
-        lines = check.path(REPORT).read_bytes().splitlines()
-        return sum(json.loads(line)["left_out"] is True for line in lines)
-    except (ValueError, KeyError, TypeError):
+        return sum(line["left_out"] is True for line in json_lines(check.path(REPORT), REPORT))
+    except (InvalidInput, KeyError):
         check.wrong(f"{REPORT}: allowed: one JSON object a line, with left_out.")
         return 0
 
@@ -458,14 +489,14 @@ def _check_descriptions(
 
 def _card_problems(place: Path, measured: Mapping[str, str], sums: Mapping[str, Any]) -> Iterator[str]:
     try:
-        _, front, body = place.read_text("utf-8").split("---\n", 2)
+        _, front, body = read_at_most(place, JSON_BYTES).decode("utf-8").split("---\n", 2)
         named = [
             path
-            for config in yaml.safe_load(front)["configs"]
+            for config in parse_yaml(front, CARD).value["configs"]
             for one in config["data_files"]
             for path in ([one["path"]] if isinstance(one["path"], str) else one["path"])
         ]
-    except (ValueError, KeyError, TypeError, yaml.YAMLError):
+    except (InvalidInput, ValueError, KeyError, TypeError):
         yield f"{CARD} is no dataset card: its front matter cannot be read."
         return
     for path in named:
@@ -477,10 +508,10 @@ def _card_problems(place: Path, measured: Mapping[str, str], sums: Mapping[str, 
 
 def _croissant_problems(place: Path, measured: Mapping[str, str], manifest: Manifest) -> Iterator[str]:
     try:
-        value = json.loads(place.read_bytes())
+        value = read_json(place)
         files = {str(one["contentUrl"]): str(one["sha256"]) for one in value["distribution"]}
         identifier = value["identifier"]
-    except (ValueError, KeyError, TypeError):
+    except (InvalidInput, KeyError, TypeError):
         yield f"{CROISSANT} is no description of this release: it names no files."
         return
     if identifier != f"sha256:{manifest.digest}":

@@ -9,15 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from include.base.canonical import digest_of
-from include.base.configuration import load_model
+from include.base.configuration import Document, read_yaml
 from include.base.errors import InvalidInput
 
 __all__ = ["UNKNOWN", "Grant", "Person", "Register", "RegisterFile", "SystemAccount", "account_key", "is_unknown"]
@@ -29,6 +28,9 @@ System = Literal["prodigy", "confluence", "opentext", "jira", "airflow"]
 
 UNNAMED_SESSION = re.compile(r"\d{4}-\d{2}-\d{2}[_ T]\d{2}-\d{2}-\d{2}\Z")
 """How Prodigy calls the session of somebody who gave no name (the server's local time)."""
+
+REGISTER_BYTES = 8 * 1024 * 1024
+"""Bytes that a register may have: some 50,000 persons."""
 
 PERSON_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
 
@@ -53,9 +55,8 @@ class _Valid(_Strict):
         """Tell whether ``at`` lies in the span. An act of unknown time is covered only by a span open at both ends."""
         if at is None:
             return self.valid_from is None and self.valid_until is None
-        if self.valid_from and at < datetime.combine(self.valid_from, time.min, UTC):
-            return False
-        return not (self.valid_until and at >= datetime.combine(self.valid_until, time.min, UTC) + timedelta(days=1))
+        day = at.astimezone(UTC).date()
+        return (self.valid_from or date.min) <= day <= (self.valid_until or date.max)
 
 
 class Grant(_Valid):
@@ -133,16 +134,16 @@ class Register:
     """The checked register.
 
     :param content: what the file holds.
-    :param source: the file's name, for messages.
+    :param document: the file that it was read from, for messages.
     :raises InvalidInput: for an id given twice, or an account that two persons, or a person and a service, claim.
     """
 
-    def __init__(self, content: RegisterFile, *, source: str = "register", tree: yaml.Node | None = None) -> None:
+    def __init__(self, content: RegisterFile, *, document: Document | None = None) -> None:
         self.content = content
         self._persons = {person.id: person for person in content.persons}
         self._owners: dict[tuple[str, str], str] = {}
-        self._refuse_repeated_persons(source, tree)
-        self._refuse_contested_accounts(source, tree)
+        self._refuse_repeated_persons(document)
+        self._refuse_contested_accounts(document)
         self._services = {(entry.system, account_key(entry.account)) for entry in content.services}
 
     @classmethod
@@ -151,8 +152,8 @@ class Register:
 
         :raises InvalidInput: naming file, line, field, what was found and what is allowed.
         """
-        content = load_model(path, RegisterFile)
-        return cls(content, source=str(path), tree=yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader))
+        document = read_yaml(path, REGISTER_BYTES)
+        return cls(document.checked(RegisterFile), document=document)
 
     @classmethod
     def from_kept(cls, value: object) -> Register:
@@ -226,21 +227,21 @@ class Register:
             key=lambda person: person.id,
         )
 
-    def _refuse_repeated_persons(self, source: str, tree: yaml.Node | None) -> None:
+    def _refuse_repeated_persons(self, document: Document | None) -> None:
         seen: set[str] = set()
         for index, person in enumerate(self.content.persons):
             if person.id in seen:
                 location: tuple[str | int, ...] = ("persons", index, "id")
-                raise InvalidInput(f"{_place(source, tree, location)}: {person.id!r} is another person's id already")
+                raise InvalidInput(f"{_place(document, location)}: {person.id!r} is another person's id already")
             seen.add(person.id)
 
-    def _refuse_contested_accounts(self, source: str, tree: yaml.Node | None) -> None:
+    def _refuse_contested_accounts(self, document: Document | None) -> None:
         claimed: dict[tuple[str, str], _Claim] = {}
         for claim in _claims(self.content):
             earlier = claimed.setdefault(claim.key, claim)
             if earlier is not claim:
                 raise InvalidInput(
-                    f"{_place(source, tree, claim.location)}: {claim.key[0]} account {claim.key[1]!r} of {claim.owner} "
+                    f"{_place(document, claim.location)}: {claim.key[0]} account {claim.key[1]!r} of {claim.owner} "
                     f"is claimed by {earlier.owner} already; an account belongs to one person or one service "
                     "(list it under `shared` when several people use it)"
                 )
@@ -266,18 +267,7 @@ def _claims(content: RegisterFile) -> Iterator[_Claim]:
             )
 
 
-def _place(source: str, tree: yaml.Node | None, location: tuple[str | int, ...]) -> str:
-    """Return ``file:line: field`` for a place in the YAML tree; the line is left out where there is no tree."""
-    node: Any = tree
-    line = None
-    for part in location:
-        if isinstance(node, yaml.MappingNode):
-            found = next(((key, inner) for key, inner in node.value if key.value == part), None)
-            if found is None:
-                break
-            line, node = found[0].start_mark.line + 1, found[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
+def _place(document: Document | None, location: tuple[str | int, ...]) -> str:
+    """Return ``file:line: field``; without a file, the field in the register."""
     field = ".".join(map(str, location))
-    return f"{source}:{line}: {field}" if line else f"{source}: {field}"
+    return f"register: {field}" if document is None else f"{document.source}:{document.line_of(location)}: {field}"

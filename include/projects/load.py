@@ -7,9 +7,12 @@ from pathlib import Path
 
 from include.base.configuration import load_model
 from include.base.errors import InvalidInput
-from include.projects.model import Project
+from include.base.text import printable
+from include.projects.model import Project, is_dataset_of
 
 __all__ = ["BadProject", "load_project", "load_projects", "project_names"]
+
+_SUFFIXES = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class BadProject:
 def project_names(folder: Path) -> list[str]:
     """Return the names of the project files, without opening one. Never raises: a DAG is parsed with it."""
     try:
-        return sorted(path.stem for path in folder.iterdir() if path.suffix in (".yaml", ".yml"))
+        # A name that is no text could not be shown in a form, nor kept in Airflow's database.
+        return sorted({printable(path.stem) for path in folder.iterdir() if path.suffix in _SUFFIXES})
     except OSError:
         return []
 
@@ -31,18 +35,35 @@ def project_names(folder: Path) -> list[str]:
 def load_project(folder: Path, name: str) -> Project:
     """Return one project.
 
-    :raises InvalidInput: when there is no such file, it is malformed, or it names itself otherwise.
+    :raises InvalidInput: when there is no such file, or two; when it is malformed, or names itself otherwise; when its
+        datasets in Prodigy would be another project's.
     """
-    path = folder / f"{name}.yaml"
-    if not path.exists():
-        path = folder / f"{name}.yml"
-    if name not in project_names(folder) or not path.exists():
-        known = ", ".join(project_names(folder)) or "none"
-        raise InvalidInput(f"no project {name!r} in {folder}; there are: {known}")
-    project = load_model(path, Project)
+    return _load(folder, name, project_names(folder))
+
+
+def _load(folder: Path, name: str, names: list[str]) -> Project:
+    found = [folder / f"{name}{suffix}" for suffix in _SUFFIXES] if name in names else []
+    files = [path for path in found if path.exists()]
+    if not files:
+        raise InvalidInput(f"no project {name!r} in {folder}; there are: {', '.join(names) or 'none'}")
+    if len(files) > 1:
+        raise InvalidInput(f"{' and '.join(map(str, files))}: are both project {name!r}; allowed: one of them")
+    _refuse_shared_datasets(folder, name, names)
+    project = load_model(files[0], Project)
     if project.name != name:
-        raise InvalidInput(f"{path}: name: found {project.name!r}, but the file is called {name!r}")
+        raise InvalidInput(f"{files[0]}: name: found {project.name!r}, but the file is called {name!r}")
     return project
+
+
+def _refuse_shared_datasets(folder: Path, name: str, names: list[str]) -> None:
+    """Refuse both of two projects that would write into one dataset, whichever of them came first."""
+    for other in names:
+        shorter, longer = sorted((name, other), key=len)
+        if is_dataset_of(shorter, longer):
+            raise InvalidInput(
+                f"{folder}: the projects {shorter!r} and {longer!r} cannot be side by side: Prodigy's dataset {longer} "
+                "would belong to both; rename one of them"
+            )
 
 
 def load_projects(folder: Path, chosen: list[str] | None = None) -> list[Project | BadProject]:
@@ -50,7 +71,7 @@ def load_projects(folder: Path, chosen: list[str] | None = None) -> list[Project
 
     :raises InvalidInput: for a chosen name that does not exist.
     """
-    names = project_names(folder)
+    names = known = project_names(folder)
     if chosen is not None:
         unknown = sorted(set(chosen) - set(names))
         if unknown:
@@ -61,7 +82,7 @@ def load_projects(folder: Path, chosen: list[str] | None = None) -> list[Project
     projects: list[Project | BadProject] = []
     for name in names:
         try:
-            projects.append(load_project(folder, name))
+            projects.append(_load(folder, name, known))
         except InvalidInput as error:
             projects.append(BadProject(name, str(error)))
     return projects

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -36,10 +37,27 @@ __all__ = [
 
 _HOURS = ("due_hours", "reminder_hours", "grace_hours")
 NAME = re.compile(r"[a-z][a-z0-9_]{1,48}\Z")
+_MADE_NAME = re.compile(r"__(inbox|decisions|v[0-9]+)\Z")
+"""What the names of a project's other datasets add to its own; see the properties of :class:`Project`."""
+
+_TEN_YEARS = 87_600
+"""Hours. A longer time is a slip, and dates end somewhere."""
+
+_CENTURY = 36_500
+"""Days, as far as anything is planned to be kept."""
+
+
+def is_dataset_of(project: str, dataset: str) -> bool:
+    """Tell whether a name is that of a dataset which the project has beside its answers."""
+    return dataset.startswith(project) and _MADE_NAME.match(dataset, len(project)) is not None
+
+
+def _twice(values: Iterable[str]) -> list[str]:
+    return sorted(value for value, count in Counter(values).items() if count > 1)
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Interface(StrEnum):
@@ -167,7 +185,7 @@ class Annotation(_Strict):
         default=Repeated.LATEST, description="which of one person's several answers to a task in a round counts"
     )
     quiet_minutes: float = Field(
-        default=10, ge=0, description="minutes without a new answer before a batch can be finished"
+        default=10, ge=0, le=_TEN_YEARS * 60, description="minutes without a new answer before a batch can be finished"
     )
     batch_size: int = Field(default=500, ge=1, le=100_000, description="tasks in one batch")
 
@@ -177,7 +195,7 @@ class Annotation(_Strict):
         for label in labels:
             if not label.strip() or label != label.strip() or "," in label:
                 raise ValueError(f"label {label!r}: a label has no comma and no space at its ends")
-        twice = sorted({label for label in labels if labels.count(label) > 1})
+        twice = _twice(labels)
         if twice:
             raise ValueError(f"named twice: {', '.join(twice)}")
         return labels
@@ -230,9 +248,9 @@ class Policy(_Strict):
         default="recorded", description="lowest signature level of a decision that counts"
     )
     four_eyes: bool = True
-    due_hours: float = Field(default=72, gt=0)
-    reminder_hours: float = Field(default=48, gt=0)
-    grace_hours: float = Field(default=24, ge=0, description="hours between escalation and `expired`")
+    due_hours: float = Field(default=72, gt=0, le=_TEN_YEARS)
+    reminder_hours: float = Field(default=48, gt=0, le=_TEN_YEARS)
+    grace_hours: float = Field(default=24, ge=0, le=_TEN_YEARS, description="hours between escalation and `expired`")
     escalation_role: str | None = None
     min_completeness_percent: int = Field(default=100, ge=0, le=100)
     require_guideline_stamp: bool = Field(
@@ -354,7 +372,7 @@ class ReleaseSettings(_Strict):
     @field_validator("formats")
     @classmethod
     def _formats_are_distinct(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
-        twice = sorted({name for name in formats if formats.count(name) > 1})
+        twice = _twice(formats)
         if twice:
             raise ValueError(f"named twice: {', '.join(twice)}")
         return formats
@@ -408,14 +426,16 @@ class Retention(_Strict):
     :param name: the retention class, as the organisation's schedule of records calls it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     name: str = Field(default="standard", alias="class", min_length=1)
-    versions_days: int | None = Field(default=None, ge=1, description="of versions no release of which stands")
-    evidence_days: int | None = Field(
-        default=None, ge=1, description="of replies that prove decisions on such versions"
+    versions_days: int | None = Field(
+        default=None, ge=1, le=_CENTURY, description="of versions no release of which stands"
     )
-    quarantine_days: int | None = Field(default=None, ge=1, description="of records that were set aside")
+    evidence_days: int | None = Field(
+        default=None, ge=1, le=_CENTURY, description="of replies that prove decisions on such versions"
+    )
+    quarantine_days: int | None = Field(default=None, ge=1, le=_CENTURY, description="of records that were set aside")
     legal_hold: str | None = Field(default=None, min_length=3, description="why nothing of the project may be removed")
 
 

@@ -12,8 +12,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from include.base.canonical import SHORT, canonical_json, digest_of, effect_key
+from include.base.disk import writing_to
 from include.base.errors import LabelopsError, Refused
-from include.base.store import Store, StorePath
+from include.base.store import Store, StorePath, atomic_file
 from include.governance.effects import Claim, Done, claim, find_done
 from include.governance.ledger import Ledger, Transaction
 from include.governance.records import SERVICE, Decision, Event, NewEvent, VersionRecord
@@ -169,13 +170,14 @@ class Run:
 
     def staged(self, name: str) -> StorePath:
         """Return where to stage a file of this try. The folder is made only now: a quiet run leaves none."""
-        self.staging.mkdir(parents=True, exist_ok=True)
+        with writing_to(self.staging):
+            self.staging.mkdir(parents=True, exist_ok=True)
         return self.staging / name
 
     def stage(self, name: str, rows: Iterable[Any]) -> str:
         """Stage rows as a file of JSON Lines, canonical, and return its path as text; see :func:`staged_digest`."""
         place = self.staged(name)
-        with place.open("wb") as out:
+        with atomic_file(place) as out:
             out.writelines(_lines(rows))
         return str(place)
 

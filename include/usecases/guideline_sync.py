@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from include.base.errors import Refused
+from include.base.store import atomic_write
 from include.guidelines import release, sync
 from include.projects.model import Project
 from include.run.gates import require_gate
@@ -78,7 +79,7 @@ def collect(run: Run, project: Project, item: WorkItem, confluence: ConfluenceCl
         name = f"Release {current.number} ({short(digest)}) of {project.name}"
         raise NothingToDo(f"{name} is what the approved pages still say: nothing to publish.")
     kept = run.staged("collected.json")
-    kept.write_bytes(TypeAdapter(sync.Collected).dump_json(collected))
+    atomic_write(kept, TypeAdapter(sync.Collected).dump_json(collected))
     return Staged(run.stage("pages.jsonl", sync.rows(collected)), str(kept), digest, len(collected.pages))
 
 

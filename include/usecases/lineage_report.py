@@ -11,7 +11,7 @@ from typing import Any
 
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.errors import LabelopsError, NotFound, Refused, Unsupported
-from include.base.store import measure
+from include.base.store import atomic_write, measure
 from include.datasets.drift import note_drift, source_drift
 from include.governance.checkpoint import last_note, write_checkpoint
 from include.projects.model import Project
@@ -64,7 +64,7 @@ def build(run: Run, project: Project, prodigy: ProdigyClient) -> Built:
         for one in page.charts
     ]
     kept = run.staged("page.json")
-    kept.write_bytes(canonical_json({"title": page.title, "body": page.body_storage, "charts": charts}))
+    atomic_write(kept, canonical_json({"title": page.title, "body": page.body_storage, "charts": charts}))
     staged = run.stage("report.jsonl", _rows(known, page))
     digest = storage.digest(page.body_storage)
     run.log.info(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from include.base.canonical import canonical_json
-from include.base.store import StorePath, measure, read_json
+from include.base.store import StorePath, atomic_write, measure, read_json
 from include.governance.records import SourceRecord
 from include.ingestion import quarantine
 from include.ingestion.pipeline import ingest
@@ -22,6 +22,9 @@ from include.systems.prodigy.client import ProdigyClient
 __all__ = ["Taken", "load", "pending", "read"]
 
 USE_CASE = "raw_data_ingestion"
+
+SEEN_BYTES = 1024**3
+"""Bytes of the list of all files of a source, at some hundred a file."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def read(run: Run, project: Project, item: WorkItem, source: StorePath) -> Taken
     run.findings(project.name, item.subject, taken.findings)
     seen = {path: mark for path, mark in found.seen.items() if path not in taken.failed}
     kept, counts = run.staged("seen.json"), taken.counts
-    kept.write_bytes(canonical_json({"seen": seen}))
+    atomic_write(kept, canonical_json({"seen": seen}))
     run.log.info(
         f"Read {counts['files']} file(s): {counts['records']} good record(s) make {counts['tasks']} task(s), "
         f"{counts['duplicates']} say what another says; {counts['bad']} set aside as malformed."
@@ -118,7 +121,7 @@ def load(
             f"dataset:{project.inbox}",
             created=created,
             detail=f"{inserted} tasks, {batches} batches",
-            states={_scope(project): read_json(run.locate(given.seen))},
+            states={_scope(project): read_json(run.locate(given.seen), SEEN_BYTES)},
             after=given.digest,
             body=body,
         )

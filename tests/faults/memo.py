@@ -1,4 +1,4 @@
-"""What does not depend on faults is worked out once: parsed YAML, gates, charts. Only tests are made faster by it.
+"""What does not depend on faults is worked out once: gates, charts. Only tests are made faster by it.
 
 Each is a pure function of its input, kept under the digest of that input. A forked child hands what it worked out
 anew to its parent when it ends; a child that is killed hands over nothing.
@@ -22,7 +22,6 @@ QUICK_LOCK = 0.15
 """Seconds that one attempt waits for a lock here; 30 in production."""
 
 _known: dict[str, bytes] = {}
-_nodes: dict[str, Any] = {}
 fresh: dict[str, bytes] = {}
 _unwanted: set[str] = set()
 _engines: dict[str, Any] = {}
@@ -68,7 +67,6 @@ def install() -> ExitStack:
 
     Waiting for a lock is cut short too: as often as in production, each time for a moment.
     """
-    import yaml
     from airflow.sdk import BaseHook
 
     from include.gates import gate
@@ -76,20 +74,7 @@ def install() -> ExitStack:
     from include.reporting import charts
     from include.systems.prodigy import database as prodigy
 
-    safe_load, compose, run_suite = yaml.safe_load, yaml.compose, gate.run_suite
-
-    def load(stream: Any) -> Any:
-        return (
-            _kept("yaml", stream, lambda: safe_load(stream)) if isinstance(stream, (str, bytes)) else safe_load(stream)
-        )
-
-    def composed(stream: Any, Loader: Any = yaml.SafeLoader) -> Any:
-        if not isinstance(stream, (str, bytes)):
-            return compose(stream, Loader=Loader)
-        key = hashlib.sha256(pickle.dumps(stream)).hexdigest()
-        if key not in _nodes:
-            _nodes[key] = compose(stream, Loader=Loader)
-        return _nodes[key]
+    run_suite = gate.run_suite
 
     def run(rows: Any, suite: Any, **more: Any) -> Any:
         if more or not hasattr(rows, "read_bytes"):
@@ -121,8 +106,6 @@ def install() -> ExitStack:
 
     stack = ExitStack()
     for owner, name, value in (
-        (yaml, "safe_load", load),
-        (yaml, "compose", composed),
         (gate, "run_suite", run),
         (ledger, "_make_engine", engine),
         (charts, "labels", _drawing("labels", charts.labels)),

@@ -34,7 +34,7 @@ def targets() -> dict[str, Target]:
 def wrong_with(name: str, target: Target, seed: int) -> str | None:
     """Return what is wrong with the answer to one input, None where nothing is."""
     try:
-        with _no_longer_than(LONGEST):
+        with no_longer_than(LONGEST):
             target(Random(f"{name}:{seed}"))
     except LabelopsError:
         return None
@@ -44,7 +44,9 @@ def wrong_with(name: str, target: Target, seed: int) -> str | None:
 
 
 @contextmanager
-def _no_longer_than(seconds: int) -> Iterator[None]:
+def no_longer_than(seconds: int) -> Iterator[None]:
+    """Raise in a block that has not ended by then."""
+
     def late(*_: object) -> None:
         raise TimeoutError(f"not done after {seconds} s")
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from include.base.errors import InvalidInput
+from include.base.reading import parse_json
 from include.base.signing import make_key
 from include.base.text import printable
 from include.governance import checkpoint, proof
@@ -73,10 +74,7 @@ def add_check_proof(parser: argparse.ArgumentParser) -> None:
 
 
 def _check_proof(options: argparse.Namespace) -> int:
-    try:
-        value = json.loads(read_text(options.file))
-    except json.JSONDecodeError as error:
-        raise InvalidInput(f"{options.file}: not JSON ({error})") from error
+    value = parse_json(read_text(options.file), str(options.file))
     outcome = proof.check_proof(value, public_keys(options), read_text(options.note) if options.note else None)
     for sentence in outcome.sentences:
         sys.stdout.write(printable(sentence) + "\n")

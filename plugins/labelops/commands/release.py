@@ -41,7 +41,7 @@ def _verify_release(options: argparse.Namespace) -> int:
     found = verify(options.folder, _public_key(options.public_key))
     try:
         if options.json:
-            sys.stdout.write(json.dumps({"ok": found.ok, **asdict(found)}, ensure_ascii=False) + "\n")
+            sys.stdout.write(json.dumps({"ok": found.ok, **asdict(found)}) + "\n")
         else:
             sys.stdout.writelines(printable(line) + "\n" for line in _sentences(found))
     except BrokenPipeError:
