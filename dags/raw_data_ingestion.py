@@ -11,7 +11,8 @@ and rejects under `quarantine/<project>/`. Announces `labelops/inbox`.
 **Gate** `raw_tasks`: identity, hashes, length and shape of every task; failing rows are set aside, the rest goes on.
 
 **When it fails.** The leaf task names the project. Malformed records fail nothing: they are in quarantine with file, line
-and reason. Correct the file and leave it in place: its new content is taken up by the next run.
+and reason. Correct the file and leave it in place, or the project's `source` where a bound or a route was the reason:
+the next run takes it up. Files that cannot be read are findings, and are tried again.
 """
 
 from __future__ import annotations

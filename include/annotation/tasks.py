@@ -297,7 +297,8 @@ def _refuse_expiring(name: str, key: str, reference: str) -> None:
     try:
         signed = _signing(reference)
     except ValueError as error:
-        raise InvalidInput(f"{name}: content.{key}: not a usable reference ({error})") from error
+        # What urlsplit says repeats the address.
+        raise InvalidInput(f"{name}: content.{key}: not an address; allowed: a reference that keeps working") from error
     if signed:
         raise InvalidInput(
             f"{name}: content.{key}: the address is signed and will expire (it carries {', '.join(signed)}); "

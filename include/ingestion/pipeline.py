@@ -14,8 +14,9 @@ from include.base.canonical import canonical_json
 from include.base.disk import scratch_folder
 from include.base.errors import InvalidInput
 from include.base.store import StorePath, atomic_file
-from include.ingestion.quarantine import excerpt
-from include.ingestion.readers import BadFile, BadRecord, Record, read
+from include.ingestion.quarantine import allowed
+from include.ingestion.readers import read
+from include.ingestion.records import BadFile, BadRecord, Record
 from include.ingestion.scan import SourceFile, fingerprint
 from include.projects.model import Project
 
@@ -48,7 +49,8 @@ class Ingested:
     :param bad: staged ``bad.jsonl``: entries for the quarantine.
     :param counts: ``files``, ``bad_files``, ``records`` (good ones), ``tasks`` (staged), ``duplicates`` (good records
         that added no task of their own), ``known`` (tasks that the project holds already), ``bad`` (entries).
-    :param failed: files that changed while they were read: not part of this, to be tried again.
+    :param failed: files that changed or vanished while they were read: not part of this, to be tried again.
+    :param rejected: files that are set aside, or of which some record is.
     :param findings: ``(kind, detail)`` for people.
     """
 
@@ -57,6 +59,7 @@ class Ingested:
     bad: StorePath
     counts: dict[str, int]
     failed: list[str] = field(default_factory=list)
+    rejected: set[str] = field(default_factory=set)
     findings: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -89,16 +92,11 @@ def ingest(
 
 
 def _take(project: Project, file: SourceFile, index: sqlite3.Connection, found: Ingested) -> None:
-    source = project.source
     index.execute("BEGIN")
     (before,) = index.execute("SELECT coalesce(max(number), 0) FROM source").fetchone()
     kept = _Kept(index)
     try:
-        for record in read(
-            file,
-            max_record_kilobytes=source.max_record_kilobytes,
-            max_file_megabytes=source.max_file_megabytes,
-        ):
+        for record in read(file, project.source):
             _keep(project, file, record, index, kept)
         kept.flush()
         if fingerprint(file.path)[1] != file.mark:
@@ -112,20 +110,28 @@ def _take(project: Project, file: SourceFile, index: sqlite3.Connection, found: 
     except BadFile as error:
         index.execute("ROLLBACK")
         found.counts["bad_files"] += 1
-        _reject(index, {"file": file.relative, "line": error.line, "reason": error.reason, "sha256": file.sha256})
+        found.rejected.add(file.relative)
+        bad = BadRecord(error.line, error.reason, file.sha256 or None, error.content)
+        _reject(index, _entry(project, file, bad))
         return
     index.execute("COMMIT")
     found.counts["files"] += 1
+    if kept.rejected:
+        found.rejected.add(file.relative)
+    _tell_repeated(file, before, index, found)
+
+
+def _tell_repeated(file: SourceFile, before: int, index: sqlite3.Connection, found: Ingested) -> None:
+    """Make a finding of record ids that are in a file more than once.
+
+    :param before: the last source that was there before the file's.
+    """
     twice = index.execute(
         "SELECT count(*) FROM (SELECT 1 FROM source WHERE number > ? GROUP BY record HAVING count(*) > 1)", (before,)
     ).fetchone()[0]
     if twice:
-        found.findings.append(
-            (
-                "repeated record id",
-                f"{file.relative} ({file.sha256[:12]}): {twice} record id(s) are there more than once",
-            )
-        )
+        detail = f"{file.relative} ({file.sha256[:12]}): {twice} record id(s) are there more than once"
+        found.findings.append(("repeated record id", detail))
 
 
 class _Changed(Exception):
@@ -133,10 +139,14 @@ class _Changed(Exception):
 
 
 class _Kept:
-    """Tasks and sources on their way into the index, some hundred at a time."""
+    """Tasks and sources on their way into the index, some hundred at a time.
+
+    :ivar rejected: how many records of the file are set aside.
+    """
 
     def __init__(self, index: sqlite3.Connection) -> None:
         self._index = index
+        self.rejected = 0
         self._tasks: list[tuple[str, str]] = []
         self._sources: list[tuple[str, str, str, str]] = []
         self._held = 0
@@ -164,27 +174,29 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode
 def _keep(
     project: Project, file: SourceFile, record: Record | BadRecord, index: sqlite3.Connection, kept: _Kept
 ) -> None:
-    if isinstance(record, BadRecord):
-        _reject(index, _entry(project, file, record))
-        return
-    origin = {"file": file.relative, "record": record.record_id, "sha256": record.sha256}
-    meta = {"source": f"{file.relative}:{record.line}", **record.meta}
-    try:
-        task = build_task(project, content=record.content, meta=meta, sources=[origin])
-    except InvalidInput as error:
-        bad = BadRecord(record.line, str(error), record.sha256, record.content.get("text"), record.record_id)
-        _reject(index, _entry(project, file, bad))
-        return
-    kept.add(task["labelops"]["task_id"], task, file.relative, record)
+    if isinstance(record, Record):
+        origin = {"file": file.relative, "record": record.record_id, "sha256": record.sha256}
+        meta = {"source": f"{file.relative}:{record.line}", **record.meta}
+        try:
+            task = build_task(project, content=record.content, meta=meta, sources=[origin])
+        except InvalidInput as error:
+            text = record.content.get("text")
+            record = BadRecord(record.line, str(error), record.sha256, text, record.record_id)
+        else:
+            kept.add(task["labelops"]["task_id"], task, file.relative, record)
+            return
+    kept.rejected += 1
+    _reject(index, _entry(project, file, record))
 
 
 def _entry(project: Project, file: SourceFile, bad: BadRecord) -> dict[str, Any]:
     entry: dict[str, Any] = {"file": file.relative, "line": bad.line, "reason": bad.reason, "sha256": bad.sha256}
     if bad.record_id is not None:
         entry["record"] = bad.record_id
+    if bad.content:
+        entry["content"] = bad.content
     # Staging is no place for content that the quarantine may not hold.
-    shown = excerpt(bad.content, project.policy.quarantine_exposure) if bad.content else None
-    return entry if shown is None else {**entry, "content": shown}
+    return allowed(entry, project.policy.quarantine_exposure)
 
 
 def _reject(index: sqlite3.Connection, entry: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from include.base.disk import writing_scratch
 from include.base.store import Store, StorePath, atomic_file
 from include.projects.model import Exposure, Project
 
-__all__ = ["EXCERPT", "excerpt", "put"]
+__all__ = ["EXCERPT", "allowed", "excerpt", "put"]
 
 EXCERPT = 2000
 """How many characters of a masked record are kept."""
@@ -37,7 +37,7 @@ def put(store: Store, project: Project, use_case: str, entries: Iterable[Mapping
     count = 0
     with writing_scratch(), tempfile.TemporaryFile() as spool:
         for entry in entries:
-            line = canonical_json(_allowed(entry, project.policy.quarantine_exposure)) + b"\n"
+            line = canonical_json(allowed(entry, project.policy.quarantine_exposure)) + b"\n"
             state.update(line)
             spool.write(line)
             count += 1
@@ -54,19 +54,31 @@ def put(store: Store, project: Project, use_case: str, entries: Iterable[Mapping
     return path
 
 
-def excerpt(content: str, exposure: Exposure) -> str | None:
-    """Return what may be kept of a record: nothing, its shape (letters as ``x``, digits as ``0``), or all of it."""
-    if exposure is Exposure.FULL:
-        return content
-    if exposure is Exposure.MASKED:
-        return re.sub(r"[^\W\d_]", "x", re.sub(r"\d", "0", content[:EXCERPT]))
-    return None
+def allowed(entry: Mapping[str, Any], exposure: Exposure) -> dict[str, Any]:
+    """Return what may be kept of a reject: the one place that decides so.
 
-
-def _allowed(entry: Mapping[str, Any], exposure: Exposure) -> dict[str, Any]:
+    A ``reason`` never quotes what is set aside, so it may always be told; what was found is ``content``. Where nothing
+    of a record may be seen, its ``record`` id is none of ours to tell either, in the entry or in its ``sources``.
+    """
     kept = {name: value for name, value in entry.items() if name != "content" and value is not None}
     if exposure is Exposure.NONE:
         kept.pop("record", None)
+        if isinstance(kept.get("sources"), list):
+            sources = [one for one in kept["sources"] if isinstance(one, Mapping)]
+            kept["sources"] = [{name: one[name] for name in one if name != "record"} for one in sources]
     content = entry.get("content")
     shown = excerpt(content, exposure) if isinstance(content, str) else None
     return kept if shown is None else {**kept, "content": shown}
+
+
+def excerpt(content: str, exposure: Exposure) -> str | None:
+    """Return what may be kept of a record: nothing, its shape, or all of it.
+
+    The shape is spaces and ASCII punctuation as they are, digits as ``0``, and anything else as ``x``: an accent or a
+    vowel sign that stands beside its letter is part of a word.
+    """
+    if exposure is Exposure.FULL:
+        return content
+    if exposure is Exposure.MASKED:
+        return re.sub(r"[a-zA-Z]|[^\x00-\x7f]", "x", re.sub(r"\d", "0", content[:EXCERPT]))
+    return None

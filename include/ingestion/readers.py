@@ -8,61 +8,31 @@ from __future__ import annotations
 
 import csv
 import gzip
-import hashlib
 import json
-import re
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
-from include.base.errors import InvalidInput
+from include.ingestion.parquet import read_parquet
+from include.ingestion.records import BadFile, BadRecord, Bounds, Record, digest_of_raw, record_of, too_long
 from include.ingestion.scan import SourceFile
-from include.projects.model import SourceRoute
+from include.projects.model import Source, SourceRoute
 
-__all__ = ["FORMATS", "BadFile", "BadRecord", "Record", "read"]
-
-
-class BadFile(InvalidInput):
-    """The whole file is set aside."""
-
-    def __init__(self, reason: str, line: int | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.line = line
+__all__ = ["FORMATS", "read"]
 
 
-@dataclass(frozen=True)
-class Record:
-    """One record: what annotators see (``content``), what goes beside it (``meta``), and the digest of its bytes."""
-
-    line: int
-    record_id: str
-    content: dict[str, str]
-    meta: dict[str, Any]
-    sha256: str
-
-
-@dataclass(frozen=True)
-class BadRecord:
-    """One record that cannot become a task. ``content`` is its text, for a quarantine that may hold it."""
-
-    line: int
-    reason: str
-    sha256: str | None = None
-    content: str | None = None
-    record_id: str | None = None
-
-
-def read(file: SourceFile, *, max_record_kilobytes: int, max_file_megabytes: int) -> Iterator[Record | BadRecord]:
+def read(file: SourceFile, source: Source) -> Iterator[Record | BadRecord]:
     """Yield a file's records in order.
 
     ``.txt``: one record a line, blank lines are none. ``.jsonl``, ``.ndjson``: one object a line. ``.csv``, ``.tsv``: a
     header, then one record a row, which may span lines inside quotes. All of these also as ``.gz``. ``.parquet``: one
     record a row. Images and audio: one record a file. Text is UTF-8, with or without a byte order mark.
 
-    :raises BadFile: for a file that is refused as a whole.
+    :param source: how large a file and a record may be, and how much may come out of a file.
+    :raises BadFile: for a file that is refused as a whole; what it yielded before counts for nothing.
+    :raises OSError: for a file that cannot be read now.
     """
     name = file.relative.lower()
     packed = name.endswith(".gz")
@@ -72,18 +42,32 @@ def read(file: SourceFile, *, max_record_kilobytes: int, max_file_megabytes: int
         raise BadFile(f"extension: found {extension!r}; allowed: {', '.join(sorted(FORMATS))}")
     if file.size == 0:
         raise BadFile("the file is empty")
-    if file.size > max_file_megabytes << 20:
-        raise BadFile(f"size: found {file.size} bytes; allowed: {max_file_megabytes} MB")
-    limit = max_record_kilobytes << 10
+    if file.size > source.max_file_megabytes << 20:
+        raise BadFile(
+            f"size: found {file.size} bytes; allowed: {source.max_file_megabytes} MB (source.max_file_megabytes)"
+        )
+    bounds = Bounds(source)
     try:
         with file.path.open("rb") as raw:
-            if packed:
-                with gzip.GzipFile(fileobj=raw) as stream:
-                    yield from reader(file, stream, limit)  # type: ignore[arg-type]
-            else:
-                yield from reader(file, raw, limit)
+            stream: Any = _Unpacking(raw, bounds) if packed else raw
+            for number, record in enumerate(reader(file, stream, bounds), 1):
+                bounds.check_records(number)
+                yield record
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise BadFile(f"the compressed file is damaged or cut off ({error})") from error
+        raise BadFile(f"the compressed file is damaged or cut off ({type(error).__name__})") from error
+
+
+class _Unpacking(gzip.GzipFile):
+    """Gives lines for as long as they come to no more than a file may unpack to."""
+
+    def __init__(self, raw: IO[bytes], bounds: Bounds) -> None:
+        super().__init__(fileobj=raw)
+        self._bounds = bounds
+
+    def readline(self, size: int | None = -1) -> bytes:
+        line = super().readline(size)
+        self._bounds.check_unpacked(self.tell())
+        return line
 
 
 @dataclass(frozen=True)
@@ -102,15 +86,16 @@ def _lines(stream: IO[bytes], limit: int) -> Iterator[_Line]:
             if piece.startswith((b"\xff\xfe", b"\xfe\xff")):
                 raise BadFile("encoding: found a UTF-16 byte order mark at byte 0; allowed: UTF-8", line=1)
             piece = piece.removeprefix(b"\xef\xbb\xbf")
-        too_long = len(piece.rstrip(b"\r\n")) > limit
+        over = len(piece.rstrip(b"\r\n")) > limit
         whole = piece
-        while too_long and whole and not whole.endswith(b"\n"):
+        while over and whole and not whole.endswith(b"\n"):
             whole = stream.readline(1 << 16)
-        yield _Line(number, piece, too_long)
+        yield _Line(number, piece, over)
 
 
-def _too_long(line: _Line, limit: int) -> BadRecord:
-    return BadRecord(line.number, f"the record is longer than max_record_kilobytes allows ({limit >> 10})")
+def _blank(raw: bytes) -> bool:
+    """Tell whether a line is no record, by the white space of JSON: what else looks blank is a record that is wrong."""
+    return not raw.strip(b" \t\r\n")
 
 
 def _decoded(line: _Line) -> str | BadRecord:
@@ -118,45 +103,47 @@ def _decoded(line: _Line) -> str | BadRecord:
         return line.raw.decode("utf-8")
     except UnicodeDecodeError as error:
         reason = f"encoding: byte {error.start + 1} of the line is not UTF-8 (0x{line.raw[error.start]:02x})"
-        return BadRecord(line.number, reason, _digest(line.raw), line.raw.decode("utf-8", "replace"))
+        return BadRecord(line.number, reason, digest_of_raw(line.raw), line.raw.decode("utf-8", "replace"))
 
 
-def _read_text(file: SourceFile, stream: IO[bytes], limit: int) -> Iterator[Record | BadRecord]:
+def _texts(stream: IO[bytes], limit: int) -> Iterator[tuple[_Line, str] | BadRecord]:
+    """Yield the lines that are not blank with their text."""
     for line in _lines(stream, limit):
         if line.too_long:
-            yield _too_long(line, limit)
-            continue
-        text = _decoded(line)
-        if isinstance(text, BadRecord):
-            yield text
-        elif text.strip():
-            yield _record(line.number, {"text": text.rstrip("\r\n")}, SourceRoute(match="*"), line.raw, limit)
+            yield too_long(line.number, limit)
+        elif not _blank(line.raw):
+            text = _decoded(line)
+            yield text if isinstance(text, BadRecord) else (line, text)
 
 
-def _read_json_lines(file: SourceFile, stream: IO[bytes], limit: int) -> Iterator[Record | BadRecord]:
-    for line in _lines(stream, limit):
-        if line.too_long:
-            yield _too_long(line, limit)
+def _read_text(file: SourceFile, stream: IO[bytes], bounds: Bounds) -> Iterator[Record | BadRecord]:
+    for found in _texts(stream, bounds.record):
+        if isinstance(found, BadRecord):
+            yield found
             continue
-        text = _decoded(line)
-        if isinstance(text, BadRecord):
-            yield text
+        line, text = found
+        yield record_of(line.number, {"text": text.rstrip("\r\n")}, SourceRoute(match="*"), line.raw, bounds.record)
+
+
+def _read_json_lines(file: SourceFile, stream: IO[bytes], bounds: Bounds) -> Iterator[Record | BadRecord]:
+    for found in _texts(stream, bounds.record):
+        if isinstance(found, BadRecord):
+            yield found
             continue
-        if not text.strip():
-            continue
+        line, text = found
         try:
             # A byte order mark in the middle of a file is named as such by `loads` alone.
             value = json.loads(text) if text.startswith("\ufeff") else _DECODER.decode(text)
         except (ValueError, RecursionError) as error:
             where = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
             why = error.msg if isinstance(error, json.JSONDecodeError) else str(error).partition("\n")[0]
-            yield BadRecord(line.number, f"not JSON: {why}{where}", _digest(line.raw), text)
+            yield BadRecord(line.number, f"not JSON: {why}{where}", digest_of_raw(line.raw), text)
             continue
         if not isinstance(value, dict):
             reason = f"found {type(value).__name__}; allowed: a JSON object"
-            yield BadRecord(line.number, reason, _digest(line.raw), text)
+            yield BadRecord(line.number, reason, digest_of_raw(line.raw), text)
             continue
-        yield _record(line.number, value, file.route, line.raw, limit)
+        yield record_of(line.number, value, file.route, line.raw, bounds.record)
 
 
 def _refuse_constant(name: str) -> None:
@@ -166,7 +153,10 @@ def _refuse_constant(name: str) -> None:
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
-def _read_table(file: SourceFile, stream: IO[bytes], limit: int) -> Iterator[Record | BadRecord]:
+def _read_table(file: SourceFile, stream: IO[bytes], bounds: Bounds) -> Iterator[Record | BadRecord]:
+    limit = bounds.record
+    # One bound on a record is enough: the csv module has one of its own, of 128 kB, for the whole process.
+    csv.field_size_limit(max(csv.field_size_limit(), limit))
     waiting: deque[_Line] = deque()
     source = _lines(stream, limit)
     first = _take(waiting, source)
@@ -179,27 +169,28 @@ def _read_table(file: SourceFile, stream: IO[bytes], limit: int) -> Iterator[Rec
     header, delimiter = _header(file, header_text)
     while (line := _take(waiting, source)) is not None:
         if line.too_long:
-            yield _too_long(line, limit)
-        elif line.raw.strip():
+            yield too_long(line.number, limit)
+        elif not _blank(line.raw) or (delimiter == "\t" and b"\t" in line.raw):
             yield _row(line, waiting, source, header, delimiter, file.route, limit)
 
 
 def _header(file: SourceFile, text: str) -> tuple[list[str], str]:
     tabs = ".tsv" in file.relative.lower()[-7:]
-    best: list[str] = []
+    wanted = [file.route.text_field, *([file.route.id_field] if file.route.id_field else [])]
+    most = 0
     for delimiter in ("\t",) if tabs else (",", ";", "\t", "|"):
         try:
             names = [name.strip() for name in next(csv.reader([text], delimiter=delimiter))]
         except (csv.Error, StopIteration):
             continue
-        wanted = [file.route.text_field, *([file.route.id_field] if file.route.id_field else [])]
         if all(name in names for name in wanted):
             if len(set(names)) != len(names):
                 raise BadFile("header: a column name is there twice", line=1)
             return names, delimiter
-        best = max(best, names, key=len)
-    wanted_text = file.route.text_field + (f", {file.route.id_field}" if file.route.id_field else "")
-    raise BadFile(f"header: found columns {', '.join(best)[:300] or 'none'}; needed: {wanted_text}", line=1)
+        most = max(most, len(names))
+    raise BadFile(
+        f"header: found {most} column(s), not those needed; needed: {', '.join(wanted)}", line=1, content=text
+    )
 
 
 def _take(waiting: deque[_Line], source: Iterator[_Line]) -> _Line | None:
@@ -229,7 +220,7 @@ def _row(
     if isinstance(found, BadRecord):
         waiting.extendleft(reversed(taken[1:]))
         return found
-    return _record(line.number, found, route, b"".join(one.raw for one in taken), limit)
+    return record_of(line.number, found, route, b"".join(one.raw for one in taken), limit)
 
 
 def _parsed(taken: list[_Line], header: list[str], delimiter: str, size: int, limit: int) -> dict[str, str] | BadRecord:
@@ -238,44 +229,22 @@ def _parsed(taken: list[_Line], header: list[str], delimiter: str, size: int, li
     for one in taken:
         text = _decoded(one)
         if isinstance(text, BadRecord):
-            return text if one is first else BadRecord(first.number, text.reason, _digest(first.raw))
+            return text if one is first else BadRecord(first.number, text.reason, digest_of_raw(first.raw))
         texts.append(text)
     if size > limit or any(one.too_long for one in taken):
         return BadRecord(
-            first.number, "a quote is never closed within max_record_kilobytes", _digest(first.raw), texts[0]
+            first.number, "a quote is never closed within max_record_kilobytes", digest_of_raw(first.raw), texts[0]
         )
     try:
         rows = list(csv.reader(texts, delimiter=delimiter, strict=True))
     except csv.Error as error:
-        return BadRecord(first.number, f"malformed row: {error}", _digest(first.raw), texts[0])
+        return BadRecord(first.number, f"malformed row: {error}", digest_of_raw(first.raw), texts[0])
     if len(rows) != 1 or len(rows[0]) != len(header):
         found = len(rows[0]) if rows else 0
         return BadRecord(
-            first.number, f"found {found} values; the header has {len(header)}", _digest(first.raw), texts[0]
+            first.number, f"found {found} values; the header has {len(header)}", digest_of_raw(first.raw), texts[0]
         )
     return dict(zip(header, rows[0], strict=True))
-
-
-def _read_parquet(file: SourceFile, stream: IO[bytes], limit: int) -> Iterator[Record | BadRecord]:
-    import pyarrow as arrow
-    import pyarrow.parquet as parquet
-
-    try:
-        table = parquet.ParquetFile(stream)
-        names = table.schema_arrow.names
-        needed = [file.route.text_field, *([file.route.id_field] if file.route.id_field else [])]
-        missing = [name for name in needed if name not in names]
-        if missing:
-            raise BadFile(f"columns: found {', '.join(names)[:300]}; missing: {', '.join(missing)}")
-        columns = list(dict.fromkeys([*needed, *(name for name in file.route.meta_fields if name in names)]))
-        number = 0
-        for batch in table.iter_batches(batch_size=1000, columns=columns):
-            for value in batch.to_pylist():
-                number += 1
-                raw = json.dumps(value, sort_keys=True, default=str).encode("utf-8")
-                yield _record(number, value, file.route, raw, limit)
-    except (arrow.ArrowException, OSError) as error:
-        raise BadFile(f"not a whole Parquet file ({type(error).__name__})") from error
 
 
 _MAGIC: dict[str, Callable[[bytes], bool]] = {
@@ -292,7 +261,7 @@ _MAGIC: dict[str, Callable[[bytes], bool]] = {
 _AUDIO = (".wav", ".mp3", ".flac", ".ogg")
 
 
-def _read_media(file: SourceFile, stream: IO[bytes], limit: int) -> Iterator[Record | BadRecord]:
+def _read_media(file: SourceFile, stream: IO[bytes], bounds: Bounds) -> Iterator[Record | BadRecord]:
     extension = "." + file.relative.lower().rpartition(".")[2]
     if not _MAGIC[extension](stream.read(16)):
         raise BadFile(f"the first bytes are not those of a {extension} file")
@@ -302,65 +271,6 @@ def _read_media(file: SourceFile, stream: IO[bytes], limit: int) -> Iterator[Rec
     yield Record(1, file.relative, {key: reference}, {"sha256": file.sha256}, file.sha256)
 
 
-def _record(line: int, value: Mapping[str, Any], route: SourceRoute, raw: bytes, limit: int) -> Record | BadRecord:
-    digest = _digest(raw)
-    text = value.get(route.text_field)
-    record_id, problem = _record_id(value, route, line)
-    problem = problem or _text_problem(value, route.text_field, limit)
-    if problem:
-        return BadRecord(line, problem, digest, raw.decode("utf-8", "replace"), record_id)
-    meta = {name: value[name] for name in route.meta_fields if _plain(value.get(name))}
-    return Record(line, record_id, {"text": str(text)}, meta, digest)
-
-
-def _record_id(value: Mapping[str, Any], route: SourceRoute, line: int) -> tuple[str, str | None]:
-    if route.id_field is None:
-        return str(line), None
-    found = value.get(route.id_field)
-    if isinstance(found, bool) or not isinstance(found, (str, int)) or not str(found).strip():
-        kind = "nothing" if found in (None, "") else type(found).__name__
-        return str(line), f"field {route.id_field!r}: found {kind}; allowed: a text or a whole number"
-    if isinstance(found, str) and (problem := _characters(found)):
-        return str(line), f"field {route.id_field!r}: {problem}"
-    return str(found)[:200], None
-
-
-def _text_problem(value: Mapping[str, Any], name: str, limit: int) -> str | None:
-    if name not in value:
-        return f"field {name!r}: it is not there; needed: a text"
-    text = value[name]
-    if not isinstance(text, str):
-        return f"field {name!r}: found {type(text).__name__}; allowed: a text"
-    if not text.strip():
-        return f"field {name!r}: it is empty"
-    if problem := _characters(text):
-        return f"field {name!r}: {problem}"
-    if len(text.encode("utf-8")) > limit:
-        return f"field {name!r}: it is longer than max_record_kilobytes allows ({limit >> 10})"
-    return None
-
-
-_NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-
-
-def _characters(text: str) -> str | None:
-    found = _NO_TEXT.search(text)
-    if found is None:
-        return None
-    place, code = found.start() + 1, ord(found[0])
-    return f"character {place} is U+{code:04X}, a control character or half of a pair; allowed: text"
-
-
-def _plain(value: Any) -> bool:
-    if isinstance(value, str):
-        return _characters(value) is None
-    return isinstance(value, (int, bool)) or (isinstance(value, float) and value - value == 0)
-
-
-def _digest(raw: bytes) -> str:
-    return hashlib.sha256(raw.rstrip(b"\r\n")).hexdigest()
-
-
 _LINES = {
     ".txt": _read_text,
     ".jsonl": _read_json_lines,
@@ -368,9 +278,9 @@ _LINES = {
     ".csv": _read_table,
     ".tsv": _read_table,
 }
-FORMATS: dict[str, Callable[[SourceFile, IO[bytes], int], Iterator[Record | BadRecord]]] = {
+FORMATS: dict[str, Callable[[SourceFile, IO[bytes], Bounds], Iterator[Record | BadRecord]]] = {
     **_LINES,
-    ".parquet": _read_parquet,
+    ".parquet": read_parquet,
     **dict.fromkeys(_MAGIC, _read_media),
 }
 """The reader of each extension."""

@@ -170,6 +170,10 @@ class Source(_Strict):
     routes: tuple[SourceRoute, ...] = (SourceRoute(match="*"),)
     max_file_megabytes: int = Field(default=2048, ge=1)
     max_record_kilobytes: int = Field(default=256, ge=1)
+    max_unpacked_megabytes: int = Field(
+        default=4096, ge=1, description="what a compressed or Parquet file may unpack to"
+    )
+    max_records: int = Field(default=500_000, ge=1, description="records in one file, malformed ones included")
 
 
 class Annotation(_Strict):

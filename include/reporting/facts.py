@@ -129,6 +129,7 @@ class LineageFacts:
     """All that the report says. Order does not matter: it is put in order here.
 
     :param names: person id → name; used only under exposure ``full``.
+    :param accounts: account in any system → person id; what a page says of an account, it says of the person.
     :param ledger_head: as of the last event the page tells about, so that a run that changed nothing changes nothing.
     :param answers_by_day: day (UTC) → answers saved.
     """
@@ -142,4 +143,5 @@ class LineageFacts:
     findings: Sequence[FindingFacts] = ()
     answers_by_day: Mapping[date, int] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    accounts: Mapping[str, str] = field(default_factory=dict)
     ledger_head: LedgerHead | None = None

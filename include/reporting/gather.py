@@ -54,6 +54,7 @@ def facts(run: Run, project: Project) -> lineage.LineageFacts:
         ],
         answers_by_day=_answers_by_day(versions),
         names=_names(run, persons),
+        accounts=_accounts(run),
         ledger_head=lineage.LedgerHead(told[-1].seq, told[-1].hash) if told else None,
     )
 
@@ -147,6 +148,15 @@ def _answers_by_day(versions: Iterable[lineage.VersionFacts]) -> dict[date, int]
 
 def _names(run: Run, persons: Iterable[str]) -> dict[str, str]:
     return {one: person.name for one in persons if (person := run.register.person(one)) is not None}
+
+
+def _accounts(run: Run) -> dict[str, str]:
+    """Return who is behind each account, where that is one person in all systems."""
+    found: dict[str, set[str]] = {}
+    for person in run.register.content.persons:
+        for account in (one for accounts in person.accounts.values() for one in accounts):
+            found.setdefault(account, set()).add(person.id)
+    return {account: min(persons) for account, persons in found.items() if len(persons) == 1}
 
 
 def _is_told(event: Event) -> bool:

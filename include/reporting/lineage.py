@@ -97,7 +97,7 @@ def build(facts: LineageFacts, *, exposure: Exposure | str = Exposure.IDS) -> Re
         "<h2>Charts</h2>",
         *(picture(name, text) for name, text in zip(CHART_NAMES, _chart_texts(latest), strict=True)),
         "<h2>Findings</h2>",
-        _findings(facts),
+        _findings(facts, people),
         _digests(facts),
         _how_to_verify(facts),
     ]
@@ -173,12 +173,16 @@ def _decisions(facts: LineageFacts, people: People) -> str:
             time(one.time),
             f"{one.grade}, {one.signature}" if one.signature else one.grade,
             Raw(_process(one)),
-            "yes" if one.counted else f"no: {one.reason or 'no reason recorded'}",
+            "yes" if one.counted else f"no: {_reason(one, people)}",
         )
         for one in ordered
     ]
     head = ("Version", "Role", "Person", "Outcome", "Meaning", "Time", "Evidence", "Made in", "Counts")
     return table(head, lines, "Nobody decided anything yet.")
+
+
+def _reason(decision: DecisionFacts, people: People) -> str:
+    return people.text(decision.reason) if decision.reason else "no reason recorded"
 
 
 def _process(decision: DecisionFacts) -> str:
@@ -247,9 +251,9 @@ def _releases(facts: LineageFacts) -> str:
     return table(head, lines, "Nothing was released yet.")
 
 
-def _findings(facts: LineageFacts) -> str:
+def _findings(facts: LineageFacts, people: People) -> str:
     ordered = sorted(facts.findings, key=lambda one: (one.kind, one.subject, one.detail))
-    lines = [(one.kind, one.subject, one.detail, time(one.time) if one.time else "") for one in ordered]
+    lines = [(one.kind, one.subject, people.text(one.detail), time(one.time) if one.time else "") for one in ordered]
     return table(("Kind", "Subject", "What was found", "Since"), lines, "None.")
 
 
@@ -305,7 +309,7 @@ def _summary(facts: LineageFacts, people: People) -> str:
         if version is latest:
             lines += sections.sentences(version)
     for one in sorted(facts.decisions, key=lambda one: (one.version, one.time, one.role, one.person)):
-        counts = "counts" if one.counted else f"does not count ({one.reason or 'no reason recorded'})"
+        counts = "counts" if one.counted else f"does not count ({_reason(one, people)})"
         lines.append(
             f"Decision on version {numbers.get(one.version, one.version[:SHORT])}: {one.role} {people(one.person)}: "
             f"{one.outcome} ({one.meaning}), {time(one.time)}, {one.grade}, in {one.system}; {counts}."

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from include.base.canonical import canonical_json
+from include.base.canonical import canonical_json, digest_of
 from include.base.store import StorePath, atomic_write, measure, read_json
 from include.governance.records import SourceRecord
 from include.ingestion import quarantine
 from include.ingestion.pipeline import ingest
-from include.ingestion.scan import scan
+from include.ingestion.scan import ScanResult, scan
 from include.projects.model import Project
 from include.queues.batches import assign
 from include.run.gates import passed_rows, require_gate
@@ -26,13 +26,17 @@ USE_CASE = "raw_data_ingestion"
 SEEN_BYTES = 1024**3
 """Bytes of the list of all files of a source, at some hundred a file."""
 
+REJECTED = "rejected_under"
+"""In what is known of a file of which something was set aside: the digest of the project's ``source`` at that time."""
+
 
 @dataclass(frozen=True)
 class Taken:
     """What the new files hold: paths of the tasks (None where there is none), their sources, the rejects, the files.
 
     :param digest: of the tasks.
-    :param counts: ``files``, ``records``, ``tasks``, ``duplicates`` and ``bad``.
+    :param counts: ``files``, ``records``, ``tasks``, ``duplicates``, ``bad``, and ``unreadable``: what could not be
+        taken this time.
     """
 
     staged: str | None
@@ -54,21 +58,26 @@ def read(run: Run, project: Project, item: WorkItem, source: StorePath) -> Taken
     :param source: the folder or bucket that they are in.
     :raises NothingToDo: when there are none.
     """
-    known = (run.ledger.sync_state(_scope(project)) or {}).get("seen")
-    found = scan(source, project.source.routes, known)
-    run.findings(project.name, item.subject, (("unreadable file", f"{path}: {why}") for path, why in found.errors))
-    run.log.info(
-        f"Looked at {source}: {len(found.new_or_changed)} file(s) new or changed, {found.unchanged} unchanged, "
-        f"{len(found.skipped)} skipped by routes, {len(found.gone)} gone, {len(found.errors)} not readable now."
-    )
+    known = (run.ledger.sync_state(_scope(project)) or {}).get("seen") or {}
+    rules = digest_of(project.source.model_dump(mode="json"))
+    # What was set aside under other rules is read again: they may have been changed for its sake.
+    current = {path: mark for path, mark in known.items() if mark.get(REJECTED, rules) == rules}
+    found = scan(source, project.source.routes, current, max_file_megabytes=project.source.max_file_megabytes)
+    _tell_found(run, project, item, source, found)
     if not found.new_or_changed:
-        if found.seen != (known or {}):
+        if found.seen != known:
             run.ledger.save_sync_state(_scope(project), {"seen": found.seen})
-        raise NothingToDo(f"No file under {source} is new or changed.")
+        unread = f" {len(found.errors)} could not be read; see the findings." if found.errors else ""
+        raise NothingToDo(f"No file under {source} is new or changed.{unread}")
     taken = ingest(project, found.new_or_changed, known=None, staging=run.staging)
     run.findings(project.name, item.subject, taken.findings)
-    seen = {path: mark for path, mark in found.seen.items() if path not in taken.failed}
+    seen = {
+        path: {**mark, REJECTED: rules} if path in taken.rejected else mark
+        for path, mark in found.seen.items()
+        if path not in taken.failed
+    }
     kept, counts = run.staged("seen.json"), taken.counts
+    counts["unreadable"] = len(found.errors) + len(taken.failed)
     atomic_write(kept, canonical_json({"seen": seen}))
     run.log.info(
         f"Read {counts['files']} file(s): {counts['records']} good record(s) make {counts['tasks']} task(s), "
@@ -81,6 +90,14 @@ def read(run: Run, project: Project, item: WorkItem, source: StorePath) -> Taken
         seen=str(kept),
         digest=measure(taken.tasks).sha256,
         counts=counts,
+    )
+
+
+def _tell_found(run: Run, project: Project, item: WorkItem, source: StorePath, found: ScanResult) -> None:
+    run.findings(project.name, item.subject, (("unreadable file", f"{path}: {why}") for path, why in found.errors))
+    run.log.info(
+        f"Looked at {source}: {len(found.new_or_changed)} file(s) new or changed, {found.unchanged} unchanged, "
+        f"{len(found.skipped)} skipped by routes, {len(found.gone)} gone, {len(found.errors)} not readable now."
     )
 
 
@@ -162,6 +179,9 @@ def _result(run: Run, project: Project, item: WorkItem, body: Mapping[str, int])
         f"{inserted} task(s) added to {project.inbox}, {present} there already, {body['bad']} in quarantine, "
         f"{batches} new batch(es)"
     )
+    unreadable = body.get("unreadable", 0)
+    if unreadable:
+        sentence += f"; {unreadable} file(s) could not be read and are tried again"
     run.log.info(f"{sentence}.")
     return item.result(
         "loaded",
@@ -169,7 +189,13 @@ def _result(run: Run, project: Project, item: WorkItem, body: Mapping[str, int])
         created=body["created"],
         changed=bool(inserted),
         where=f"dataset {project.inbox}",
-        detail={"inserted": inserted, "present": present, "quarantined": body["bad"], "batches": batches},
+        detail={
+            "inserted": inserted,
+            "present": present,
+            "quarantined": body["bad"],
+            "unreadable": unreadable,
+            "batches": batches,
+        },
     )
 
 

@@ -20,10 +20,11 @@ from include.base.errors import InvalidInput
 from include.base.store import Store
 from include.ingestion import quarantine
 from include.ingestion.pipeline import ingest
-from include.ingestion.readers import BadFile, BadRecord, Record, read
+from include.ingestion.readers import read
+from include.ingestion.records import BadFile, BadRecord, Record
 from include.ingestion.scan import fingerprint, scan
 from include.projects.load import load_project
-from include.projects.model import Exposure, SourceRoute
+from include.projects.model import Exposure, Source, SourceRoute
 from include.settings import ROOT
 
 DEFINITIONS = ROOT / "include" / "projects" / "definitions"
@@ -51,7 +52,7 @@ def one(folder: Path, name: str, content: bytes, route: SourceRoute = ROUTES[0])
 
 
 def records(folder: Path, name: str, content: bytes, route: SourceRoute = ROUTES[0], limit: int = 256):
-    return list(read(one(folder, name, content, route), max_record_kilobytes=limit, max_file_megabytes=2048))
+    return list(read(one(folder, name, content, route), Source(location="in", max_record_kilobytes=limit)))
 
 
 def good(found):
@@ -122,7 +123,7 @@ def test_a_very_long_line_is_refused_without_being_held(tmp_path):
         out.write(b'"}\n{"text": "after"}\n')
     file = scan(tmp_path, ROUTES).new_or_changed[0]
     tracemalloc.start()
-    found = list(read(file, max_record_kilobytes=16, max_file_megabytes=2048))
+    found = list(read(file, Source(location="in", max_record_kilobytes=16)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert good(found) == ["after"]
@@ -143,7 +144,7 @@ def test_csv_quotes_ragged_rows_and_a_stray_quote(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.csv", b"id,other\n1,2\n", "header: found columns id, other"),
+        ("a.csv", b"id,other\n1,2\n", "header: found 2 column"),
         ("a.csv", b"\xff,text\n", "byte 0"),
         ("a.txt", b"", "empty"),
         ("a.txt", "text".encode("utf-16"), "UTF-16"),
@@ -236,7 +237,7 @@ def test_equal_content_is_one_task_with_both_sources_and_runs_are_equal(tmp_path
     tasks = lines_of(first.tasks)
     assert [task["text"] for task in tasks] == ["same", "only a"]
     assert [source["file"] for source in tasks[0]["labelops"]["sources"]] == ["a.txt", "b.txt"]
-    assert {(entry["file"], entry["line"]) for entry in lines_of(first.bad)} == {("b.txt", 2), ("c.xyz", None)}
+    assert {(entry["file"], entry.get("line")) for entry in lines_of(first.bad)} == {("b.txt", 2), ("c.xyz", None)}
 
     there = {tasks[0]["labelops"]["task_id"]}
     third = ingest(project, files, known=there.intersection, staging=tmp_path / "three")

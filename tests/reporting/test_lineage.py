@@ -225,7 +225,8 @@ def test_any_text_in_the_facts_gives_a_page_that_parses(one: str, other: str) ->
     from include.reporting import lineage
     from include.reporting.people import People
 
-    storage.parse(lineage._findings(facts) + lineage._decisions(facts, People(facts, Exposure.IDS)))
+    people = People(facts, Exposure.IDS)
+    storage.parse(lineage._findings(facts, people) + lineage._decisions(facts, people))
 
 
 # charts
