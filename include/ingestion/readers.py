@@ -275,6 +275,9 @@ def _read_parquet(file: SourceFile, stream: IO[bytes], limit: int) -> Iterator[R
                 raw = json.dumps(value, sort_keys=True, default=str).encode("utf-8")
                 yield _record(number, value, file.route, raw, limit)
     except (arrow.ArrowException, OSError) as error:
+        # Arrow's own say nothing of the system; the others come from the place the file is read from, and may pass.
+        if isinstance(error, (ConnectionError, TimeoutError)) or getattr(error, "errno", None) is not None:
+            raise
         raise BadFile(f"not a whole Parquet file ({type(error).__name__})") from error
 
 
