@@ -99,7 +99,7 @@ def _is_plain(found: Any, length: int, labels: Collection[str] | None) -> bool:
         and 0 <= start < end <= length
         and type(label) is str
         and label != ""
-        and (labels is None or label in labels)
+        and (label.isascii() if labels is None else label in labels)
         and type(found.get("token_start", 0)) is int
         and type(found.get("token_end", 0)) is int
     )
@@ -424,6 +424,10 @@ def label_of(found: Any, field: str, labels: Collection[str] | None = None) -> s
         raise InvalidInput(f"{field}: found {found!r:.60}; allowed: a string that is not empty")
     if labels is not None and found not in labels:
         raise InvalidInput(f"{field}: found {found!r:.60}; allowed: {', '.join(labels)}")
+    try:
+        found.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"{field}: found half of a surrogate pair; allowed: whole characters") from error
     return found
 
 

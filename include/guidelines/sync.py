@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from include.base.canonical import digest_of
-from include.base.errors import InvalidInput, NotFound, Unsupported
+from include.base.errors import InvalidInput, NotFound, Unavailable, Unsupported
 from include.base.store import Store
 from include.guidelines.approval import (
     VERSION_PLACEHOLDER,
@@ -33,7 +33,7 @@ from include.guidelines.approval import (
 from include.guidelines.html import RENDERER, Finding, Rendered, ResolveUser, render
 from include.projects.model import Project
 from include.systems.confluence.client import ConfluenceClient
-from include.systems.confluence.values import Attachment, Page
+from include.systems.confluence.values import Attachment, ContentState, Page
 
 __all__ = ["Collected", "CollectedPage", "Image", "LeftOut", "collect", "rows"]
 
@@ -300,6 +300,7 @@ class _Run:
         self._list()
         tree = self._tree()
         self.inside = {page.id for page, _ in tree}
+        self._require_gone()
         self.labelled = self._labelled([page for page, _ in tree])
         entries = self._entries([page for page, _ in tree])
         pages: list[CollectedPage] = []
@@ -376,6 +377,23 @@ class _Run:
             children[page.parent_id].append(page)
         return list(_walk(root, children))
 
+    def _require_gone(self) -> None:
+        """Refuse a listing that lacks pages which are still there: what is left out would count as removed.
+
+        :raises Unavailable: naming such a page. A later listing has it again.
+        """
+        for page_id in sorted(set(self.before) - {page.id for page in self.listing}):
+            try:
+                page = self.confluence.page(page_id)
+            except NotFound:
+                continue
+            if page.status == "current" and page.parent_id in self.inside:
+                raise Unavailable(
+                    f"confluence: the listing of space {self.project.confluence.space} lacks page {page_id}, which is "
+                    "there: it is listed again later",
+                    system="confluence",
+                )
+
     # labels: listings that serve all pages at once
 
     def _labelled(self, pages: list[Page]) -> dict[str, set[int]]:
@@ -405,8 +423,12 @@ class _Run:
     def _labels_now(self, page_id: str) -> list[int]:
         """Return what the page's labels say at this moment, in the shape of :meth:`_labelled`.
 
-        The listing is a search, whose index lags: it tells where to look, never what to approve or withdraw.
+        The listing is a search, whose index lags: it tells where to look, never what to approve or withdraw. Labels
+        that approve nothing are read twice: a withdrawal that nobody made would let the next label approve any text.
         """
+        return self._approving_labels(page_id) or self._approving_labels(page_id)
+
+    def _approving_labels(self, page_id: str) -> list[int]:
         labels = {label.lower() for label in self.confluence.labels(page_id)}
         value = self.mark.value.lower()
         if VERSION_PLACEHOLDER not in value:
@@ -492,7 +514,8 @@ class _Run:
         )
         if not any(finding.kind == "unreadable" for finding in verdict.findings):
             entry.digest = history.digest(history.number)
-        if self.mark.by == "state" and (entry.approved is None or entry.approved.version != entry.version):
+        unapproved = entry.approved is None or entry.approved.version != entry.version or entry.cleared
+        if self.mark.by == "state" and unapproved:
             self._doubt(entry, before)
         if entry.approved is None:
             entry.title = page.title
@@ -520,11 +543,18 @@ class _Run:
     def _judge(self, history: History, before: _Entry | None, labelled: list[int]) -> Verdict:
         known = before.approved if before else None
         if self.mark.by == "state":
-            return by_state(self.mark, self.confluence.content_state(history.current.id), history, known)
+            return by_state(self.mark, self._state_now(history.current.id), history, known)
         if self.mark.by == "property":
             return by_property(self.mark, history, known)
         cleared = before.cleared if before else False
         return by_label(self.mark, bool(labelled), frozenset(labelled), history, known, cleared)
+
+    def _state_now(self, page_id: str) -> ContentState | None:
+        """Return a page's state. One that approves nothing is read twice: a single reply may be old, or empty."""
+        found = self.confluence.content_state(page_id)
+        if found is None or found.name != self.mark.value:
+            found = self.confluence.content_state(page_id)
+        return found
 
     def _same_rendering(self, before: _Entry, entry: _Entry) -> bool:
         return (

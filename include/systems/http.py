@@ -14,6 +14,7 @@ The log has method, path, status, milliseconds and the number of the request; ne
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import random
@@ -53,6 +54,7 @@ __all__ = [
     "read_json",
     "refusal",
     "retry_after_seconds",
+    "said_in",
     "segment",
 ]
 
@@ -60,6 +62,11 @@ log = logging.getLogger(__name__)
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 TRANSIENT = frozenset({502, 503, 504})
+
+_BROKEN = (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError)
+"""The reply began to come and cannot be read to its end."""
+
+_LOST = (requests.exceptions.ConnectionError, requests.exceptions.Timeout, *_BROKEN)
 
 Found = TypeVar("Found")
 
@@ -123,6 +130,7 @@ class HttpCaller:
         :raises RateLimited: still 429 after the last try, or the wait asked for is longer than the policy allows.
         :raises Unavailable: no usable reply; the request may have taken effect unless it is a read.
         :raises InvalidInput: the address cannot be one.
+        :raises InvalidReply: the address that a redirect leads to cannot be one.
         """
         where = f"{method} {path.partition('?')[0]}"
         repeatable = method in SAFE_METHODS if idempotent is None else idempotent
@@ -131,22 +139,12 @@ class HttpCaller:
             self._in_turn(where, first=attempt == 1)
             try:
                 response = self._send_once(where, send)
-            except requests.exceptions.SSLError as error:
-                raise Unavailable(
-                    f"{self.system}: {where}: the server's certificate is not trusted; `verify` in the connection "
-                    "names a certificate bundle",
-                    system=self.system,
-                ) from error
             except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
                 self._lost(where, error, attempt, again=not last and (repeatable or _never_sent(error)))
                 continue
-            except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError) as error:
+            except _BROKEN as error:
                 self._lost(where, error, attempt, again=not last and repeatable)
                 continue
-            except requests.exceptions.RequestException as error:
-                raise InvalidInput(
-                    f"{self.system}: {where}: the connection's address cannot be used ({type(error).__name__})"
-                ) from error
             if response.status_code == 429:
                 self._limited(where, response, attempt, last=last)
             elif response.status_code in TRANSIENT:
@@ -197,6 +195,22 @@ class HttpCaller:
             response = send()
             outcome = str(response.status_code)
             return response
+        except requests.exceptions.SSLError as error:
+            raise Unavailable(
+                f"{self.system}: {where}: the server's certificate is not trusted; `verify` in the connection "
+                "names a certificate bundle",
+                system=self.system,
+            ) from error
+        except _LOST:
+            raise
+        except requests.exceptions.RequestException as error:
+            raise InvalidInput(
+                f"{self.system}: {where}: the connection's address cannot be used ({type(error).__name__})"
+            ) from error
+        except ValueError as error:
+            # requests reads where a redirect leads, whether or not it is followed.
+            told = f"{self.system}: {where}: redirected to what is no address"
+            raise InvalidReply(told, system=self.system) from error
         finally:
             milliseconds = round((time.monotonic() - started) * 1000)
             log.debug("%s: %s: %s in %d ms (request %d)", self.system, where, outcome, milliseconds, number)
@@ -285,8 +299,12 @@ def read_json(response: requests.Response, system: str) -> Any:
     :raises InvalidReply: the body is not whole JSON; the message says what it was, not what it held.
     """
     try:
-        return response.json()
-    except ValueError as error:
+        found = response.json()
+        if b"\\ud" in response.content.lower():
+            # Half of a surrogate pair is no character: no address, file or ledger could hold it.
+            json.dumps(found, ensure_ascii=False).encode("utf-8")
+        return found
+    except (ValueError, RecursionError) as error:
         kind = response.headers.get("Content-Type", "no content type")
         path = urlsplit(response.url or "").path
         raise InvalidReply(
@@ -295,6 +313,15 @@ def read_json(response: requests.Response, system: str) -> Any:
             system=system,
             status=response.status_code,
         ) from error
+
+
+def said_in(response: requests.Response) -> dict[str, Any] | None:
+    """Return the JSON object that a refusal says its reason in, an empty one for other JSON, None where it has none."""
+    try:
+        body = response.json()
+    except (ValueError, RecursionError, requests.exceptions.RequestException):
+        return None
+    return body if isinstance(body, dict) else {}
 
 
 def refusal(

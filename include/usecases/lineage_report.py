@@ -192,6 +192,10 @@ def comment(run: Run, project: Project, given: ItemResult, opentext: OpenTextCli
             mark = f"Lineage of dataset version {event.body['number']} ({short(event.digest_after or '')})"
             process_id, text = asked.body["process_id"], f"{given.where}\n\n{summary}"
             sent = _comment(effect, process_id, mark, text, opentext)
+            if sent is None:
+                effect.leave()
+                run.log.info(f"Process {process_id} was not found, or takes no comment: the next run looks once more.")
+                continue
             with run.ledger.transaction() as transaction:
                 effect.finish_in(transaction, process_id, created=sent, detail="comment")
         how = "Put a summary" if sent else "There is a summary, or can be none,"
@@ -200,16 +204,20 @@ def comment(run: Run, project: Project, given: ItemResult, opentext: OpenTextCli
     return given
 
 
-def _comment(effect: Effect, process_id: str, mark: str, text: str, opentext: OpenTextClient) -> int:
-    """Put one comment on a process, unless one of this mark is there; return how many were put."""
+def _comment(effect: Effect, process_id: str, mark: str, text: str, opentext: OpenTextClient) -> int | None:
+    """Put one comment on a process, unless one of this mark is there; return how many were put.
+
+    None where it cannot be put and that was found for the first time: one answer that something is not there may be
+    wrong, and would lose the comment for good.
+    """
     try:
         if any(one.message.startswith(mark) for one in opentext.comments(process_id)):
             return 0
         effect.check()
         opentext.add_comment(process_id, f"{mark}: {text}"[:3900])
     except (Unsupported, NotFound) as error:
-        effect.run.finding(effect.project, effect.subject, "no comment on an ended process", str(error))
-        return 0
+        new = effect.run.finding(effect.project, effect.subject, "no comment on an ended process", str(error))
+        return None if new else 0
     return 1
 
 

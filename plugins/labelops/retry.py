@@ -25,9 +25,14 @@ from include.base.errors import (
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
-__all__ = ["LabelopsRetryPolicy"]
+__all__ = ["LabelopsRetryPolicy", "may_pass"]
 
 _USELESS = (AuthError, Fenced, InvalidInput, LedgerBehind, NotFound, Refused, Unsupported)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Tell whether an error is one that trying again may cure: a system that is away, locked, or answered wrongly."""
+    return isinstance(error, (LabelopsError, OSError)) and not isinstance(error, _USELESS)
 
 
 class LabelopsRetryPolicy(RetryPolicy):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import time
 import traceback
@@ -21,6 +22,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, help="so many seeds of each, whatever the time")
     parser.add_argument("--only", action="append", help="a target's name; all of them without")
     chosen = parser.parse_args()
+    logging.basicConfig(level=logging.CRITICAL)
     known = targets()
     failed = 0
     for name in chosen.only or sorted(known):

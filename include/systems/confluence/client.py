@@ -331,14 +331,15 @@ class ConfluenceClient:
         try:
             with self._writing(read.id):
                 page = self._site.write_page(read.id, wanted_title, body, number, message)
+                if (page.id, page.version.number) != (read.id, number):
+                    raise InvalidReply(
+                        f"confluence: page {read.id}: wrote version {number}, the reply says version "
+                        f"{page.version.number} of page {page.id}",
+                        system=SYSTEM,
+                    )
+                return page
         except (Unavailable, InvalidReply, Conflict) as error:
             return self._landed(read, wanted_title, body, error)
-        if page.version.number != number:
-            raise InvalidReply(
-                f"confluence: page {read.id}: wrote version {number}, the reply says {page.version.number}",
-                system=SYSTEM,
-            )
-        return page
 
     def _landed(self, read: Page, title: str, body: str, error: Exception) -> Page:
         now = self.page(read.id)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from include.base.errors import InvalidInput, NotFound
+from include.base.errors import InvalidInput, InvalidReply, NotFound
 from include.systems.confluence import capabilities as scope
 from include.systems.confluence.replies import (
     SYSTEM,
@@ -28,7 +28,9 @@ from include.systems.confluence.replies import (
     mapping,
     moment,
     need,
+    number,
     optional_moment,
+    part,
     property_of,
     restrictions_of,
     text,
@@ -197,8 +199,8 @@ class Cloud:
             depth, kind = need(row, "depth", int, where), need(row, "type", str, where)
             node = Node(
                 id=identifier(row, "id", where),
-                title=text(row, "title"),
-                parent_id=text(row, "parentId") or None,
+                title=text(row, "title", where),
+                parent_id=text(row, "parentId", where) or None,
                 kind=kind,
                 depth=walk.depth + depth,
             )
@@ -214,8 +216,10 @@ class Cloud:
         while True:
             where = self._v2(f"/{BRANCHES[kind]}/{segment(top)}/ancestors")
             reply = self._transport.json("GET", where, params={"limit": PAGE_ROWS}, scope=scope.READ_METADATA)
-            rows = need(mapping(reply, where), "results", list, where)
-            above = [(text(row, "type"), identifier(row, "id", where)) for row in rows]
+            rows = [mapping(row, where) for row in need(mapping(reply, where), "results", list, where)]
+            above = [(text(row, "type", where), identifier(row, "id", where)) for row in rows]
+            if above and above[0] in chain:
+                raise InvalidReply(f"confluence: {where}: the pages above repeat themselves", system=SYSTEM)
             chain = above + chain
             if len(above) < PAGE_ROWS or above[0][0] not in BRANCHES:
                 break
@@ -271,11 +275,11 @@ class Cloud:
         state = row.get("contentState")
         if state is None:
             return None
-        number = mapping(state, where).get("id")
+        state = mapping(state, where)
         return ContentState(
-            id=None if number is None else int(number),
+            id=None if state.get("id") is None else number(state, "id", where, 0),
             name=need(state, "name", str, where),
-            color=text(state, "color"),
+            color=text(state, "color", where),
             last_updated=optional_moment(row.get("lastUpdated"), "lastUpdated", where),
         )
 
@@ -409,7 +413,7 @@ class Cloud:
             status=need(row, "status", str, where),
             version=_version(row, where),
             parent_id=None if parent is None else str(parent),
-            author_id=text(row, "authorId"),
+            author_id=text(row, "authorId", where),
             body=body_of(row, where, sent_body) if with_body else None,
             url=link_of(row, f"{settings.site}{settings.path}", where),
         )
@@ -447,7 +451,7 @@ class _Walk:
 
 
 def _user(row: Mapping[str, Any], where: str) -> User:
-    return User(need(row, "accountId", str, where), text(row, "displayName") or text(row, "publicName"))
+    return User(need(row, "accountId", str, where), text(row, "displayName", where) or text(row, "publicName", where))
 
 
 def _space(row: Mapping[str, Any], where: str) -> Space:
@@ -455,7 +459,7 @@ def _space(row: Mapping[str, Any], where: str) -> Space:
     return Space(
         id=identifier(row, "id", where),
         key=key,
-        name=text(row, "name") or key,
+        name=text(row, "name", where) or key,
         homepage_id=None if homepage is None else str(homepage),
     )
 
@@ -465,33 +469,33 @@ def _version(row: Mapping[str, Any], where: str) -> PageVersion:
     return PageVersion(
         number=need(version, "number", int, where),
         created=moment(version.get("createdAt"), "version.createdAt", where),
-        author_id=text(version, "authorId"),
-        message=text(version, "message"),
+        author_id=text(version, "authorId", where),
+        message=text(version, "message", where),
     )
 
 
 def _attachment(row: Mapping[str, Any], page_id: str, where: str) -> Attachment:
-    comment = text(row, "comment")
+    comment = text(row, "comment", where)
     return Attachment(
         id=identifier(row, "id", where),
-        page_id=text(row, "pageId") or page_id,
+        page_id=text(row, "pageId", where) or page_id,
         title=need(row, "title", str, where),
-        media_type=text(row, "mediaType") or "application/octet-stream",
+        media_type=text(row, "mediaType", where) or "application/octet-stream",
         size=need(row, "fileSize", int, where),
         version=need(need(row, "version", dict, where), "number", int, where),
-        download=text(row, "downloadLink"),
+        download=text(row, "downloadLink", where),
         comment=comment,
         sha256=digest_in(comment),
     )
 
 
 def _inline_comment(row: Mapping[str, Any], page_id: str, where: str) -> InlineComment:
-    properties = mapping(row.get("properties") or {}, where)
+    properties = part(row, "properties", where)
     return InlineComment(
         **vars(comment_of(row, page_id, _version(row, where), where)),
         resolution=need(row, "resolutionStatus", str, where),
-        marker_ref=text(properties, "inlineMarkerRef"),
-        selection=text(properties, "inlineOriginalSelection"),
+        marker_ref=text(properties, "inlineMarkerRef", where),
+        selection=text(properties, "inlineOriginalSelection", where),
     )
 
 
@@ -499,13 +503,13 @@ def _task(row: Mapping[str, Any], where: str) -> InlineTask:
     due = optional_moment(row.get("dueAt"), "dueAt", where)
     return InlineTask(
         id=identifier(row, "id", where),
-        page_id=text(row, "pageId"),
-        local_id=text(row, "localId"),
+        page_id=text(row, "pageId", where),
+        local_id=text(row, "localId", where),
         status=need(row, "status", str, where),
         body=body_of(row, where) if row.get("body") else "",
-        created_by=text(row, "createdBy"),
-        assigned_to=text(row, "assignedTo") or None,
-        completed_by=text(row, "completedBy") or None,
+        created_by=text(row, "createdBy", where),
+        assigned_to=text(row, "assignedTo", where) or None,
+        completed_by=text(row, "completedBy", where) or None,
         created=moment(row.get("createdAt"), "createdAt", where),
         due=None if due is None else due.date(),
         completed=optional_moment(row.get("completedAt"), "completedAt", where),

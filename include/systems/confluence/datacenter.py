@@ -20,7 +20,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import requests
@@ -40,11 +40,12 @@ from include.systems.confluence.replies import (
     mapping,
     moment,
     need,
+    part,
     property_of,
     restrictions_of,
     text,
 )
-from include.systems.confluence.transport import Transport, anonymous, rows_of
+from include.systems.confluence.transport import Transport, anonymous, query_of, rows_of
 from include.systems.confluence.values import (
     RESTRICTABLE,
     Attachment,
@@ -205,7 +206,7 @@ class DataCenter:
     def spaces(self, place: str | None) -> Rows[Space]:
         """List the spaces that the account may see."""
         where = self._api("/space")
-        rows, following = self._rows(where, {"expand": "homepage"}, place, lambda row: text(row, "key"))
+        rows, following = self._rows(where, {"expand": "homepage"}, place, lambda row: text(row, "key", where))
         return [_space(row, where) for row in rows], following
 
     def space(self, key: str) -> Space | None:
@@ -224,8 +225,8 @@ class DataCenter:
         rows, document, known = self._listed(where, query | ({"cursor": place} if place else {}))
         if not rows and place is None and self.space(space_id) is None:
             raise NotFound(f"confluence: no space {space_id!r}, or the account may not see it", system=SYSTEM)
-        following = text(links_of(document, where), "next")
-        cursor = text(document, "nextCursor") or parse_qs(urlsplit(following).query).get("cursor", [""])[0]
+        following = text(links_of(document, where), "next", where)
+        cursor = text(document, "nextCursor", where) or parse_qs(query_of(following, where)).get("cursor", [""])[0]
         last = not rows or not following or not cursor
         if last and not known:
             self.whoami()
@@ -323,9 +324,9 @@ class DataCenter:
         nodes = []
         later = waiting[1:]
         for row in rows:
-            node = Node(identifier(row, "id", where), text(row, "title"), top, "page", depth + 1)
+            node = Node(identifier(row, "id", where), text(row, "title", where), top, "page", depth + 1)
             nodes.append(node)
-            below = mapping(mapping(row.get("children") or {}, where).get("page") or {}, where)
+            below = part(part(row, "children", where), "page", where)
             if below.get("size", 1):
                 later.append([node.id, node.depth, None])
         if following is not None:
@@ -378,7 +379,7 @@ class DataCenter:
     def labels(self, page_id: str, place: str | None) -> Rows[str]:
         """List the global labels."""
         where = self._content(page_id, "/label")
-        rows, following = self._rows(where, {"prefix": "global"}, place, lambda row: text(row, "name"))
+        rows, following = self._rows(where, {"prefix": "global"}, place, lambda row: text(row, "name", where))
         return [need(row, "name", str, where) for row in rows if row.get("prefix") == "global"], following
 
     def add_label(self, page_id: str, label: str) -> None:
@@ -413,7 +414,7 @@ class DataCenter:
         """List the properties; one key is asked for by itself, and its absence is told from that of the page."""
         where = self._content(page_id, "/property")
         if key is None:
-            rows, following = self._rows(where, {"expand": "version"}, place, lambda row: text(row, "key"))
+            rows, following = self._rows(where, {"expand": "version"}, place, lambda row: text(row, "key", where))
             return [property_of(row, where) for row in rows], following
         try:
             row = self._json("GET", f"{where}/{segment(key)}", params={"expand": "version"})
@@ -520,7 +521,7 @@ class DataCenter:
         row = mapping(row, where)
         settings = self._transport.settings
         above = need(row, "ancestors", list, where)
-        author = mapping(mapping(row.get("history") or {}, where).get("createdBy") or {}, where)
+        author = part(part(row, "history", where), "createdBy", where)
         return Page(
             id=identifier(row, "id", where),
             title=need(row, "title", str, where),
@@ -528,7 +529,7 @@ class DataCenter:
             status=need(row, "status", str, where),
             version=_version(row, where),
             parent_id=identifier(mapping(above[-1], where), "id", where) if above else None,
-            author_id=text(author, "userKey"),
+            author_id=text(author, "userKey", where),
             body=body_of(row, where, sent_body) if with_body else None,
             url=link_of(row, f"{settings.site}{settings.path}", where),
         )
@@ -568,37 +569,39 @@ def _whole(place: str) -> int:
 
 
 def _user(row: Mapping[str, Any], where: str) -> User:
-    return User(need(row, "userKey", str, where), text(row, "displayName") or text(row, "username"))
+    return User(need(row, "userKey", str, where), text(row, "displayName", where) or text(row, "username", where))
 
 
 def _space(row: Mapping[str, Any], where: str) -> Space:
     key, homepage = need(row, "key", str, where), row.get("homepage")
     found = identifier(mapping(homepage, where), "id", where) if homepage else None
-    return Space(id=key, key=key, name=text(row, "name") or key, homepage_id=found)
+    return Space(id=key, key=key, name=text(row, "name", where) or key, homepage_id=found)
 
 
 def _version(row: Mapping[str, Any], where: str) -> PageVersion:
     version = need(row, "version", dict, where)
-    by = mapping(version.get("by") or {}, where)
+    by = part(version, "by", where)
     return PageVersion(
         number=need(version, "number", int, where),
         created=moment(version.get("when"), "version.when", where),
-        author_id=text(by, "userKey"),
-        message=text(version, "message"),
+        author_id=text(by, "userKey", where),
+        message=text(version, "message", where),
     )
 
 
 def _attachment(row: Mapping[str, Any], page_id: str, where: str) -> Attachment:
-    extensions, metadata = (mapping(row.get(name) or {}, where) for name in ("extensions", "metadata"))
-    comment = text(metadata, "comment") or text(extensions, "comment")
+    extensions, metadata = (part(row, name, where) for name in ("extensions", "metadata"))
+    comment = text(metadata, "comment", where) or text(extensions, "comment", where)
     return Attachment(
         id=identifier(row, "id", where),
         page_id=page_id,
         title=need(row, "title", str, where),
-        media_type=text(metadata, "mediaType") or text(extensions, "mediaType") or "application/octet-stream",
+        media_type=text(metadata, "mediaType", where)
+        or text(extensions, "mediaType", where)
+        or "application/octet-stream",
         size=need(extensions, "fileSize", int, where),
         version=need(need(row, "version", dict, where), "number", int, where),
-        download=text(links_of(row, where), "download"),
+        download=text(links_of(row, where), "download", where),
         comment=comment,
         sha256=digest_in(comment),
     )
@@ -606,11 +609,11 @@ def _attachment(row: Mapping[str, Any], page_id: str, where: str) -> Attachment:
 
 def _inline_comment(row: Mapping[str, Any], page_id: str, where: str) -> InlineComment:
     extensions = need(row, "extensions", dict, where)
-    selected = mapping(extensions.get("inlineProperties") or {}, where)
-    resolution = mapping(extensions.get("resolution") or {}, where)
+    selected = part(extensions, "inlineProperties", where)
+    resolution = part(extensions, "resolution", where)
     return InlineComment(
         **vars(comment_of(row, page_id, _version(row, where), where)),
-        resolution=text(resolution, "status") or "open",
-        marker_ref=text(selected, "markerRef"),
-        selection=text(selected, "originalSelection"),
+        resolution=text(resolution, "status", where) or "open",
+        marker_ref=text(selected, "markerRef", where),
+        selection=text(selected, "originalSelection", where),
     )

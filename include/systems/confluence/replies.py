@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from include.base.errors import InvalidReply
 from include.systems.confluence.values import RESTRICTABLE, Comment, PageVersion, Property, Restriction
+from include.systems.reading import Reader
 
 __all__ = [
     "SYSTEM",
@@ -23,7 +24,9 @@ __all__ = [
     "mapping",
     "moment",
     "need",
+    "number",
     "optional_moment",
+    "part",
     "property_of",
     "restrictions_of",
     "text",
@@ -34,48 +37,9 @@ SYSTEM = "confluence"
 Restricted = dict[str, tuple[set[str], set[str]]]
 """Accounts and groups that alone may read, and those that alone may update."""
 
-Kind = TypeVar("Kind")
-
-
-def mapping(value: Any, where: str) -> dict[str, Any]:
-    """Return a JSON object.
-
-    :raises InvalidReply: it is something else.
-    """
-    if not isinstance(value, dict):
-        raise InvalidReply(f"confluence: {where}: expected an object, found {type(value).__name__}", system=SYSTEM)
-    return value
-
-
-def need(row: Mapping[str, Any], name: str, kind: type[Kind], where: str) -> Kind:
-    """Return a field that must be there.
-
-    :raises InvalidReply: it is missing, or of another type.
-    """
-    value = row.get(name)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        found = "nothing" if value is None else type(value).__name__
-        raise InvalidReply(
-            f"confluence: {where}: field `{name}`: expected {kind.__name__}, found {found}", system=SYSTEM
-        )
-    return value
-
-
-def identifier(row: Mapping[str, Any], name: str, where: str) -> str:
-    """Return an id, which some calls send as a number and others as text.
-
-    :raises InvalidReply: it is missing.
-    """
-    value = row.get(name)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return need(row, name, str, where)
-
-
-def text(row: Mapping[str, Any], name: str) -> str:
-    """Return a text that may be missing or null, then as an empty one."""
-    value = row.get(name)
-    return "" if value is None else str(value)
+_READ = Reader(SYSTEM)
+mapping, part, need = _READ.mapping, _READ.part, _READ.need
+identifier, number, text = _READ.identifier, _READ.number, _READ.text
 
 
 def moment(value: Any, name: str, where: str) -> datetime:
@@ -83,16 +47,12 @@ def moment(value: Any, name: str, where: str) -> datetime:
 
     :raises InvalidReply: it is neither.
     """
+    if isinstance(value, bool) or not (isinstance(value, (int, float)) or (isinstance(value, str) and value.isdigit())):
+        return _READ.moment(value, name, where)
     try:
-        if isinstance(value, str) and not value.isdigit():
-            found = datetime.fromisoformat(value)
-            if found.tzinfo is not None:
-                return found.astimezone(UTC)
-        elif isinstance(value, (int, float, str)) and not isinstance(value, bool):
-            return datetime.fromtimestamp(int(value) / 1000, UTC)
-    except (ValueError, OverflowError, OSError):
-        pass
-    raise InvalidReply(f"confluence: {where}: field `{name}` is not a time with zone", system=SYSTEM)
+        return _READ.moment(datetime.fromtimestamp(int(value) / 1000, UTC).isoformat(), name, where)
+    except (ValueError, OverflowError, OSError) as error:
+        raise _READ.wrong(where, f"field `{name}`: expected a time in milliseconds") from error
 
 
 def optional_moment(value: Any, name: str, where: str) -> datetime | None:
@@ -114,7 +74,7 @@ def digest_in(comment: str) -> str | None:
 
 def links_of(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return the links of a row or document, which may have none."""
-    return mapping(row.get("_links") or {}, where)
+    return part(row, "_links", where)
 
 
 def link_of(row: Mapping[str, Any], site: str, where: str) -> str:
@@ -123,8 +83,8 @@ def link_of(row: Mapping[str, Any], site: str, where: str) -> str:
     :param site: what the row's link is below, where neither the row nor its list says it.
     """
     links = links_of(row, where)
-    base = links.get("base") or row.get("_base") or site
-    return base + links["webui"] if links.get("webui") else ""
+    base, path = text(links, "base", where) or text(row, "_base", where) or site, text(links, "webui", where)
+    return base + path if path else ""
 
 
 def as_storage(body: str) -> dict[str, str]:
@@ -148,8 +108,8 @@ def property_of(row: Any, where: str) -> Property:
     row = mapping(row, where)
     if "value" not in row:
         raise InvalidReply(f"confluence: {where}: field `value` is missing", system=SYSTEM)
-    number = need(need(row, "version", dict, where), "number", int, where)
-    return Property(identifier(row, "id", where), need(row, "key", str, where), row["value"], number)
+    version = need(need(row, "version", dict, where), "number", int, where)
+    return Property(identifier(row, "id", where), need(row, "key", str, where), row["value"], version)
 
 
 def comment_of(
@@ -158,7 +118,7 @@ def comment_of(
     """Return a comment, whose author and time are those of its version."""
     return Comment(
         id=identifier(row, "id", where),
-        page_id=text(row, "pageId") or page_id,
+        page_id=text(row, "pageId", where) or page_id,
         author_id=version.author_id,
         created=version.created,
         body=body_of(row, where, sent),
@@ -179,7 +139,7 @@ def add_restricted(
         page = need(inside, part, dict, where)
         rows = [mapping(row, where) for row in need(page, "results", list, where)]
         into.update(need(row, name, str, where) for row in rows)
-        if len(rows) >= int(page.get("limit") or unsaid):
+        if len(rows) >= (number(page, "limit", where, unsaid) or unsaid):
             most = max(most, len(rows))
     return most
 

@@ -14,17 +14,17 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import requests
 
 from include.base.errors import AuthError, Conflict, InvalidInput, InvalidReply, NotFound, Unavailable, Unsupported
-from include.systems.confluence.replies import SYSTEM, links_of, mapping, need
+from include.systems.confluence.replies import SYSTEM, links_of, mapping, need, text
 from include.systems.confluence.settings import Settings
 from include.systems.confluence.walks import Rows
-from include.systems.http import HttpCaller, RetryPolicy, read_json, segment
+from include.systems.http import HttpCaller, RetryPolicy, read_json, said_in, segment
 from include.systems.pace import pace_of
 from include.systems.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from atlassian.rest_client import AtlassianRestAPI
 
-__all__ = ["Transport", "anonymous", "refuse", "rows_of"]
+__all__ = ["Transport", "anonymous", "query_of", "refuse", "rows_of"]
 
 CONNECT_SECONDS = 10.0
 REQUESTS_PER_SECOND = {"cloud": 90.0, "datacenter": None}
@@ -141,8 +141,8 @@ class Transport:
         parameters = {**query, **(parse_qs(place, keep_blank_values=True) if place else {})}
         response = self.call("GET", path, params=parameters, scope=scope)
         rows, document = rows_of(response, path)
-        following = links_of(document, path).get("next") or response.links.get("next", {}).get("url")
-        return rows, urlsplit(following).query if following and rows else None
+        following = text(links_of(document, path), "next", path) or response.links.get("next", {}).get("url")
+        return rows, query_of(following, path) if following and rows else None
 
     def offset_rows(
         self, path: str, query: Mapping[str, Any], place: str | None, *, scope: str = ""
@@ -177,7 +177,7 @@ class Transport:
                 if response.status_code != 200:
                     refuse(response, path, scope)
                 return response
-            following = urljoin(url, response.headers.get("Location", ""))
+            following = _location(response, url, path)
             response.close()
             if urlsplit(following).scheme not in ("https", urlsplit(home).scheme):
                 raise InvalidReply(f"confluence: {path}: redirected to a less secure address", system=SYSTEM)
@@ -214,8 +214,26 @@ def rows_of(response: requests.Response, path: str) -> tuple[list[dict[str, Any]
     :raises InvalidReply: the reply is no such page.
     """
     document = mapping(read_json(response, SYSTEM), path)
-    base = links_of(document, path).get("base", "")
+    base = text(links_of(document, path), "base", path)
     return [{**mapping(row, path), "_base": base} for row in need(document, "results", list, path)], document
+
+
+def query_of(link: str, path: str) -> str:
+    """Return the query of a link in a reply.
+
+    :raises InvalidReply: it is no address.
+    """
+    try:
+        return urlsplit(link).query
+    except ValueError as error:
+        raise InvalidReply(f"confluence: {path}: the link to the next page is no address", system=SYSTEM) from error
+
+
+def _location(response: requests.Response, url: str, path: str) -> str:
+    try:
+        return urlsplit(urljoin(url, response.headers.get("Location", ""))).geturl()
+    except ValueError as error:
+        raise InvalidReply(f"confluence: {path}: redirected to what is no address", system=SYSTEM) from error
 
 
 def anonymous() -> AuthError:
@@ -250,7 +268,7 @@ def refuse(response: requests.Response, path: str, scope: str = "") -> None:
     if status >= 500:
         raise Unavailable(text, system=SYSTEM, status=status)
     if 300 <= status < 400:
-        host = urlsplit(response.headers.get("Location", "")).netloc or "another page"
+        host = urlsplit(_location(response, "", path)).netloc or "another page"
         text += f" redirects to {host}: check the connection's host"
     raise InvalidReply(f"{text}: not an answer of Confluence's API; check host and path", system=SYSTEM, status=status)
 
@@ -268,12 +286,9 @@ def _hint(said: str, in_json: bool, scope: str) -> str:
 
 def _said(response: requests.Response) -> tuple[str, bool]:
     """Return what the server said, at most 300 characters, and whether it spoke JSON."""
-    try:
-        body = response.json()
-    except ValueError:
+    body = said_in(response)
+    if body is None:
         return "", False
-    if not isinstance(body, dict):
-        return "", True
     errors = body.get("errors")
     if isinstance(errors, list) and errors and isinstance(errors[0], dict):
         first = errors[0]

@@ -25,11 +25,15 @@ from include.systems.jira.replies import (
     SYSTEM,
     comment_of,
     error_of,
+    identifier,
     issue_of,
     next_offset,
     object_of,
     offset_of,
+    place_of,
     rows_of,
+    transitions_of,
+    user_of,
 )
 from include.systems.jira.settings import Settings
 from include.systems.jira.values import Issue, IssueComment
@@ -101,11 +105,9 @@ class JiraClient:
     def current_user(self) -> User:
         """Return the account behind the credential (Cloud: its account id, Data Center: its name); asked once."""
         if self._user is None:
-            row = object_of(self._json("GET", "/myself"), "/myself")
-            account = row.get("accountId") or row.get("name")
-            if not account:
-                raise AuthError("jira: the site takes this credential for an anonymous visitor", system=SYSTEM)
-            self._user = User(str(account), str(row.get("displayName") or ""))
+            self._user = user_of(self._json("GET", "/myself"))
+        if self._user is None:
+            raise AuthError("jira: the site takes this credential for an anonymous visitor", system=SYSTEM)
         return self._user
 
     def search(self, jql: str, *, resume: str | None = None) -> Listing[Issue]:
@@ -122,8 +124,7 @@ class JiraClient:
         def by_token(place: str | None) -> tuple[list[Issue], str | None]:
             query = {"jql": jql, "fields": FIELDS, "maxResults": ROWS} | ({"nextPageToken": place} if place else {})
             found = object_of(self._json("GET", "/search/jql", params=query), "/search/jql")
-            following = found.get("nextPageToken")
-            return rows_of(found, "issues", issue_of), None if found.get("isLast", not following) else following
+            return rows_of(found, "issues", issue_of), place_of(found)
 
         def by_offset(place: str | None) -> tuple[list[Issue], str | None]:
             start = offset_of(place)
@@ -224,8 +225,8 @@ class JiraClient:
         sent = {"fields": wanted, "properties": [{"key": PROPERTY, "value": {"effect": effect}}]}
         try:
             made = object_of(self._json("POST", "/issue", json=sent), "/issue")
-            return self.issue(str(made["key"])), True
-        except (Unavailable, InvalidReply, KeyError) as lost:
+            return self.issue(identifier(made, "key", "/issue")), True
+        except (Unavailable, InvalidReply) as lost:
             found = self._caller.look_for(lambda: self.find_issue(project, effect), self.settings.index_seconds)
             if found is None:
                 raise Unavailable(
@@ -278,8 +279,7 @@ class JiraClient:
         if before.status == status:
             return False
         where = f"/issue/{segment(key)}/transitions"
-        found = object_of(self._json("GET", where), where).get("transitions") or []
-        ways = {str((way.get("to") or {}).get("name")): str(way.get("id")) for way in found}
+        ways = transitions_of(self._json("GET", where))
         if status not in ways:
             raise Unsupported(
                 f"jira: {key} is in {before.status!r}, from where no transition leads to {status!r}; "

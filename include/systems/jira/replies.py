@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import requests
 
-from include.base.errors import (
-    InvalidInput,
-    InvalidReply,
-    OutsideError,
-)
-from include.systems.http import refusal
+from include.base.errors import InvalidInput, OutsideError
+from include.systems.confluence.values import User
+from include.systems.http import refusal, said_in
 from include.systems.jira.values import Issue, IssueComment
+from include.systems.reading import Reader
 
-__all__ = ["SYSTEM", "comment_of", "error_of", "issue_of", "next_offset", "object_of", "offset_of", "rows_of"]
+__all__ = [
+    "SYSTEM",
+    "comment_of",
+    "error_of",
+    "identifier",
+    "issue_of",
+    "next_offset",
+    "object_of",
+    "offset_of",
+    "place_of",
+    "rows_of",
+    "transitions_of",
+    "user_of",
+]
 
 SYSTEM = "jira"
+
+_READ = Reader(SYSTEM)
+object_of, need, identifier = _READ.mapping, _READ.need, _READ.identifier
 
 Row = TypeVar("Row")
 
@@ -26,52 +39,69 @@ Row = TypeVar("Row")
 def issue_of(row: Any) -> Issue:
     """Return an issue.
 
-    :raises InvalidReply: it lacks a field.
+    :raises InvalidReply: it lacks a field, or has one of another type.
     """
-    row = object_of(row, "an issue")
-    fields = object_of(row.get("fields"), "an issue's fields")
-    try:
-        status = fields["status"]
-        assignee = fields.get("assignee") or {}
-        return Issue(
-            id=str(row["id"]),
-            key=str(row["key"]),
-            project=str(fields["project"]["key"]),
-            kind=str(fields["issuetype"]["name"]),
-            summary=str(fields["summary"]),
-            status=str(status["name"]),
-            category=str((status.get("statusCategory") or {}).get("key") or ""),
-            updated=_time(fields["updated"]),
-            assignee=assignee.get("accountId") or assignee.get("name"),
-            labels=tuple(fields.get("labels") or ()),
-            raw=row,
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InvalidReply(f"jira: an issue lacks the field {error}", system=SYSTEM) from error
+    where = "an issue"
+    row = object_of(row, where)
+    fields = need(row, "fields", dict, where)
+    status, assignee = need(fields, "status", dict, where), _READ.part(fields, "assignee", where)
+    labels = fields.get("labels") or []
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise _READ.wrong(where, "field `labels`: expected a list of texts")
+    return Issue(
+        id=identifier(row, "id", where),
+        key=identifier(row, "key", where),
+        project=identifier(need(fields, "project", dict, where), "key", where),
+        kind=identifier(need(fields, "issuetype", dict, where), "name", where),
+        summary=need(fields, "summary", str, where),
+        status=identifier(status, "name", where),
+        category=_READ.text(_READ.part(status, "statusCategory", where), "key", where),
+        updated=_READ.moment(fields.get("updated"), "updated", where),
+        assignee=_account(assignee, where),
+        labels=tuple(labels),
+        raw=row,
+    )
 
 
 def comment_of(row: Any) -> IssueComment:
     """Return a comment.
 
-    :raises InvalidReply: it lacks a field.
+    :raises InvalidReply: it lacks a field, or has one of another type.
     """
-    row = object_of(row, "a comment")
-    author = object_of(row.get("author"), "a comment's author")
-    try:
-        account = author.get("accountId") or author["name"]
-        return IssueComment(str(row["id"]), str(account), str(row["body"]), _time(row["created"]))
-    except KeyError as error:
-        raise InvalidReply(f"jira: a comment lacks the field {error}", system=SYSTEM) from error
+    where = "a comment"
+    row = object_of(row, where)
+    author = need(row, "author", dict, where)
+    return IssueComment(
+        id=identifier(row, "id", where),
+        author=_account(author, where) or identifier(author, "name", where),
+        body=need(row, "body", str, where),
+        created=_READ.moment(row.get("created"), "created", where),
+    )
 
 
-def _time(value: Any) -> datetime:
-    try:
-        moment = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise InvalidReply(f"jira: a time is spelled {value!r}; expected ISO 8601 with a zone", system=SYSTEM)
-    return moment.astimezone(UTC)
+def user_of(row: Any) -> User | None:
+    """Return the account behind the credential, None for an anonymous visitor.
+
+    :raises InvalidReply: it has a field of another type.
+    """
+    where = "the account"
+    row = object_of(row, where)
+    account = _account(row, where)
+    return None if account is None else User(account, _READ.text(row, "displayName", where))
+
+
+def transitions_of(row: Any) -> dict[str, str]:
+    """Return the transitions from where an issue is: the status that each leads to, and its id.
+
+    :raises InvalidReply: it has a field of another type.
+    """
+    where = "the transitions"
+    ways = _READ.rows(object_of(row, where), "transitions", where)
+    return {identifier(_READ.part(way, "to", where), "name", where): identifier(way, "id", where) for way in ways}
+
+
+def _account(row: Mapping[str, Any], where: str) -> str | None:
+    return _READ.text(row, "accountId", where) or _READ.text(row, "name", where) or None
 
 
 def rows_of(found: Mapping[str, Any], name: str, read: Callable[[Any], Row]) -> list[Row]:
@@ -79,10 +109,7 @@ def rows_of(found: Mapping[str, Any], name: str, read: Callable[[Any], Row]) -> 
 
     :raises InvalidReply: there is no list of this name.
     """
-    rows = found.get(name)
-    if not isinstance(rows, list):
-        raise InvalidReply(f"jira: the reply has no list `{name}`", system=SYSTEM)
-    return [read(row) for row in rows]
+    return [read(row) for row in need(found, name, list, "a list")]
 
 
 def next_offset(found: Mapping[str, Any], rows: list[Row], start: int) -> tuple[list[Row], str | None]:
@@ -90,6 +117,15 @@ def next_offset(found: Mapping[str, Any], rows: list[Row], start: int) -> tuple[
     total = found.get("total")
     following = start + len(rows)
     return rows, str(following) if rows and isinstance(total, int) and following < total else None
+
+
+def place_of(found: Mapping[str, Any]) -> str | None:
+    """Return the token of the next page, None after the last.
+
+    :raises InvalidReply: it is no text.
+    """
+    following = _READ.text(found, "nextPageToken", "a list") or None
+    return None if found.get("isLast", following is None) else following
 
 
 def offset_of(place: str | None) -> int:
@@ -102,13 +138,6 @@ def offset_of(place: str | None) -> int:
     return int(place or 0)
 
 
-def object_of(value: Any, where: str) -> dict[str, Any]:
-    """Return a JSON object, or raise InvalidReply."""
-    if not isinstance(value, dict):
-        raise InvalidReply(f"jira: {where}: expected an object, found {type(value).__name__}", system=SYSTEM)
-    return value
-
-
 def error_of(method: str, path: str, response: requests.Response) -> OutsideError | InvalidInput:
     """Return what a refusal means, with Jira's own words."""
     status = response.status_code
@@ -118,13 +147,11 @@ def error_of(method: str, path: str, response: requests.Response) -> OutsideErro
 
 def _reason(response: requests.Response) -> str:
     """Return Jira's own words: ``errorMessages``, then what it says of each field."""
-    try:
-        body = response.json()
-    except ValueError:
+    body = said_in(response)
+    if body is None:
         return "no JSON in the reply"
-    if not isinstance(body, dict):
-        return "no reason in the reply"
-    said = [str(text) for text in body.get("errorMessages") or []]
+    messages = body.get("errorMessages")
+    said = [str(text) for text in messages] if isinstance(messages, list) else []
     fields = body.get("errors")
     if isinstance(fields, dict):
         said += [f"{name}: {text}" for name, text in sorted(fields.items())]

@@ -81,8 +81,8 @@ class OpenTextClient:
 
     def check(self) -> str:
         """Get a token and list one process; return a sentence that says what worked, or raise what did not."""
-        reply = self._http.get(self._at("process-instances"), {"offset": 0, "count": 1})
-        self._http.embedded(reply, "process-instances")
+        path = self._at("process-instances")
+        self._http.embedded(self._http.get(path, {"offset": 0, "count": 1}), "process-instances", path)
         return f"Signed in as {self.settings.client_id}; the workflow service answers."
 
     # --- running processes -------------------------------------------------------------------------------------------
@@ -121,9 +121,10 @@ class OpenTextClient:
     def _start(self, key: str, name: str, business_key: str, variables: Mapping[str, Any], ours: Ours) -> str:
         written = wire.write_variables(variables)
         body = {"processDefinitionKey": key, "name": name, "businessKey": business_key, "variables": written}
+        path = self._at("process-instances")
         try:
-            started = str(self._http.post(self._at("process-instances"), json=body)["id"])
-        except (*_LOST, KeyError) as error:
+            started = wire.identifier(self._http.post(path, json=body), path)
+        except _LOST as error:
             found = self._http.caller.look_for(lambda: self.find_process(business_key, ours), self.settings.grace)
             if found is None:
                 raise Unavailable(
@@ -161,19 +162,20 @@ class OpenTextClient:
         """Yield where the processes under a business key come from, running and ended ones."""
         # Compared here too: a service that does not know the filter would answer with every process.
         filters = {"businessKey": business_key}
-        for item in self._http.elements(self._at("process-instances"), "process-instances", filters):
+        path = self._at("process-instances")
+        for item in self._http.elements(path, "process-instances", filters):
             if item.get("businessKey") == business_key:
-                yield wire.process_instance(item).start
-        collection = "historic-process-instances"
-        for item in self._http.elements(self._at(collection), collection, filters):
+                yield wire.process_instance(item, path).start
+        path = self._at("historic-process-instances")
+        for item in self._http.elements(path, "historic-process-instances", filters):
             if item.get("businessKey") == business_key:
-                yield wire.historic_process(item).start
+                yield wire.historic_process(item, path).start
 
     def process(self, process_id: str) -> ProcessInstance | None:
         """Return a running process with its variables, or None when it is not running (which is no proof of an end)."""
         path = self._at("process-instances", process_id)
         try:
-            return wire.process_instance(self._http.get_element(path, {"includeProcessVariables": "true"}))
+            return self._http.element(path, {"includeProcessVariables": "true"}, wire.process_instance)
         except NotFound:
             return None
 
@@ -198,9 +200,10 @@ class OpenTextClient:
 
     def running(self, keys: Collection[str] = ()) -> Iterator[str]:
         """List the ids of the running processes, of some models or of all, without anything else of them."""
+        path = self._at("process-instances")
         for filters in [{"processDefinitionKey": key} for key in keys] or [{}]:
-            for item in self._http.elements(self._at("process-instances"), "process-instances", filters):
-                yield str(item["id"])
+            for item in self._http.elements(path, "process-instances", filters):
+                yield wire.identifier(item, path)
 
     def terminate(self, process_id: str, reason: str) -> None:
         """End a running process from outside; one that is not running is left as it is."""
@@ -255,7 +258,7 @@ class OpenTextClient:
         :raises NotFound: it does not wait (any more).
         """
         query = {"includeTaskAssignments": "true", "includeProcessVariables": "true"}
-        return wire.user_task(self._http.get_element(self._at("tasks", task_id), query))
+        return self._http.element(self._at("tasks", task_id), query, wire.user_task)
 
     def claim(self, task_id: str, assignee: str) -> None:
         """Claim a task in a person's name; claiming again for the same person is fine. Labelops itself never does.
@@ -306,7 +309,7 @@ class OpenTextClient:
         if body:
             self._http.request("PUT", path, json=body, idempotent=True)
         # Read back, for the reply of a change may be empty.
-        return wire.user_task(self._http.get_element(path, {"includeTaskAssignments": "true"}))
+        return self._http.element(path, {"includeTaskAssignments": "true"}, wire.user_task)
 
     def _act(self, task_id: str, body: Mapping[str, Any], idempotent: bool | None = None) -> None:
         self._http.request("POST", self._at("tasks", task_id), json=body, idempotent=idempotent)
@@ -330,10 +333,8 @@ class OpenTextClient:
 
     def attachments(self, task_id: str) -> list[Attachment]:
         """Return what is attached to a waiting task."""
-        return [
-            wire.attachment(item)
-            for item in self._http.short_list(self._at("tasks", task_id, "attachments"), "attachments")
-        ]
+        path = self._at("tasks", task_id, "attachments")
+        return [wire.attachment(item, path) for item in self._http.short_list(path, "attachments")]
 
     def add_attachment(
         self, task_id: str, name: str, *, url: str | None = None, content: bytes | None = None, description: str = ""
@@ -357,8 +358,8 @@ class OpenTextClient:
             else:
                 parts = {field: (None, value) for field, value in fields.items()}
                 reply = self._http.post(path, files={**parts, "file": (name, content)})
-            return wire.attachment(reply)
-        except (*_LOST, KeyError):
+            return wire.attachment(reply, path)
+        except _LOST:
             for one in self.attachments(task_id):
                 if one.id not in before and (one.name, one.url) == (name, url):
                     return one
@@ -386,43 +387,62 @@ class OpenTextClient:
         found = list(self._process_comments(process_id))
         filters = {"processInstanceIdWithChildren": process_id, "includeTaskComments": "true"}
         for collection in ("tasks", "historic-task-instances"):
-            for item in self._http.elements(self._at(collection), collection, filters):
-                found += [wire.with_task(comment, item) for comment in item.get("comments") or []]
+            path = self._at(collection)
+            for item in self._http.elements(path, collection, filters):
+                found += [wire.comment(comment, path) for comment in wire.comments_of(item, path)]
         # The same comment can come with its process and with its task; only the latter may say which task it is on.
         once: dict[str, ProcessComment] = {}
-        for comment in map(wire.comment, found):
+        for comment in found:
             if comment.id not in once or once[comment.id].task_id is None:
                 once[comment.id] = comment
         start = datetime.min.replace(tzinfo=UTC)
         return sorted(once.values(), key=lambda comment: comment.time or start)
 
-    def _process_comments(self, process_id: str) -> Iterator[dict[str, Any]]:
+    def _process_comments(self, process_id: str) -> Iterator[ProcessComment]:
         try:
-            yield from self._http.elements(self._at("process-instances", process_id, "comments"), "comments")
+            yield from self._comments_at(self._at("process-instances", process_id, "comments"))
             return
         except NotFound:
             self.history(process_id)
         try:
-            yield from self._http.elements(self._ended_comments(process_id), "comments")
+            yield from self._comments_at(self._ended_comments(process_id))
         except (NotFound, Unsupported) as error:
             raise _no_comments_in_history(error) from error
+
+    def _comments_at(self, path: str) -> Iterator[ProcessComment]:
+        for item in self._http.elements(path, "comments"):
+            yield wire.comment(item, path)
 
     def add_comment(self, process_id: str, message: str) -> ProcessComment:
         """Comment on a process, running or ended. Sent once: the caller looks through :meth:`comments` first.
 
+        A reply that was lost is looked up: a comment of this message is the one. Otherwise the loss is raised.
+
         :raises NotFound: neither running nor in history.
         :raises Unsupported: it has ended and the tenant takes no comment then.
         """
-        body = {"includeUserIds": False, "message": message}
         try:
-            reply = self._http.post(self._at("process-instances", process_id, "comments"), json=body)
+            return self._send_comment(process_id, message)
+        except _LOST:
+            for one in self.comments(process_id):
+                if one.message == message:
+                    return one
+            raise
+
+    def _send_comment(self, process_id: str, message: str) -> ProcessComment:
+        body, path = (
+            {"includeUserIds": False, "message": message},
+            self._at("process-instances", process_id, "comments"),
+        )
+        try:
+            return wire.comment(self._http.post(path, json=body), path)
         except NotFound:
             self.history(process_id)
-            try:
-                reply = self._http.post(self._ended_comments(process_id), json=body)
-            except (NotFound, Unsupported) as error:
-                raise _no_comments_in_history(error) from error
-        return wire.comment(reply)
+        path = self._ended_comments(process_id)
+        try:
+            return wire.comment(self._http.post(path, json=body), path)
+        except (NotFound, Unsupported) as error:
+            raise _no_comments_in_history(error) from error
 
     def _ended_comments(self, process_id: str) -> str:
         return self.settings.history + self.settings.history_comments.replace("{id}", segment(process_id))
@@ -439,7 +459,7 @@ class OpenTextClient:
         def look() -> HistoricProcess | None:
             path = self._at("historic-process-instances", process_id)
             try:
-                return wire.historic_process(self._http.get_element(path, {"includeProcessVariables": "true"}))
+                return self._http.element(path, {"includeProcessVariables": "true"}, wire.historic_process)
             except NotFound:
                 return None
 
@@ -456,10 +476,11 @@ class OpenTextClient:
         :raises InvalidInput: a time without a zone.
         """
         collection = "historic-process-instances"
+        path = self._at(collection)
         for key in keys or (None,):
             filters = wire.filters(processDefinitionKey=key, finished=True, finishedAfter=since)
-            for item in self._http.elements(self._at(collection), collection, filters):
-                found = wire.historic_process(item)
+            for item in self._http.elements(path, collection, filters):
+                found = wire.historic_process(item, path)
                 # Compared here too: a service that does not know a filter would answer with every process.
                 of_model = key is None or not found.definition_id or found.definition_id.partition(":")[0] == key
                 if of_model and found.ended_at is not None:
@@ -477,13 +498,14 @@ class OpenTextClient:
     def historic_task(self, task_id: str) -> HistoricTask | None:
         """Return one task from history, waiting out its lag; None where it is not there after that."""
         collection = "historic-task-instances"
+        path = self._at(collection)
         latest: HistoricTask | None = None
 
         def look() -> HistoricTask | None:
             nonlocal latest
             latest = None
-            for item in self._http.elements(self._at(collection), collection, {"taskId": task_id}):
-                found = self._historic_task(item)
+            for item in self._http.elements(path, collection, {"taskId": task_id}):
+                found = self._historic_task(item, path)
                 if found.id == task_id:
                     latest = found
                     if found.ended is not None:
@@ -492,8 +514,8 @@ class OpenTextClient:
 
         return self._http.caller.look_for(look, self.settings.grace) or latest
 
-    def _historic_task(self, item: dict[str, Any]) -> HistoricTask:
-        return wire.historic_task(item, self.settings.completer_field)
+    def _historic_task(self, item: dict[str, Any], path: str) -> HistoricTask:
+        return wire.historic_task(item, path, self.settings.completer_field)
 
     # --- deployed models ---------------------------------------------------------------------------------------------
 
@@ -508,8 +530,7 @@ class OpenTextClient:
 
         :raises InvalidReply: the reply has no XML in it.
         """
-        item = self._http.get_element(self._at("models", model_id), {"modelType": "xml"})
-        return wire.model(item, content=wire.decoded(item.get("modelContent")))
+        return self._http.element(self._at("models", model_id), {"modelType": "xml"}, wire.model_with_content)
 
     def deploy(self, key: str, xml: str) -> tuple[ProcessModel, bool]:
         """Deploy a model unless the latest version says the same; the flag says whether it was deployed.
@@ -524,7 +545,7 @@ class OpenTextClient:
         body = {"modelId": key, "modelType": "xml", "modelContent": content}
         try:
             self._http.request("POST", self._at("models"), json=body)
-        except Unavailable:
+        except _LOST:
             current = self._latest(key)
             if not (current and current.content and canonical(current.content) == wanted):
                 raise

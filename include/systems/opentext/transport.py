@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import isnan, nan
 from typing import Any, Protocol, TypeVar
 
 import requests
@@ -18,7 +20,7 @@ from include.base.errors import (
     InvalidReply,
     OutsideError,
 )
-from include.systems.http import HttpCaller, RetryPolicy, read_json, refusal
+from include.systems.http import HttpCaller, RetryPolicy, read_json, refusal, said_in
 from include.systems.listing import Listing
 from include.systems.opentext.settings import Settings
 from include.systems.opentext.walk import Walk, name_of
@@ -34,6 +36,7 @@ class _Named(Protocol):
 
 
 Item = TypeVar("Item", bound=_Named)
+Found = TypeVar("Found")
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,8 @@ RIGHTS = {
     "models": "Read models",
 }
 """What the client must be allowed to do, by area. Deploying models is for whoever models, and for the demo."""
+_HEADER = re.compile(r"[!-~]+")
+"""What a header can carry of a token: anything else would end the request before it is sent."""
 _EARLY_SECONDS = 60.0
 """A token is renewed this long before it expires."""
 
@@ -104,7 +109,7 @@ class Transport:
         of: str,
         collection: str,
         filters: Mapping[str, str],
-        make: Callable[[dict[str, Any]], Item],
+        make: Callable[[dict[str, Any], str], Item],
         resume: str | None = None,
         fits: Callable[[Item], bool] = lambda item: True,
     ) -> Listing[Item]:
@@ -120,16 +125,17 @@ class Transport:
         the list is begun again where none of them is left. An element may then come twice, and none is left out.
 
         :param of: what is listed, with everything that chooses it.
-        :param make: an element as its type.
+        :param make: an element as its type, with the list's path for messages.
         :param fits: what the service cannot choose by is left out here.
         :raises InvalidReply: the service answers with the same page again, so the list would never end.
         :raises Unavailable: the list changes faster than it can be read.
         """
-        walk = self._walk(self.settings.at(collection), collection, filters)
+        path = self.settings.at(collection)
+        walk = self._walk(path, collection, filters)
 
         def fetch(place: str | None) -> tuple[list[Item], str | None]:
             items, following = walk.page(place)
-            return [item for item in map(make, items) if fits(item)], following
+            return [item for item in (make(item, path) for item in items) if fits(item)], following
 
         return Listing(of, fetch, lambda item: item.id, resume)
 
@@ -147,7 +153,7 @@ class Transport:
     ) -> tuple[list[dict[str, Any]], bool]:
         """Return a collection's elements from an offset on, and whether more follow."""
         reply = self.get(path, {**filters, "offset": offset, "count": self.settings.count})
-        items = self.embedded(reply, collection)
+        items = self.embedded(reply, collection, path)
         return items, bool(items) and not self._is_last(reply, offset + len(items), len(items))
 
     def _is_last(self, reply: Mapping[str, Any], seen: int, length: int) -> bool:
@@ -156,15 +162,15 @@ class Transport:
             return seen >= total
         return length < self.settings.count and not (isinstance(links, dict) and "next" in links)
 
-    def embedded(self, reply: Any, collection: str) -> list[dict[str, Any]]:
+    def embedded(self, reply: Any, collection: str, path: str) -> list[dict[str, Any]]:
         """Return the elements in a page of a collection, whatever the service calls their list.
 
         :raises InvalidReply: the page has several lists, and none of the name expected.
         """
-        embedded = as_object(reply).get("_embedded")
+        embedded = as_object(reply, path).get("_embedded")
         if embedded is None:
             return []
-        lists = {name: value for name, value in as_object(embedded).items() if isinstance(value, list)}
+        lists = {name: value for name, value in as_object(embedded, path).items() if isinstance(value, list)}
         rel = self.settings.rels.get(collection, collection)
         if rel in lists:
             items = lists[rel]
@@ -172,26 +178,26 @@ class Transport:
             items = next(iter(lists.values()))
         else:
             raise InvalidReply(
-                f"{SYSTEM}: the list {rel!r} is not in the reply, which has: {', '.join(sorted(lists)) or 'none'}; "
+                f"{SYSTEM}: {path}: the list {rel!r} is not in the reply, which has: "
+                f"{', '.join(sorted(lists)) or 'none'}; "
                 f"name it in the connection's extra `rels`",
                 system=SYSTEM,
             )
-        return [as_object(item) for item in items]
+        return [as_object(item, path) for item in items]
 
     def short_list(self, path: str, collection: str) -> list[dict[str, Any]]:
         """Return a list that comes whole, bare as Flowable's does or in ``_embedded``."""
         reply = self.get(path, {})
-        return [as_object(item) for item in reply] if isinstance(reply, list) else self.embedded(reply, collection)
+        if isinstance(reply, list):
+            return [as_object(item, path) for item in reply]
+        return self.embedded(reply, collection, path)
 
-    def get_element(self, path: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Return one element of a collection.
+    def element(self, path: str, params: Mapping[str, Any], make: Callable[[dict[str, Any], str], Found]) -> Found:
+        """Return one element of a collection as its type.
 
-        :raises InvalidReply: it has no ``id``.
+        :param make: see :meth:`listing`.
         """
-        item = as_object(self.get(path, params))
-        if "id" not in item:
-            raise InvalidReply(f"{SYSTEM}: {path}: the reply has no `id`", system=SYSTEM)
-        return item
+        return make(as_object(self.get(path, params), path), path)
 
     def get(self, path: str, params: Mapping[str, Any]) -> Any:
         """Return a reply's JSON."""
@@ -199,7 +205,7 @@ class Transport:
 
     def post(self, path: str, *, json: Any = None, files: Any = None) -> dict[str, Any]:
         """Send one POST, once, and return the JSON object that answers it; raises as :meth:`request` does."""
-        return as_object(read_json(self.request("POST", path, json=json, files=files), SYSTEM))
+        return as_object(read_json(self.request("POST", path, json=json, files=files), SYSTEM), path)
 
     def request(
         self,
@@ -314,34 +320,33 @@ class Transport:
             )
         if response.status_code >= 300:
             raise _refusal("POST", chosen.token_url.removeprefix(chosen.root), response)
-        reply = as_object(read_json(response, SYSTEM))
+        reply = as_object(read_json(response, SYSTEM), "the token reply")
+        value = reply.get("access_token")
         try:
-            value, seconds = str(reply["access_token"]), float(reply.get("expires_in", 300))
-        except (KeyError, TypeError, ValueError) as error:
+            seconds = float(reply.get("expires_in", 300))
+        except (TypeError, ValueError, OverflowError):
+            seconds = nan
+        if not isinstance(value, str) or not _HEADER.fullmatch(value) or isnan(seconds):
             raise InvalidReply(
                 f"{SYSTEM}: the token reply needs `access_token` and a number in `expires_in`", system=SYSTEM
-            ) from error
+            )
         self._mask(value)
         return _Token(value, time.monotonic() + seconds - _EARLY_SECONDS)
 
 
 def _reason(response: requests.Response) -> str:
     """Return the service's own words: the first of the fields that its parts and its gateway are known to use."""
-    try:
-        body = response.json()
-    except ValueError:
-        body = None
-    if isinstance(body, dict):
-        fault = body.get("fault")
-        for text in (
-            body.get("exception"),
-            body.get("message"),
-            fault.get("faultstring") if isinstance(fault, dict) else None,
-            body.get("error_description"),
-            body.get("error"),
-        ):
-            if isinstance(text, str) and text:
-                return text[:500]
+    body = said_in(response) or {}
+    fault = body.get("fault")
+    for text in (
+        body.get("exception"),
+        body.get("message"),
+        fault.get("faultstring") if isinstance(fault, dict) else None,
+        body.get("error_description"),
+        body.get("error"),
+    ):
+        if isinstance(text, str) and text:
+            return text[:500]
     return response.text.strip()[:200] or "no text"
 
 

@@ -19,48 +19,42 @@ from include.systems.opentext.values import (
     ProcessModel,
     UserTask,
 )
+from include.systems.reading import Reader
 
 __all__ = [
     "SYSTEM",
     "as_object",
     "attachment",
     "comment",
+    "comments_of",
     "decoded",
     "description",
     "encoded",
     "filters",
     "historic_process",
     "historic_task",
+    "identifier",
     "model",
+    "model_with_content",
     "parse_time",
     "process_instance",
     "read_variables",
     "user_task",
-    "with_task",
     "write_variable",
     "write_variables",
 ]
 
 SYSTEM = "opentext"
+_READ = Reader(SYSTEM)
 _INTEGER = range(-(2**31), 2**31)
 
 
-def parse_time(value: str | None) -> datetime | None:
+def parse_time(value: Any, name: str, where: str) -> datetime | None:
     """Return a time in UTC from any of the service's three spellings: ``…+0000``, ``…+05:30``, ``…Z``.
 
     :raises InvalidReply: another spelling, or a time without a zone.
     """
-    if not value:
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-    except (TypeError, ValueError) as error:
-        raise InvalidReply(
-            f"{SYSTEM}: a time is spelled {value!r}; expected ISO 8601 with a zone", system=SYSTEM
-        ) from error
-    if moment.tzinfo is None:
-        raise InvalidReply(f"{SYSTEM}: the time {value!r} has no zone", system=SYSTEM)
-    return moment.astimezone(UTC)
+    return _READ.optional_moment(value, name, where)
 
 
 def write_variable(name: str, value: Any) -> dict[str, Any]:
@@ -106,146 +100,170 @@ def write_variables(variables: Mapping[str, Any] | None) -> list[dict[str, Any]]
     return [write_variable(name, value) for name, value in (variables or {}).items()]
 
 
-def read_variables(items: Any) -> dict[str, Any]:
+def read_variables(item: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return ``{name: value}`` from a reply's list of variables; a ``date`` becomes a time in UTC.
 
     An encrypted variable whose value the service keeps back is None.
     """
     variables = {}
-    for item in items or []:
-        value = item.get("value")
-        variables[str(item["name"])] = parse_time(value) if item.get("type") == "date" else value
+    for one in _READ.rows(item, "variables", where):
+        name, value = _READ.identifier(one, "name", where), one.get("value")
+        variables[name] = parse_time(value, f"variables.{name}", where) if one.get("type") == "date" else value
     return variables
 
 
-def as_object(value: Any) -> dict[str, Any]:
+def as_object(value: Any, where: str) -> dict[str, Any]:
     """Return a JSON object of a reply.
 
     :raises InvalidReply: it is something else.
     """
-    if not isinstance(value, dict):
-        raise InvalidReply(f"{SYSTEM}: expected a JSON object, found {type(value).__name__}", system=SYSTEM)
-    return value
+    return _READ.mapping(value, where)
 
 
-def process_instance(item: dict[str, Any]) -> ProcessInstance:
+def identifier(item: Mapping[str, Any], where: str) -> str:
+    """Return the ``id`` of what a reply describes.
+
+    :raises InvalidReply: it has none.
+    """
+    return _READ.identifier(item, "id", where)
+
+
+def _text(item: Mapping[str, Any], name: str, where: str) -> str:
+    return _READ.text(item, name, where)
+
+
+def _known(item: Mapping[str, Any], name: str, where: str) -> str | None:
+    """Return a text, None where it is missing or empty."""
+    return _READ.text(item, name, where) or None
+
+
+def _time(item: Mapping[str, Any], name: str, where: str) -> datetime | None:
+    return parse_time(item.get(name), name, where)
+
+
+def process_instance(item: dict[str, Any], where: str) -> ProcessInstance:
     """Return a running process from a reply."""
     return ProcessInstance(
-        id=str(item["id"]),
-        name=item.get("name") or "",
-        business_key=item.get("businessKey") or "",
-        started=parse_time(item.get("startTime")),
-        started_by=item.get("startUserId") or None,
-        variables=read_variables(item.get("variables")),
+        id=identifier(item, where),
+        name=_text(item, "name", where),
+        business_key=_text(item, "businessKey", where),
+        started=_time(item, "startTime", where),
+        started_by=_known(item, "startUserId", where),
+        variables=read_variables(item, where),
         raw=item,
-        definition_id=item.get("processDefinitionId") or "",
+        definition_id=_text(item, "processDefinitionId", where),
     )
 
 
-def historic_process(item: dict[str, Any]) -> HistoricProcess:
+def historic_process(item: dict[str, Any], where: str) -> HistoricProcess:
     """Return a process of history from a reply."""
     return HistoricProcess(
-        id=str(item["id"]),
-        name=item.get("name") or "",
-        business_key=item.get("businessKey") or "",
-        definition_id=item.get("processDefinitionId") or "",
-        started_at=parse_time(item.get("startTime")),
-        ended_at=parse_time(item.get("endTime")),
-        started_by=item.get("startUserId") or None,
-        end_activity_id=item.get("endActivityId") or None,
-        delete_reason=item.get("deleteReason") or None,
-        variables=read_variables(item.get("variables")),
+        id=identifier(item, where),
+        name=_text(item, "name", where),
+        business_key=_text(item, "businessKey", where),
+        definition_id=_text(item, "processDefinitionId", where),
+        started_at=_time(item, "startTime", where),
+        ended_at=_time(item, "endTime", where),
+        started_by=_known(item, "startUserId", where),
+        end_activity_id=_known(item, "endActivityId", where),
+        delete_reason=_known(item, "deleteReason", where),
+        variables=read_variables(item, where),
         raw=item,
     )
 
 
-def user_task(item: dict[str, Any]) -> UserTask:
+def user_task(item: dict[str, Any], where: str) -> UserTask:
     """Return a waiting task from a reply."""
-    priority = item.get("priority")
+    links = _READ.rows(item, "assignments", where)
+    groups = [_text(link, "group", where) for link in links if link.get("type") == "candidate"]
     return UserTask(
-        id=str(item["id"]),
-        name=item.get("name") or "",
-        process_id=str(item.get("processInstanceId") or ""),
-        assignee=item.get("assignee") or None,
-        owner=item.get("owner") or None,
-        created=parse_time(item.get("createTime")),
-        claimed=parse_time(item.get("claimTime")),
-        due=parse_time(item.get("dueDate")),
-        delegation_state=item.get("delegationState") or None,
-        candidate_groups=tuple(
-            str(link["group"])
-            for link in item.get("assignments") or []
-            if link.get("type") == "candidate" and link.get("group")
-        ),
-        priority=50 if priority is None else int(priority),
-        key=item.get("taskDefinitionKey") or None,
-        variables=read_variables(item.get("variables")),
+        id=identifier(item, where),
+        name=_text(item, "name", where),
+        process_id=_text(item, "processInstanceId", where),
+        assignee=_known(item, "assignee", where),
+        owner=_known(item, "owner", where),
+        created=_time(item, "createTime", where),
+        claimed=_time(item, "claimTime", where),
+        due=_time(item, "dueDate", where),
+        delegation_state=_known(item, "delegationState", where),
+        candidate_groups=tuple(group for group in groups if group),
+        priority=_READ.number(item, "priority", where, 50),
+        key=_known(item, "taskDefinitionKey", where),
+        variables=read_variables(item, where),
         raw=item,
     )
 
 
-def attachment(item: dict[str, Any]) -> Attachment:
+def attachment(item: dict[str, Any], where: str) -> Attachment:
     """Return an attachment, without its content."""
     return Attachment(
-        id=str(item["id"]),
-        name=item.get("name") or "",
-        description=item.get("description") or "",
-        kind=item.get("type") or "",
-        url=item.get("externalUrl") or None,
-        author=item.get("userId") or None,
-        time=parse_time(item.get("time")),
+        id=identifier(item, where),
+        name=_text(item, "name", where),
+        description=_text(item, "description", where),
+        kind=_text(item, "type", where),
+        url=_known(item, "externalUrl", where),
+        author=_known(item, "userId", where),
+        time=_time(item, "time", where),
         raw=item,
     )
 
 
-def historic_task(item: dict[str, Any], completer_field: str) -> HistoricTask:
+def historic_task(item: dict[str, Any], where: str, completer_field: str) -> HistoricTask:
     """Return a task of history from a reply."""
+    # Flowable's historic task calls it startTime; createTime is read too because the runtime task does.
+    created = _time(item, "startTime", where) or _time(item, "createTime", where)
     return HistoricTask(
-        id=str(item["id"]),
-        name=item.get("name") or "",
-        key=item.get("taskDefinitionKey") or None,
-        process_id=str(item.get("processInstanceId") or ""),
-        assignee=item.get("assignee") or None,
-        owner=item.get("owner") or None,
-        # Flowable's historic task calls it startTime; createTime is read too because the runtime task does.
-        created=parse_time(item.get("startTime") or item.get("createTime")),
-        claimed=parse_time(item.get("claimTime")),
-        ended=parse_time(item.get("endTime")),
-        delete_reason=item.get("deleteReason") or None,
-        completer=item.get(completer_field) or None,
-        variables=read_variables(item.get("variables")),
+        id=identifier(item, where),
+        name=_text(item, "name", where),
+        key=_known(item, "taskDefinitionKey", where),
+        process_id=_text(item, "processInstanceId", where),
+        assignee=_known(item, "assignee", where),
+        owner=_known(item, "owner", where),
+        created=created,
+        claimed=_time(item, "claimTime", where),
+        ended=_time(item, "endTime", where),
+        delete_reason=_known(item, "deleteReason", where),
+        completer=_known(item, completer_field, where),
+        variables=read_variables(item, where),
         raw=item,
     )
 
 
-def with_task(comment: dict[str, Any], task: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a comment that names the task it came with."""
-    return {**comment, "taskId": comment.get("taskId") or task.get("id")}
+def comments_of(task: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
+    """Return the comments that came with a task, each naming it."""
+    found = _READ.rows(task, "comments", where)
+    return [{**comment, "taskId": comment.get("taskId") or task.get("id")} for comment in found]
 
 
-def comment(item: dict[str, Any]) -> ProcessComment:
+def comment(item: dict[str, Any], where: str) -> ProcessComment:
     """Return a comment from a reply."""
     return ProcessComment(
-        id=str(item.get("id") or ""),
-        author=item.get("author") or "",
-        message=item.get("message") or "",
-        time=parse_time(item.get("time")),
-        task_id=item.get("taskId") or None,
+        id=identifier(item, where),
+        author=_text(item, "author", where),
+        message=_text(item, "message", where),
+        time=_time(item, "time", where),
+        task_id=_known(item, "taskId", where),
         raw=item,
     )
 
 
-def model(item: dict[str, Any], content: str | None = None) -> ProcessModel:
+def model(item: dict[str, Any], where: str, content: str | None = None) -> ProcessModel:
     """Return a model from a reply. A definition id, `key:version:uuid`, fills in what the reply leaves out."""
-    model_id = str(item.get("id") or "")
+    model_id = identifier(item, where)
     parts = model_id.split(":")
-    key = str(item.get("key") or (parts[0] if len(parts) == 3 else ""))
-    version = item.get("version") or (parts[1] if len(parts) == 3 else 0)
-    try:
-        number = int(version)
-    except (TypeError, ValueError) as error:
-        raise InvalidReply(f"{SYSTEM}: the model {model_id!r} has the version {version!r}", system=SYSTEM) from error
-    return ProcessModel(id=model_id, key=key, name=item.get("name") or key, version=number, content=content)
+    key, version = (parts[0], parts[1]) if len(parts) == 3 else ("", "0")
+    found = {**item, "version": item.get("version") or version}
+    key = _text(item, "key", where) or key
+    number = _READ.number(found, "version", where, 0)
+    return ProcessModel(id=model_id, key=key, name=_text(item, "name", where) or key, version=number, content=content)
+
+
+def model_with_content(item: dict[str, Any], where: str) -> ProcessModel:
+    """Return a model with its XML.
+
+    :raises InvalidReply: it has none.
+    """
+    return model(item, where, decoded(item.get("modelContent")))
 
 
 def encoded(xml: str, how: str) -> str:

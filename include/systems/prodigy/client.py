@@ -16,7 +16,7 @@ from include.systems.prodigy.appending import append, check_name, named_dataset
 from include.systems.prodigy.content import parse_content, row_digest
 from include.systems.prodigy.counting import count_rows
 from include.systems.prodigy.database import Database, exact
-from include.systems.prodigy.errors import SYSTEM
+from include.systems.prodigy.errors import SYSTEM, unlike
 from include.systems.prodigy.new_rows import NewRows
 from include.systems.prodigy.rights import REQUIREMENTS, rights_of
 from include.systems.prodigy.rows import BATCH, linked_pieces, linked_rows, plain_rows
@@ -152,16 +152,7 @@ class ProdigyClient:
         table = self._database.schema().dataset
         with self._database.reading() as conn:
             found = conn.execute(wanted.order_by(table.c.created, table.c.id)).all()
-        return [
-            DatasetInfo(
-                row.id,
-                row.name,
-                datetime.fromtimestamp(row.created, UTC),
-                bool(row.session),
-                _meta(row.name, row.meta),
-            )
-            for row in found
-        ]
+        return [_info(row) for row in found]
 
     def exists(self, dataset: str) -> bool:
         """Tell whether a named dataset exists.
@@ -461,6 +452,16 @@ class ProdigyClient:
         if removed:
             log.info("Deleted %s examples and their links from Prodigy's database", removed)
         return removed
+
+
+def _info(row: Any) -> DatasetInfo:
+    if type(row.name) is not str:
+        raise unlike(f"dataset {row.id}", "name", "text", row.name)
+    try:
+        created = datetime.fromtimestamp(row.created, UTC)
+    except (TypeError, ValueError, OverflowError, OSError) as error:
+        raise unlike(f"dataset {row.id}", "created", "seconds since 1970", row.created) from error
+    return DatasetInfo(row.id, row.name, created, bool(row.session), _meta(row.name, row.meta))
 
 
 def _meta(name: str, stored: Any) -> Mapping[str, Any]:

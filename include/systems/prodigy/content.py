@@ -22,8 +22,10 @@ _DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in rang
 
 
 def stored_bytes(raw: bytes | bytearray | memoryview | str) -> bytes:
-    """Return stored content as bytes, however the driver or an editor's update left it."""
-    return raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else bytes(raw)
+    """Return stored content as bytes, however the driver or an editor's update left it: SQLite keeps a number too."""
+    if isinstance(raw, (bytes, bytearray, memoryview)):
+        return bytes(raw)
+    return str(raw).encode("utf-8", "surrogatepass")
 
 
 def row_digest(raw: bytes | bytearray | memoryview | str) -> str:

@@ -15,7 +15,7 @@ from include.base.errors import (
     Unavailable,
 )
 
-__all__ = ["SYSTEM", "Again", "database_error"]
+__all__ = ["SYSTEM", "Again", "database_error", "unlike"]
 
 SYSTEM = "prodigy"
 
@@ -106,3 +106,9 @@ def _postgres_kind(state: str | None, said: str) -> type[Any]:
     if state.startswith("22"):
         return InvalidInput
     return Unavailable if state.startswith(_POSTGRES_LATER) else InvalidReply
+
+
+def unlike(where: str, column: str, expected: str, found: object) -> InvalidReply:
+    """Return the error for a cell of another type, which SQLite lets anybody write into any column."""
+    told = f"Prodigy's database: {where}: {column}: found {type(found).__name__}; allowed: {expected}"
+    return InvalidReply(told, system=SYSTEM)

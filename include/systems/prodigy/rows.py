@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select
 from include.base.errors import InvalidInput
 from include.systems.prodigy.content import parse_content, stored_bytes
 from include.systems.prodigy.database import Database
+from include.systems.prodigy.errors import unlike
 from include.systems.prodigy.schema import Schema
 from include.systems.prodigy.values import Row
 
@@ -119,8 +120,11 @@ def _enough(rows: Iterator[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     # The generator is closed at the end, and with it the statement: it may not have been read to its end.
     with closing(rows):  # type: ignore[type-var]
         for row in rows:
+            for place, value in enumerate(row):
+                if place != 1 and type(value) is not int:
+                    raise unlike(f"link {row[0]!r:.40}", "an id or a hash", "a whole number", value)
             found.append(row)
-            held += len(row[1])
+            held += len(row[1]) if isinstance(row[1], (bytes, str)) else 0
             if held >= PIECE_BYTES:
                 break
     return found
@@ -153,7 +157,11 @@ def _sessions_of(conn: Connection, schema: Schema, dataset_id: int, first: int, 
         )
         .order_by(other.c.id.desc())
     )
-    return dict(plain_rows(conn, wanted))
+    found = dict(plain_rows(conn, wanted))
+    for example_id, name in found.items():
+        if type(name) is not str:
+            raise unlike(f"the session of example {example_id}", "name", "text", name)
+    return found
 
 
 def _row(row: tuple[Any, ...], sessions: Mapping[int, str]) -> Row:

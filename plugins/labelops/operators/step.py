@@ -16,7 +16,8 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from include.base.canonical import digest_of
-from include.base.errors import Fenced, InvalidInput, LedgerBehind, Refused
+from include.base.errors import Fenced, InvalidInput, LedgerBehind, Refused, Unavailable
+from labelops.retry import may_pass
 from labelops.systems import SYSTEMS
 
 if TYPE_CHECKING:
@@ -103,6 +104,9 @@ class ListOperator(_FunctionOperator):
     """List the pending work items of the chosen projects, flat, oldest first, the projects in turns.
 
     The function yields one project's items. A project whose file or listing is bad becomes one item that fails alone.
+    Where the reason may pass, all is listed again first: once where other projects have work, which waits no longer
+    for it than the task's first pause; as often as the task is tried where nobody has.
+
     At most ``items_per_run`` of the schedule file are taken; the rest is counted and taken next time.
 
     :param unit: what one item is, for the item of a project with a bad file.
@@ -129,7 +133,9 @@ class ListOperator(_FunctionOperator):
             raise InvalidInput(f"project: {names} need exactly one project; found {len(projects)}")
         with run_of(context).open() as run:
             take_register(run)
-            items = take_turns([self._items(run, project, params) for project in projects])
+            passing: dict[str, Exception] = {}
+            items = take_turns([self._items(run, project, params, passing) for project in projects])
+            self._look_again(passing, items, context["ti"].try_number)
             # Open items stay listed while people decide: where there are too many, each run begins at another place,
             # drawn from its time, so that a retry of it takes the same and nobody is left out for ever.
             cap = schedules().items_per_run
@@ -142,8 +148,13 @@ class ListOperator(_FunctionOperator):
             )
         return [item.as_dict() for item in taken]
 
-    def _items(self, run: Run, project: Project | BadProject, params: Mapping[str, Any]) -> list[WorkItem]:
-        """Return one project's items; whatever is wrong with it fails as one item and stops no other."""
+    def _items(
+        self, run: Run, project: Project | BadProject, params: Mapping[str, Any], passing: dict[str, Exception]
+    ) -> list[WorkItem]:
+        """Return one project's items; whatever is wrong with it fails as one item and stops no other.
+
+        :param passing: what may pass is put here too, by project.
+        """
         from include.projects.load import BadProject
         from include.run.in_force import take_policy
 
@@ -155,7 +166,21 @@ class ListOperator(_FunctionOperator):
             raise
         except Exception as error:
             run.log.exception(f"The work of {project.name} could not be listed.")
+            if may_pass(error):
+                passing[project.name] = error
             return [self._bad(project.name, f"its work could not be listed: {type(error).__name__}: {error}")]
+
+    def _look_again(self, passing: Mapping[str, Exception], items: Sequence[WorkItem], try_number: int) -> None:
+        """Raise what may pass while another listing is worth it: what is listed now is all that this run works on."""
+        if not passing:
+            return
+        first = next(iter(passing.values()))
+        if all(item.error for item in items):
+            raise first
+        if try_number == 1:
+            # Not the error itself: one project's Retry-After is no reason for the others to wait as long.
+            told = f"the work of {', '.join(passing)} could not be listed ({first}); all is listed once more"
+            raise Unavailable(told) from first
 
     def _bad(self, project: str, reason: str) -> WorkItem:
         from include.run.run import WorkItem
