@@ -159,7 +159,6 @@ def quiet(house: House, size: int) -> bool:
         ledger.close()
 
 
-@pytest.mark.proves("the ledger holds ids of persons, never their names; accounts only where they decided")
 def test_a_process_that_is_older_than_the_recovery_is_found_again(
     lived: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,6 +170,7 @@ def test_a_process_that_is_older_than_the_recovery_is_found_again(
     assert result["state"] == "approved"
 
 
+@pytest.mark.proves("the ledger holds ids of persons, never their names; accounts only where they decided")
 def test_no_name_is_on_the_ledger(lived: House) -> None:
     people = yaml.safe_load(lived.register_file.read_text("utf-8"))["persons"]
     tables = ("event", "dataset_version", "decision", "effect", "effect_claim", "source_record", "sync_state")
