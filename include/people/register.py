@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -158,7 +158,7 @@ class Register:
     @classmethod
     def from_kept(cls, value: object) -> Register:
         """Return the register that :meth:`as_kept` wrote down."""
-        return cls(RegisterFile.model_validate(value), source="register in the store")
+        return cls(RegisterFile.model_validate(value))
 
     @property
     def ids(self) -> Collection[str]:
