@@ -6,9 +6,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export LABELOPS_HOME ?= $(CURDIR)/.labelops
 # Where it is set, each of the many processes of a run compiles Airflow and the tests anew.
 unexport PYTHONDONTWRITEBYTECODE
-# A worker for each processor, up to four: each takes a gigabyte, and the longest file bounds a run from there on.
-# ARGS comes later and wins: make test ARGS="-n0 -k ledger".
-PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# One worker more than there are processors, up to four: the tests that kill Airflow mostly wait, each worker takes a
+# gigabyte, and the longest file bounds a run from there on. ARGS comes later and wins: make test ARGS="-n0 -k ledger".
+WORKERS = $(shell $(PYTHON) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))')
+PYTEST  = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: docs demo up down test memory validation lint bench readers faults fuzz clean lock neighbours install help
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from typing import IO, Any
 
+from include.base.errors import LabelopsError
 from include.ingestion.records import BadFile, BadRecord, Bounds, Record, record_of, too_long
 from include.ingestion.scan import SourceFile
 from include.projects.model import SourceRoute
@@ -33,11 +34,11 @@ def read_parquet(file: SourceFile, stream: IO[bytes], bounds: Bounds) -> Iterato
     """
     try:
         yield from _records(file.route, stream, bounds)
-    except BadFile:
+    except LabelopsError:
         raise
     except Exception as error:  # what pyarrow raises for a damaged file depends on where the damage is
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk or the network: where pyarrow itself raises this type, it gives no number
+        if isinstance(error, (ConnectionError, TimeoutError)) or getattr(error, "errno", None) is not None:
+            raise  # the disk or the network: where pyarrow itself raises such a type, it gives no number
         raise BadFile(f"not a whole Parquet file ({type(error).__name__})") from error
 
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from include.annotation.answers import AnswerReader, read_answer
 from include.base.errors import InvalidInput, InvalidReply, LabelopsError, RateLimited, Unavailable
 from include.base.store import Store
 from include.guidelines.sync import collect
-from include.ingestion import readers
+from include.ingestion.parquet import read_parquet
 from include.sandbox.http import App, Reply, Request, json_reply
 from include.systems.confluence.client import ConfluenceClient
 from include.systems.jira.client import JiraClient
@@ -328,12 +329,12 @@ def test_a_listing_that_is_wrong_for_good_fails_alone_at_once(home: Any, error: 
 def test_a_table_whose_place_breaks_off_is_no_bad_file(monkeypatch: pytest.MonkeyPatch) -> None:
     from pyarrow import parquet
 
-    def broken(stream: Any) -> Any:
+    def broken(stream: Any, **_: Any) -> Any:
         raise ConnectionResetError("reset by peer")
 
     monkeypatch.setattr(parquet, "ParquetFile", broken)
     with pytest.raises(ConnectionResetError):
-        list(readers._read_parquet(None, None, 0))  # type: ignore[arg-type]
+        list(read_parquet(SimpleNamespace(route=None), None, None))  # type: ignore[arg-type]
 
 
 # --- one reply that is old, or empty ---------------------------------------------------------------------------------
