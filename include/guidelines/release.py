@@ -107,8 +107,13 @@ def publish(store: Store, project: Project, collected: Collected) -> Publication
     if not (folder / "release.json").exists():
         _write(store, project, collected, folder, number, digest, before)
     changed = _changed_pages(before, collected)
-    store.move_pointer(home / "current.json", {"digest": digest, "number": number, "release": name})
+    store.move_pointer(pointer_path(store, project.name), {"digest": digest, "number": number, "release": name})
     return Publication(number, digest, folder, True, changed, before.digest if before else None)
+
+
+def pointer_path(store: Store, project_name: str) -> StorePath:
+    """Return the pointer to a project's guideline release in force."""
+    return _home(store, project_name) / "current.json"
 
 
 def current(store: Store, project_name: str) -> Current | None:

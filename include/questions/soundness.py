@@ -12,7 +12,7 @@ from typing import Literal
 
 from include.base.canonical import SHORT, sha256_hex
 from include.base.errors import InvalidInput
-from include.base.store import measure, read_json
+from include.base.store import Store, StorePath, measure, read_json
 from include.datasets import freeze as freezing
 from include.governance.erasure import evidence_of
 from include.governance.records import Event
@@ -20,6 +20,9 @@ from include.guidelines import release as guidelines
 from include.passport.facts import RECALLED
 from include.passport.verify import verify as verify_release
 from include.questions.shared import Records, project_names
+from include.releases import write as releases
+from include.releases.standing import standing_releases
+from include.run.pointers import misplaced
 
 __all__ = ["Unsound", "unsound"]
 
@@ -144,27 +147,17 @@ def _publications(records: Records) -> Iterator[Unsound]:
 
 
 def _pointers(records: Records) -> Iterator[Unsound]:
-    standing: dict[str, dict[str, str]] = {}
-    for event in records.ledger.events(actions=["release.done", "release.recalled"]):
-        of_project = standing.setdefault(event.project, {})
-        of_project.pop(event.subject, None)
-        if event.action == "release.done":
-            of_project[event.subject] = event.body["path"].rpartition("/")[2]
-    for project, folders in standing.items():
-        newest = list(folders.values())[-1] if folders else None
-        yield from _pointer(records, newest, "releases", project)
-    published = {event.project: event for event in records.ledger.events(actions=["guideline.published"])}
+    store, ledger = records.store, records.ledger
+    published = {event.project: event for event in ledger.events(actions=["guideline.published"])}
+    for project in project_names(records):
+        newest = next(reversed(standing_releases(ledger, project).values()), None)
+        yield from _pointer(store, releases.pointer_path(store, project), f"releases/{project}", newest)
     for project, event in published.items():
-        yield from _pointer(records, event.body["path"].rpartition("/")[2], "publications", project, "guidelines")
+        place = guidelines.pointer_path(store, project)
+        yield from _pointer(store, place, f"publications/{project}/guidelines", event)
 
 
-def _pointer(records: Records, expected: str | None, *folder: str) -> Iterator[Unsound]:
-    place = records.store.at(*folder, "current.json")
-    where = "/".join((*folder, place.name))
-    try:
-        found = (records.store.pointer(place) or {}).get("release")
-    except InvalidInput as error:
-        yield Unsound("pointer", f"{where}: {error}.")
-        return
-    if found != expected:
-        yield Unsound("pointer", f"{where} names {found or 'nothing'}, and the ledger {expected or 'nothing'}.")
+def _pointer(store: Store, place: StorePath, folder: str, told: Event | None) -> Iterator[Unsound]:
+    why = misplaced(store, place, told)
+    if why:
+        yield Unsound("pointer", f"{folder}/{why}.")

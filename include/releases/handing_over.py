@@ -184,7 +184,7 @@ def recall(
 def _take_back(course: ReleaseCourse, withdrawn: Event, released: Event, prodigy: ProdigyClient) -> int:
     """Mark a release's folder, point to the newest one that stands, unlink the dataset; return what was changed."""
     run, project, version = course.run, course.project, course.version
-    others = [event for name, event in standing_releases(run, project).items() if name != released.subject]
+    others = [event for name, event in standing_releases(run.ledger, project.name).items() if name != released.subject]
     marked = releasing.mark_recalled(
         run.store,
         project,

@@ -113,7 +113,7 @@ def _removed(run: Run, project: Project, digest: str) -> bool:
 
 def _closed_versions(run: Run, project: Project) -> Iterator[tuple[VersionRecord, datetime]]:
     """Yield the versions that nothing waits for and no standing release is of, with their last event's time."""
-    standing, recall = standing_releases(run, project), recallable(run, project)
+    standing, recall = standing_releases(run.ledger, project.name), recallable(run, project)
     states = approval_states(run, project)
     last: dict[str, datetime] = {}
     for event in run.ledger.events(project=project.name):

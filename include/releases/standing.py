@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from include.governance.ledger import Ledger
 from include.governance.records import Event
 from include.projects.model import Project
 from include.run.run import Run
@@ -17,10 +18,10 @@ def stands_released(run: Run, digest: str) -> Event | None:
     return last if last is not None and last.action == "release.done" else None
 
 
-def standing_releases(run: Run, project: Project) -> dict[str, Event]:
+def standing_releases(ledger: Ledger, project: str) -> dict[str, Event]:
     """Return the releases of a project that stand, by subject, in the order of their making."""
     found: dict[str, Event] = {}
-    for event in run.ledger.events(project=project.name, actions=_ACTIONS):
+    for event in ledger.events(project=project, actions=_ACTIONS):
         found.pop(event.subject, None)
         if event.action == "release.done":
             found[event.subject] = event

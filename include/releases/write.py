@@ -34,7 +34,7 @@ from include.releases.training import write_training_files
 if TYPE_CHECKING:
     from include.base.signing import Signer
 
-__all__ = ["Release", "mark_recalled", "misplaced_pointer", "release_path", "write_release"]
+__all__ = ["Release", "mark_recalled", "pointer_path", "release_path", "write_release"]
 
 PASSPORT = 1
 """Version of the passport, in ``checksums.json``; releases made before there was one do not have it."""
@@ -108,7 +108,7 @@ def write_release(
         _check_whole(folder, manifest, listed)
     sums = read_json(folder / CHECKSUMS)["files"]
     moved = store.move_pointer(
-        store.at("releases", project.name, "current.json"),
+        pointer_path(store, project.name),
         {"release": folder.name, "number": number, "digest": digest},
     )
     return Release(folder, created, {name: entry["bytes"] for name, entry in sums.items()}, moved)
@@ -124,27 +124,16 @@ def mark_recalled(
     :return: whether anything was written.
     """
     marked = store.write_new(store.at("releases", project.name, folder, RECALLED), canonical_json(why) + b"\n")
-    place = store.at("releases", project.name, "current.json")
+    place = pointer_path(store, project.name)
     if (store.pointer(place) or {}).get("release") != folder:
         return marked
     other = None if instead is None else _released(store, project, instead)
     return store.move_pointer(place, other or {"release": None, "number": None, "digest": None}) or marked
 
 
-def misplaced_pointer(store: Store, project: Project, standing: str | None) -> str:
-    """Return why a project's pointer is not at the release that stands, an empty string where it is.
-
-    :param standing: folder of the newest release that stands, None where none does.
-    """
-    place = store.at("releases", project.name, "current.json")
-    try:
-        found = (store.pointer(place) or {}).get("release")
-        wanted = None if standing is None else _released(store, project, standing)
-        if found == standing and (wanted is None or store.pointer(place) == wanted):
-            return ""
-    except (InvalidInput, KeyError) as error:
-        return f"{place.name} cannot be read: {error}"
-    return f"{place.name} names {found or 'no release'}, and the ledger {standing or 'none'}"
+def pointer_path(store: Store, project: str) -> StorePath:
+    """Return the pointer to a project's release that training may use."""
+    return store.at("releases", project, "current.json")
 
 
 def _released(store: Store, project: Project, folder: str) -> dict[str, Any]:

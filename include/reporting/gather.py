@@ -25,7 +25,7 @@ _UNTOLD = datetime.fromtimestamp(0, UTC)
 def facts(run: Run, project: Project) -> lineage.LineageFacts:
     """Gather what the report of a project says."""
     events = list(run.ledger.events(project=project.name))
-    standing = standing_releases(run, project)
+    standing = standing_releases(run.ledger, project.name)
     recalled = _last_by_subject(events, "release.recalled")
     processes = {event.subject: event.body["process_id"] for event in events if event.action == "approval.requested"}
     versions = list(_versions(run, project, events, standing, recalled))

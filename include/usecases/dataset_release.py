@@ -17,13 +17,14 @@ from include.decisions.approval import SYSTEM, ReleaseDecision, decision_id
 from include.decisions.process import record_decisions
 from include.decisions.release_course import ReleaseCourse
 from include.decisions.state import ApprovalState, approval_state, approval_states
-from include.governance.records import Decision, VersionRecord
+from include.governance.records import Decision, Event, VersionRecord
 from include.projects.model import Project
 from include.releases.courses import approval_course, release_course
 from include.releases.handing_over import Tell, recall, write
 from include.releases.standing import next_edition, recallable, standing_releases, stands_released
-from include.releases.write import misplaced_pointer
+from include.releases.write import pointer_path
 from include.run.gates import require_gate
+from include.run.pointers import misplaced
 from include.run.run import ItemResult, NothingToDo, Run, WorkItem, short
 from include.systems.opentext.client import OpenTextClient
 from include.systems.prodigy.client import ProdigyClient
@@ -73,7 +74,7 @@ def pending(run: Run, project: Project, params: Mapping[str, Any]) -> Iterator[W
     versions = run.ledger.versions(project.name)
     if chosen is not None:
         versions = [_chosen(project, versions, chosen)]
-    released, to_recall = standing_releases(run, project), recallable(run, project)
+    released, to_recall = standing_releases(run.ledger, project.name), recallable(run, project)
     states, quiet = approval_states(run, project), True
     for version in versions:
         subject, state = f"version:{version.digest}", states[version.digest].state
@@ -84,17 +85,17 @@ def pending(run: Run, project: Project, params: Mapping[str, Any]) -> Iterator[W
             quiet = False
             yield WorkItem(project.name, subject, version.name, {"chosen": chosen is not None})
     if quiet:  # else a release or a recall may have moved the pointer and not be on the ledger yet
-        _watch_pointer(run, project, [event.body["path"] for event in released.values()])
+        _watch_pointer(run, project, next(reversed(released.values()), None))
 
 
-def _watch_pointer(run: Run, project: Project, paths: Sequence[str]) -> None:
+def _watch_pointer(run: Run, project: Project, newest: Event | None) -> None:
     """Make a finding of a pointer that is not where the ledger has it: training would take what nobody released.
 
-    :param paths: of the releases that stand, the newest last.
+    :param newest: the newest release that stands.
     """
-    misplaced = misplaced_pointer(run.store, project, paths[-1].rpartition("/")[2] if paths else None)
-    if misplaced:
-        run.finding(project.name, f"release:{project.name}", "pointer misplaced", misplaced)
+    why = misplaced(run.store, pointer_path(run.store, project.name), newest)
+    if why:
+        run.finding(project.name, f"release:{project.name}", "pointer misplaced", why)
 
 
 def _chosen(project: Project, versions: Sequence[VersionRecord], chosen: str) -> VersionRecord:

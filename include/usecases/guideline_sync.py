@@ -16,6 +16,7 @@ from include.base.store import atomic_write
 from include.guidelines import release, sync
 from include.projects.model import Project
 from include.run.gates import require_gate
+from include.run.pointers import misplaced
 from include.run.run import ItemResult, NothingToDo, Run, WorkItem, short, staged_digest
 from include.settings import schedules
 from include.systems.confluence.client import ConfluenceClient
@@ -69,9 +70,8 @@ def collect(run: Run, project: Project, item: WorkItem, confluence: ConfluenceCl
     )
     current, told = release.current(run.store, project.name), run.last(item.subject, "guideline.published")
     if told is not None and (current is None or current.digest not in (told.digest_after, digest)):
-        found_at = "nothing" if current is None else f"release {current.number}"
-        told_of = f"release {told.body['number']} was published last"
-        run.finding(project.name, item.subject, "pointer misplaced", f"current.json names {found_at}, and {told_of}")
+        why = misplaced(run.store, release.pointer_path(run.store, project.name), told)
+        run.finding(project.name, item.subject, "pointer misplaced", why)
     # A run that was killed between the pointer and the ledger has published what nobody has heard of yet.
     if current is not None and current.digest == digest and told is not None and told.digest_after == digest:
         if seen != collected.seen:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from labelops.commands import main
-from tests.house import House, opened
+from tests.house import House, copied
 from tests.integration.airflow_house import PROJECT
 
 
@@ -18,8 +18,7 @@ from tests.integration.airflow_house import PROJECT
 def released_home(tmp_path_factory: pytest.TempPathFactory, airflow_approved_home: Path) -> Path:
     """A closed installation with a release."""
     home = tmp_path_factory.mktemp("released") / "house"
-    shutil.copytree(airflow_approved_home, home)
-    with opened(House(home)) as house:
+    with copied(home, airflow_approved_home) as house:
         house.change_project(release={"orchestrator": "airflow"})
         house.release_run()
     return home
@@ -27,9 +26,7 @@ def released_home(tmp_path_factory: pytest.TempPathFactory, airflow_approved_hom
 
 @pytest.fixture
 def released(tmp_path: Path, released_home: Path) -> Iterator[House]:
-    home = tmp_path / "house"
-    shutil.copytree(released_home, home)
-    with opened(House(home)) as house:
+    with copied(tmp_path / "house", released_home) as house:
         yield house
 
 
@@ -133,3 +130,14 @@ def test_a_release_that_is_gone_as_a_whole_is_found(released: House, capsys: pyt
     code, found = verify(released, capsys)
     assert code == 1
     assert [kind for kind, _ in found] == ["release"]
+
+
+@pytest.mark.parametrize("place", [pointer, guideline_pointer])
+def test_a_pointer_to_the_right_release_with_another_digest_is_found(
+    released: House, capsys: pytest.CaptureFixture[str], place: Callable[[House], Path]
+) -> None:
+    file = place(released)
+    file.write_text(json.dumps({**json.loads(file.read_bytes()), "digest": "0" * 64}))
+    code, [(kind, sentence)] = verify(released, capsys)
+    assert (code, kind) == (1, "pointer")
+    assert "another number or digest" in sentence
