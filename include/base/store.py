@@ -21,7 +21,7 @@ from typing import IO, Any
 from include.base.canonical import canonical_json, sha256_hex
 from include.base.disk import writing_to
 from include.base.errors import InvalidInput
-from include.base.reading import StorePath, local_path, open_regular, read_json
+from include.base.reading import StorePath, local_path, open_regular, parse_json, read_json
 
 __all__ = [
     "Measured",
@@ -225,6 +225,13 @@ class Store:
         if sha256_hex(content) != digest:
             raise InvalidInput(f"{place}: the object's bytes no longer match its digest")
         return content
+
+    def get_value(self, digest: str) -> Any:
+        """Return a value that was kept in its canonical form.
+
+        :raises InvalidInput: as :meth:`get_object`, and for bytes that are not JSON.
+        """
+        return parse_json(self.get_object(digest), str(self.object_path(digest)))
 
     def write_new(self, path: StorePath, content: bytes) -> bool:
         """Write an immutable file; return False when the same bytes are there already.

@@ -97,7 +97,7 @@ class Observed:
 
     :param holdings: who had each task, oldest first, by task id; only changes are kept.
     :param outcomes: outcome of a completed task, by task id, as its process variable was when that task was first seen
-        as the last that had written it: whoever writes the variable later changes nothing.
+        as the last that had written it: another task, or anybody else, may write the variable later.
     :param comments: SHA-256 of what each comment said when it was first seen, by its id.
     """
 
@@ -326,8 +326,12 @@ def observe(
         value = snapshot.variables_of(last_task.process_id).get(mapped.outcome_variable)
         if value is not None and _text_of(value) in mapping.outcomes:
             outcomes.setdefault(last_task.id, _text_of(value))
-    said = {one.id: sha256_hex(one.message.encode("utf-8", "surrogatepass")) for one in snapshot.comments}
+    said = {one.id: _text_digest(one) for one in snapshot.comments}
     return Observed(holdings, outcomes, {**said, **earlier.comments}), changes
+
+
+def _text_digest(comment: ProcessComment) -> str:
+    return sha256_hex(comment.message.encode("utf-8", "surrogatepass"))
 
 
 def _writers(snapshot: ProcessSnapshot, mapping: ProcessMapping) -> Iterable[list[tuple[HistoricTask, TaskMapping]]]:
@@ -818,7 +822,7 @@ def _comments_while_held(case: Case, task: HistoricTask, account: str) -> list[P
         and comment.time is not None
         and since <= comment.time <= task.ended
         and _same_account(comment.author, account)
-        and first_said.get(comment.id, "") in ("", sha256_hex(comment.message.encode("utf-8", "surrogatepass")))
+        and first_said.get(comment.id) in (None, _text_digest(comment))
     ]
 
 

@@ -99,20 +99,12 @@ class Asking:
         terms = keep_terms(run, project, self.mapping, policy)
         effect.check()
         asked = self._set_out(effect)
-        foreign: dict[str, str] = {}
-
-        def ours(start: ProcessStart) -> bool:
-            why = why_foreign(start, self.mapping.process_key, run.register, asked)
-            if why:
-                foreign[start.id] = why
-            return not why
-
         process_id, created = self.opentext.start_process(
             self.mapping.process_key,
             name=f"{project.title}: {name} ({short(digest)})",
             business_key=effect.key,
             settle_seconds=SETTLE_SECONDS if effect.interrupted else 0,
-            ours=ours,
+            foreign=self._foreign(asked),
             variables={
                 **start_variables(self.mapping, roles, self.opentext.groups),
                 self.mapping.digest_variable: digest,
@@ -124,8 +116,6 @@ class Asking:
                 **variables,
             },
         )
-        for other, why in foreign.items():
-            self.note_foreign(other, why)
         action = f"{kind}.requested"
 
         def recorded() -> str | None:
@@ -156,24 +146,34 @@ class Asking:
     def _set_out(self, effect: Effect) -> datetime | None:
         """Return when we first set out to ask; None where a ledger that was lost since may have known better."""
         lost = [event.time for event in self.run.ledger.events(actions=["ledger.recovered"])]
-        since = self.hands().since
-        return None if lost and (since is None or since <= lost[-1]) else effect.claim.begun
+        if lost:
+            since = self.hands().since
+            if since is None or since <= lost[-1]:
+                return None
+        return effect.claim.begun
 
-    def note_foreign(self, process_id: str, why: str) -> None:
-        """Make a finding of a process that somebody else started under our business key. It is left alone."""
-        detail = f"process {process_id} has our business key and is none of ours: {why}; nothing decided in it counts"
-        self.run.finding(self.project.name, self.subject, "foreign process", detail)
+    def _foreign(self, asked: datetime | None) -> Callable[[ProcessStart], bool]:
+        """Return what tells a process that somebody else started under our business key, and makes a finding of it.
 
-    def end_others(self, requested: Event) -> None:
-        """End what runs beside the process of a request under the same business key."""
-        key, known, asked = requested.body["business_key"], requested.body["process_id"], _asked_at(requested)
+        :param asked: when we first set out to ask, None where that is not known.
+        """
+        told: set[str] = set()  # a look is repeated while history may lag
 
         def foreign(start: ProcessStart) -> bool:
             why = why_foreign(start, self.mapping.process_key, self.run.register, asked)
-            if why:
-                self.note_foreign(start.id, why)
+            if why and start.id not in told:
+                told.add(start.id)
+                what = f"process {start.id} has our business key and is none of ours: {why}"
+                detail = f"{what}; nothing decided in it counts"
+                self.run.finding(self.project.name, self.subject, "foreign process", detail)
             return bool(why)
 
+        return foreign
+
+    def end_others(self, requested: Event) -> None:
+        """End what runs beside the process of a request under the same business key, unless it is somebody else's."""
+        key, known = requested.body["business_key"], requested.body["process_id"]
+        foreign = self._foreign(_asked_at(requested))
         end_duplicates(self.run, self.project, self.subject, self.opentext, key, known, foreign)
 
     def case(

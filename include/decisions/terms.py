@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from typing import Any
 
 from include.bpmn.mapping import ProcessMapping
@@ -25,13 +23,13 @@ def keep_terms(run: Run, project: Project, mapping: ProcessMapping, policy: Poli
 
 def policy_of(run: Run, requested: Event) -> Policy:
     """Return the policy that people were asked under."""
-    return Policy.from_pinned(_kept(run, requested.body["policy"]))
+    return Policy.from_pinned(run.store.get_value(requested.body["policy"]))
 
 
 def mapping_of(run: Run, requested: Event, today: ProcessMapping) -> ProcessMapping:
     """Return what the process meant when people were asked; today's for a request of before that was kept."""
     digest = requested.body.get("mapping")
-    return today if digest is None else ProcessMapping.model_validate(_kept(run, digest))
+    return today if digest is None else ProcessMapping.model_validate(run.store.get_value(digest))
 
 
 def people_release(project: Project, asked: Event | None) -> bool:
@@ -41,7 +39,3 @@ def people_release(project: Project, asked: Event | None) -> bool:
     """
     at_the_ask = None if asked is None else asked.body.get("orchestrator")
     return "opentext" in (project.release.orchestrator, at_the_ask)
-
-
-def _kept(run: Run, digest: str) -> Mapping[str, Any]:
-    return json.loads(run.store.get_object(digest))

@@ -8,7 +8,6 @@ by its digest, so that an object that was erased is told from one that was lost.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Literal
 
@@ -68,7 +67,7 @@ def erased_objects(ledger: Ledger, store: Store) -> set[str]:
         if event.action == "person.erased":
             found.update(event.body["objects"])
         elif store.has_object(event.body["listing"]):
-            listing = json.loads(store.get_object(event.body["listing"]))
+            listing = store.get_value(event.body["listing"])
             found.update(one["name"] for one in listing if one["kind"] == "evidence")
     return found
 

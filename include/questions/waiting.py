@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -180,7 +179,7 @@ def _approval_item(
 ) -> PendingItem:
     pinned = requested.body["policy"]
     sight.file("objects", pinned[:2], pinned)
-    policy = Policy.from_pinned(json.loads(records.store.get_object(pinned)))
+    policy = Policy.from_pinned(records.store.get_value(pinned))
     demands = [(one.role, one.minimum, one.meaning) for one in policy.approvals]
     due = requested.time + policy.due
     asked = _asked(register, version.project, demands, now)

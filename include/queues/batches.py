@@ -6,7 +6,6 @@ The ledger is the only memory: which batches there are, which are frozen, and ho
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -199,7 +198,7 @@ def malformed(run: Run, project: Project, row: Row, error: InvalidInput, dataset
 
 def task_ids(run: Run, digest: str) -> list[str]:
     """Return the task ids of a batch, from the object that its digest names."""
-    return list(json.loads(run.store.get_object(digest)))
+    return list(run.store.get_value(digest))
 
 
 def _assigned(run: Run, project: Project) -> Iterator[Event]:

@@ -15,7 +15,6 @@ it is listed here as open. What left no trace outside (a resubmission, who asked
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -243,7 +242,7 @@ def _evidence(store: Store) -> Iterator[tuple[str, Mapping[str, Any]]]:
             if not _DIGEST.fullmatch(digest) or place.stat().st_size > EVIDENCE_LIMIT:
                 continue
             if start in bytes(place.read_bytes()):
-                yield digest, json.loads(store.get_object(digest))
+                yield digest, store.get_value(digest)
 
 
 # ---- guidelines ----------------------------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
+from typing import Any
 
 from include.base.errors import InvalidInput
 from include.governance.records import SERVICE, Event
@@ -23,14 +23,19 @@ def take_register(run: Run) -> None:
     before, register = run.last("register", "register.in_force"), run.register
     if before is not None and before.digest_after == register.digest:
         return
-    earlier = _register(run, before) if before is not None else None
-    gone = sorted(set(earlier.ids) - set(register.ids)) if before is not None and earlier is not None else []
+    if before is not None:
+        _refuse_vanished(run, before)
+    _take(run, "register", "", "register", before, run.keep(register.as_kept()))
+
+
+def _refuse_vanished(run: Run, before: Event) -> None:
+    earlier = _register(run, before)
+    gone = sorted(set(earlier.ids) - set(run.register.ids)) if earlier is not None else []
     if gone:
         raise InvalidInput(
-            f"register: persons: {', '.join(gone)} stood in the register in force since {before.time:%Y-%m-%d %H:%M} "  # type: ignore[union-attr]
+            f"register: persons: {', '.join(gone)} stood in the register in force since {before.time:%Y-%m-%d %H:%M} "
             "UTC and is not there any more; whoever left keeps their entry, with `valid_until`, under the same id"
         )
-    _take(run, "register", "", "register", before, run.keep(register.as_kept()))
 
 
 def registers_since(run: Run, moment: datetime | None) -> list[Register]:
@@ -45,8 +50,10 @@ def registers_since(run: Run, moment: datetime | None) -> list[Register]:
 
 def _register(run: Run, event: Event) -> Register | None:
     """Return the register that an event put into force, None for one of before they were kept."""
-    digest = event.digest_after or ""
-    return Register.from_kept(json.loads(run.store.get_object(digest))) if run.store.has_object(digest) else None
+    if event.digest_after == run.register.digest:
+        return run.register  # the ordinary case: nothing is read for it
+    kept = _kept(run, event)
+    return None if kept is None else Register.from_kept(kept)
 
 
 def take_policy(run: Run, project: Project) -> Project:
@@ -100,8 +107,14 @@ def _policy_event(run: Run, project: Project) -> Event | None:
 
 
 def _policy(run: Run, event: Event) -> Policy | None:
+    kept = _kept(run, event)
+    return None if kept is None else Policy.from_pinned(kept)
+
+
+def _kept(run: Run, event: Event) -> Any:
+    """Return what an event put into force, None for one of before that was kept."""
     digest = event.digest_after or ""
-    return Policy.from_pinned(json.loads(run.store.get_object(digest))) if run.store.has_object(digest) else None
+    return run.store.get_value(digest) if run.store.has_object(digest) else None
 
 
 def _must_be_told(run: Run, policy: Policy, before: Event) -> None:

@@ -41,7 +41,7 @@ _STARTS = tuple(threading.Lock() for _ in range(64))
 _LOST = (Unavailable, InvalidReply)
 """Errors after which a write may have taken effect: the reply did not come, or cannot be read."""
 
-Ours = Callable[[ProcessStart], bool]
+Foreign = Callable[[ProcessStart], bool]
 
 _FIELDS = ["assignee", "category", "description", "dueDate", "formKey", "name", "owner", "parentTaskId", "priority"]
 """What of a task may be changed."""
@@ -95,7 +95,7 @@ class OpenTextClient:
         business_key: str,
         variables: Mapping[str, Any],
         settle_seconds: float = 0.0,
-        ours: Ours = lambda found: True,
+        foreign: Foreign = lambda found: False,
     ) -> tuple[str, bool]:
         """Start a process unless one of ours has this business key; return its id and whether this call started it.
 
@@ -106,26 +106,26 @@ class OpenTextClient:
 
         :param settle_seconds: how long to go on looking before the start. Give the history's lag where an earlier try
             may have started a process that ends at once: it is neither running nor yet in history.
-        :param ours: tells from where a process comes whether it is one of ours: a business key is no secret, and
+        :param foreign: tells from where a process comes that it is none of ours: a business key is no secret, and
             anybody may start a process under it.
         :raises InvalidInput: the service refuses the request (unknown process key, a variable's type, a condition).
         :raises Unavailable: no reply, and no such process appeared; starting may be tried again later.
         """
         with _STARTS[hash(business_key) % len(_STARTS)]:
-            found = self._http.caller.look_for(lambda: self.find_process(business_key, ours), settle_seconds)
+            found = self._http.caller.look_for(lambda: self.find_process(business_key, foreign), settle_seconds)
             if found:
                 log.info("Process %s has the business key %s already; nothing was started.", found, business_key)
                 return found, False
-            return self._start(key, name, business_key, variables, ours), True
+            return self._start(key, name, business_key, variables, foreign), True
 
-    def _start(self, key: str, name: str, business_key: str, variables: Mapping[str, Any], ours: Ours) -> str:
+    def _start(self, key: str, name: str, business_key: str, variables: Mapping[str, Any], foreign: Foreign) -> str:
         written = wire.write_variables(variables)
         body = {"processDefinitionKey": key, "name": name, "businessKey": business_key, "variables": written}
         path = self._at("process-instances")
         try:
             started = wire.identifier(self._http.post(path, json=body), path)
         except _LOST as error:
-            found = self._http.caller.look_for(lambda: self.find_process(business_key, ours), self.settings.grace)
+            found = self._http.caller.look_for(lambda: self.find_process(business_key, foreign), self.settings.grace)
             if found is None:
                 raise Unavailable(
                     f"{SYSTEM}: the start of {key!r} was not confirmed, and no process with the business key "
@@ -137,18 +137,18 @@ class OpenTextClient:
         log.info("Started process %s (%s) with the business key %s.", started, key, business_key)
         return started
 
-    def find_process(self, business_key: str, ours: Ours = lambda found: True) -> str | None:
+    def find_process(self, business_key: str, foreign: Foreign = lambda found: False) -> str | None:
         """Return the id of the oldest process of ours, running or ended, with this business key, or None.
 
         More than one is logged as a warning: the key names one effect, so somebody started a second by hand.
         """
         starts: dict[str, datetime] = {}
-        foreign = set()
+        others = set()
         for found in self._started_under(business_key):
             starts[found.id] = found.time or datetime.max.replace(tzinfo=UTC)
-            if not ours(found):  # one of the two lists may tell more of it than the other
-                foreign.add(found.id)
-        starts = {process_id: time for process_id, time in starts.items() if process_id not in foreign}
+            if foreign(found):  # one of the two lists may tell more of it than the other
+                others.add(found.id)
+        starts = {process_id: time for process_id, time in starts.items() if process_id not in others}
         if not starts:
             return None
         ordered = sorted(starts, key=lambda process_id: (starts[process_id], process_id))
