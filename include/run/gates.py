@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from include.base.canonical import sha256_hex
 from include.base.errors import Refused
+from include.base.reading import parse_json
 from include.base.store import StorePath, measure
 from include.gates.results import GateResult
 from include.projects.model import Project
@@ -71,7 +71,7 @@ def _report(
     if not place.exists():
         raise Refused(f"{about}: the gate's report {result['result']} is not there")
     content = bytes(place.read_bytes())
-    report = GateResult.from_dict(json.loads(content))
+    report = GateResult.from_dict(parse_json(content, str(place)))
     if report.suite != suite or report.stopped or report.project != project.name:
         raise Refused(f"{about}: the gate's report {result['result']} is no pass of {suite!r}")
     return report, content

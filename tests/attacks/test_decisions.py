@@ -373,6 +373,15 @@ def test_the_report_of_another_gate_lets_no_version_on(asked: House) -> None:
     assert len(asked.events("approval.requested")) == 1
 
 
+def test_a_gate_report_that_is_no_json_lets_nothing_on(labelled: House) -> None:
+    run = labelled.run_id()
+    [item] = labelled.items("labeling_approval", run)
+    frozen = labelled.step("labeling_approval", "freeze", item, run)
+    (labelled.home / "store" / "gates" / "report.json").write_text("{")
+    with pytest.raises(InvalidInput, match="not JSON"):
+        labelled.step("labeling_approval", "request", item, run, given=frozen, gate={"result": "gates/report.json"})
+
+
 def test_other_rows_than_those_that_passed_are_not_loaded(house: House) -> None:
     house.sync_guidelines()
     run = house.run_id()
