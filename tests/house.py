@@ -337,7 +337,8 @@ def airflow_approved_home(run_folder: Path, labelled_home: Path) -> Path:
 
 
 @contextmanager
-def _copy(home: Path, template: Path) -> Iterator[House]:
+def copied(home: Path, template: Path) -> Iterator[House]:
+    """Open a copy of a closed installation."""
     shutil.copytree(template, home)
     with opened(House(home)) as made:
         yield made
@@ -346,28 +347,28 @@ def _copy(home: Path, template: Path) -> Iterator[House]:
 @pytest.fixture
 def labelled(tmp_path: Path, labelled_home: Path) -> Iterator[House]:
     """An installation in which everything is labelled."""
-    with _copy(tmp_path / "house", labelled_home) as made:
+    with copied(tmp_path / "house", labelled_home) as made:
         yield made
 
 
 @pytest.fixture
 def asked(tmp_path: Path, asked_home: Path) -> Iterator[House]:
     """An installation in which the approvers were asked."""
-    with _copy(tmp_path / "house", asked_home) as made:
+    with copied(tmp_path / "house", asked_home) as made:
         yield made
 
 
 @pytest.fixture
 def approved(tmp_path: Path, approved_home: Path) -> Iterator[House]:
     """An installation in which both approvers approved, and that is on the ledger."""
-    with _copy(tmp_path / "house", approved_home) as made:
+    with copied(tmp_path / "house", approved_home) as made:
         yield made
 
 
 @pytest.fixture
 def airflow_approved(tmp_path: Path, airflow_approved_home: Path) -> Iterator[House]:
     """An installation in which both approvers approved, and Airflow releases by itself."""
-    with _copy(tmp_path / "house", airflow_approved_home) as made:
+    with copied(tmp_path / "house", airflow_approved_home) as made:
         made.change_project(release={"orchestrator": "airflow"})
         yield made
 

@@ -26,7 +26,7 @@ the rule does not settle is ``disputed``. Only settled tasks enter a version.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -47,6 +47,7 @@ __all__ = [
     "final_decisions",
     "read_final_decision",
     "resolve_task",
+    "stored_decisions",
 ]
 
 RULE_TEXT = {
@@ -180,6 +181,17 @@ def read_final_decision(row: Row, project: Project) -> FinalDecision:
         kind=kind,
         shown=answer.shown,
     )
+
+
+def stored_decisions(
+    rows: Iterable[Row], project: Project, malformed: Callable[[Row, InvalidInput], object]
+) -> Iterator[FinalDecision]:
+    """Yield the decisions in rows of a project's decisions dataset; what is malformed is told, the rest goes on."""
+    for row in rows:
+        try:
+            yield read_final_decision(row, project)
+        except InvalidInput as error:
+            malformed(row, error)
 
 
 def final_decisions(decisions: Iterable[FinalDecision]) -> dict[str, FinalDecision]:

@@ -24,7 +24,6 @@ from include.systems.prodigy.client import ProdigyClient
 
 __all__ = ["accept_policy", "act", "close_batch", "judge_again", "resubmit", "withdraw"]
 
-
 JUDGED_AGAIN = ("void", "undecided", "rejected", "rework", "cancelled")
 """What an approval may have come to because something was not seen."""
 
@@ -90,11 +89,9 @@ def resubmit(run: Run, project: Project, prefix: str, reason: str) -> None:
     :raises InvalidInput: for an unknown version or an empty reason.
     """
     person = _person(run, "resubmitting a version")
-    _checked(prefix, reason, "resubmit")
-    if _done_in_this_run(run, project, ("approval.resubmitted",), "version:", prefix):
+    version = _not_done(run, project, prefix, reason, "resubmit", "approval.resubmitted")
+    if version is None:
         return
-    version = _named(run, project, prefix, "resubmit")
-    subject = f"version:{version.digest}"
     where = approval_state(run, version.digest)
     if where.state not in TERMINAL:
         raise Refused(f"version {prefix} of {project.name} is {where.state}: only a decided one can be resubmitted")
@@ -103,7 +100,7 @@ def resubmit(run: Run, project: Project, prefix: str, reason: str) -> None:
     run.note(
         "approval.resubmitted",
         project.name,
-        subject,
+        f"version:{version.digest}",
         key=["resubmitted", where.attempt + 1],
         actor=person,
         reason=reason,
@@ -121,10 +118,9 @@ def judge_again(run: Run, project: Project, prefix: str, reason: str) -> None:
     :raises InvalidInput: for an unknown version or an empty reason.
     """
     person = _person(run, "judging an approval again")
-    _checked(prefix, reason, "judge_again")
-    if _done_in_this_run(run, project, ("approval.reopened",), "version:", prefix):
+    version = _not_done(run, project, prefix, reason, "judge_again", "approval.reopened")
+    if version is None:
         return
-    version = _named(run, project, prefix, "judge_again")
     where = approval_state(run, version.digest)
     if where.state not in JUDGED_AGAIN or where.requested is None:
         raise Refused(
@@ -287,6 +283,16 @@ def _withdrawal(
         process_id=process_id,
         task_id=run.ref.run_id,
     )
+
+
+def _not_done(
+    run: Run, project: Project, prefix: str, reason: str, parameter: str, action: str
+) -> VersionRecord | None:
+    """Return the version that a parameter names, None where an earlier try of this run has done it already."""
+    _checked(prefix, reason, parameter)
+    if _done_in_this_run(run, project, (action,), "version:", prefix):
+        return None
+    return _named(run, project, prefix, parameter)
 
 
 def _named(run: Run, project: Project, prefix: str, parameter: str) -> VersionRecord:

@@ -8,7 +8,7 @@ from include.annotation.answers import Answer, AnswerReader
 from include.base.errors import InvalidInput
 from include.base.store import Store
 from include.datasets.reproduce import Reproduction, ReproductionFinding, reproduce
-from include.datasets.resolve import FinalDecision, read_final_decision
+from include.datasets.resolve import stored_decisions
 from include.people.register import Register
 from include.projects.model import Project
 from include.systems.prodigy.client import ProdigyClient
@@ -38,7 +38,7 @@ def reproduce_version(
         digest,
         _answers(project, prodigy),
         register=register,
-        decisions=_decisions(project, prodigy),
+        decisions=stored_decisions(prodigy.rows(project.decisions), project, lambda row, error: None),
         look=prodigy.example_digests,
         sink=sink,
     )
@@ -49,13 +49,5 @@ def _answers(project: Project, prodigy: ProdigyClient) -> Iterator[Answer]:
     for row in prodigy.rows(project.answers):
         try:
             yield reader.read(row)
-        except InvalidInput:
-            continue
-
-
-def _decisions(project: Project, prodigy: ProdigyClient) -> Iterator[FinalDecision]:
-    for row in prodigy.rows(project.decisions):
-        try:
-            yield read_final_decision(row, project)
         except InvalidInput:
             continue

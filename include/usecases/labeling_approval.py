@@ -12,10 +12,10 @@ from functools import partial
 from typing import Any
 
 from include.annotation.answers import Answer
-from include.base.errors import InvalidInput, Refused
+from include.base.errors import Refused
 from include.base.store import measure
 from include.datasets import freeze as freezing
-from include.datasets.resolve import FinalDecision, read_final_decision
+from include.datasets.resolve import stored_decisions
 from include.datasets.staging import stage_version, version_data
 from include.decisions import approval
 from include.decisions.state import SUITE, TERMINAL, approval_state, approval_states
@@ -121,7 +121,11 @@ def _freeze(run: Run, project: Project, batch: OpenBatch, prodigy: ProdigyClient
             register=run.register,
             closed_by=batch.closed_by,
             closing_reason=batch.closing_reason,
-            decisions=_final_decisions(run, project, prodigy),
+            decisions=stored_decisions(
+                prodigy.rows(project.decisions),
+                project,
+                lambda row, error: malformed(run, project, row, error, project.decisions),
+            ),
         )
         version = _record(run, effect, batch, frozen, project.policy.digest, requester, last_link)
     run.log.info(
@@ -138,15 +142,6 @@ def _answers_until(
     for answer in answers_of(run, project, prodigy):
         if answer.task_id in members and answer.link_id <= last_link:
             yield answer
-
-
-def _final_decisions(run: Run, project: Project, prodigy: ProdigyClient) -> Iterator[FinalDecision]:
-    """Stream what was finally decided on tasks; a malformed row becomes a finding and the rest goes on."""
-    for row in prodigy.rows(project.decisions):
-        try:
-            yield read_final_decision(row, project)
-        except InvalidInput as error:
-            malformed(run, project, row, error, project.decisions)
 
 
 def _record(

@@ -102,8 +102,9 @@ def publish(
         since we wrote it: their text is never overwritten.
     :raises Conflict: when somebody edits the page while we do.
     """
-    data = measure(run.locate(given.staged)).sha256
-    require_gate(run, project, item.subject, "report", gate, given.digest, lambda: data)
+    require_gate(
+        run, project, item.subject, "report", gate, given.digest, lambda: measure(run.locate(given.staged)).sha256
+    )
     report = json.loads(run.locate(given.page).read_bytes())
     charts = [(one["name"], one["media_type"], base64.b64decode(one["content"])) for one in report["charts"]]
     digest = sha256_hex(canonical_json([given.digest, [sha256_hex(content) for _, _, content in charts]]))

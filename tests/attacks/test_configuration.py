@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,16 +19,11 @@ from include.projects.load import BadProject, load_project, load_projects, proje
 from include.projects.model import Project
 from include.settings import ROOT, schedules
 from labelops import wiring
-from tests.fuzz import no_longer_than
 
 DEFINITIONS = ROOT / "include" / "projects" / "definitions"
 GOOD, ATTACKED = "product_names", "ticket_topics"
 
-
-@pytest.fixture(autouse=True)
-def within_a_moment() -> Iterator[None]:
-    with no_longer_than(20):
-        yield
+pytestmark = pytest.mark.usefixtures("within_a_moment")
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,16 +17,11 @@ from include.passport.lineage import read_events
 from include.passport.statement import read_statement
 from include.passport.verify import verify
 from labelops.commands import main
-from tests.fuzz import no_longer_than
 from tests.passport.make import SIGNER, released, reseal
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
 
-
-@pytest.fixture(autouse=True)
-def within_a_moment() -> Iterator[None]:
-    with no_longer_than(20):
-        yield
+pytestmark = pytest.mark.usefixtures("within_a_moment")
 
 
 @pytest.fixture

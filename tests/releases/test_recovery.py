@@ -20,7 +20,7 @@ from include.decisions import origin
 from include.governance.verify import verify_with
 from include.run.housekeeping import keep_checkpoint
 from labelops.commands import main
-from tests.house import House, opened
+from tests.house import House, copied, opened
 
 MOMENTS = ("empty", "labelled", "assigned", "frozen", "requested", "approved", "asked for release", "released")
 
@@ -74,9 +74,7 @@ def lived_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def lived(tmp_path: Path, lived_home: Path) -> Iterator[House]:
-    home = tmp_path / "house"
-    shutil.copytree(lived_home, home)
-    with opened(House(home)) as house:
+    with copied(tmp_path / "house", lived_home) as house:
         yield house
 
 
