@@ -49,8 +49,8 @@ class House(Systems):
     :ivar later: how far the clock of the steps is ahead of the real one.
     """
 
-    def __init__(self, home: Path) -> None:
-        super().__init__(home)
+    def __init__(self, home: Path, prodigy_url: str | None = None) -> None:
+        super().__init__(home, prodigy_url)
         self.later = timedelta()
         self.register_file = home / "register.yaml"
         self.register_file.write_bytes((ROOT / "include" / "projects" / "register.yaml").read_bytes())
@@ -193,7 +193,7 @@ class House(Systems):
 
     def answer(self, rows: list[dict[str, Any]]) -> int:
         """Save rows as Prodigy does."""
-        return import_jsonl(f"sqlite:///{self.prodigy_file}", self.project.answers, rows)
+        return import_jsonl(self.prodigy_url, self.project.answers, rows)
 
     # --- stages ----------------------------------------------------------------------------------------------------
 

@@ -130,10 +130,9 @@ def _problems_under(policy: Policy, manifest: Manifest, decisions: list[Decision
         if one.outcome in ("reject", "rework", "withdraw")
     ]
     if policy.four_eyes:
-        hands = {share.id for share in manifest.persons} | set(manifest.adjudicators)
-        both = sorted(hands & set(approved_by))
+        both = sorted(manifest.hands & set(approved_by))
         problems += [f"{person} approved version {short} and had a hand in its labels{remark}." for person in both]
-        strangers = sum(is_unknown(person) for person in hands)
+        strangers = sum(is_unknown(person) for person in manifest.hands)
         if strangers:
             problems.append(
                 f"Version {short} holds answers of {strangers} person(s) whom the register does not know, so four eyes "

@@ -19,7 +19,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
@@ -32,8 +32,11 @@ from include.base.canonical import SHORT, canonical_json
 from include.base.disk import writing_scratch
 from include.base.errors import InvalidInput, Refused
 from include.base.store import BLOCK, Store, StorePath, atomic_file, atomic_write, measure
+from include.datasets.kept import KeptTask, KeptVersion
+from include.datasets.lines import frozen_lines
 from include.datasets.manifest import (
     INLINE,
+    Base,
     ClosedBy,
     Counts,
     FileRef,
@@ -52,7 +55,6 @@ from include.datasets.resolve import (
     REPEATED_TEXT,
     RULE_TEXT,
     FinalDecision,
-    Repeat,
     Resolution,
     Vote,
     final_decisions,
@@ -68,7 +70,6 @@ __all__ = [
     "FrozenVersion",
     "SourceDrift",
     "VersionState",
-    "annotators",
     "build",
     "check_version",
     "compare_sources",
@@ -118,8 +119,10 @@ def freeze(
     gate: Mapping[str, Any] | None = None,
     decisions: Iterable[FinalDecision] = (),
     from_round: int | None = None,
+    unfinished: bool = False,
+    base: KeptVersion | None = None,
 ) -> FrozenVersion:
-    """Resolve and freeze the answers to a batch.
+    """Resolve and freeze the answers to a batch, on top of what its base holds of other tasks.
 
     The same answers give the same digest, in whatever order and from whatever database they come, for nothing of the
     clock, the version's number or the database's row ids goes into it. Answers to other tasks are passed over. Answers
@@ -130,6 +133,8 @@ def freeze(
     :param gate: reference to the quality check that the answers passed: identifiers, counts and digests.
     :param decisions: reviews and final decisions on the batch's tasks.
     :param from_round: answers of earlier rounds do not count, even on tasks without a later one.
+    :param unfinished: go on although answers are missing and nobody closed the batch.
+    :param base: the approved version that this one rests on; without one it holds the batch alone.
     :raises InvalidInput: when the tasks are not the batch's, or the closing person is unknown or gives no reason.
     :raises Refused: when answers are missing and nobody closes the batch.
     :raises VersionWithdrawn: when there was such a version, and its content was removed.
@@ -148,6 +153,8 @@ def freeze(
         gate=gate,
         decisions=decisions,
         from_round=from_round,
+        unfinished=unfinished,
+        base=base,
     )
 
 
@@ -164,21 +171,27 @@ def build(
     decisions: Iterable[FinalDecision],
     from_round: int | None = None,
     unfinished: bool = False,
+    base: KeptVersion | None = None,
 ) -> FrozenVersion:
-    """Do as :func:`freeze` for tasks that are known to be the batch's, in order, and a closing that was checked.
-
-    :param unfinished: go on although answers are missing and nobody closed the batch.
-    """
+    """Do as :func:`freeze` for tasks that are known to be the batch's, in order, and a closing that was checked."""
+    if base is not None and base.manifest.interface != project.annotation.interface:
+        raise InvalidInput(
+            f"version {base.digest[:SHORT]} of {project.name} holds answers of interface {base.manifest.interface}, "
+            f"and the project's is {project.annotation.interface}: no version can rest on it"
+        )
     with ExitStack() as stack:
         known = dict.fromkeys(ids, True)
         votes = stack.enter_context(VoteStore())
         votes.add_all(pack(project.name, register, known, answers))
         standing = final_decisions(decision for decision in decisions if decision.task_id in known)
         del known
-        draft = _Draft(project, stack)
+        draft = _Draft(project, stack, batch if base else None)
         answered = votes.by_task()
         task_votes = next(answered, None)
-        for task in ids:
+        for task, kept in _in_order(ids, base):
+            if task is None:
+                draft.keep(kept)
+                continue
             given: list[Vote] = []
             if task_votes is not None and task_votes[0] == task:
                 given = task_votes[1]
@@ -194,17 +207,30 @@ def build(
                 decided_choice=choice_of(plain(decision.value)) if decision else None,
                 from_round=from_round,
             )
-            draft.add(resolution, given)
-        manifest = draft.manifest(batch, register, closing, gate)
-        if manifest.missing.count and closing is None and not unfinished:
+            draft.add(resolution, given, was_row=kept.row is not None)
+        manifest = draft.manifest(batch, register, closing, gate, base)
+        if draft.missing and closing is None and not unfinished:
             raise Refused(
-                f"batch {batch[:SHORT]} of {project.name} is not finished: {manifest.missing.count} of {len(ids)} "
+                f"batch {batch[:SHORT]} of {project.name} is not finished: {draft.missing} of {len(ids)} "
                 "tasks lack answers; wait for them, or let a named person close it with a reason"
             )
         refuse_withdrawn(store, project, manifest.digest)
         place = version_path(store, project, manifest.digest)
         created = draft.write(place, manifest)
     return FrozenVersion(manifest.digest, manifest, place, manifest.counts.rows, created)
+
+
+def _in_order(ids: Sequence[str], base: KeptVersion | None) -> Iterator[tuple[str | None, KeptTask]]:
+    """Yield, in order of the ids, each task of the batch with what the base has of it, and None with what it keeps."""
+    if base is None:
+        nothing = KeptTask()
+        yield from ((task, nothing) for task in ids)
+        return
+    mine = ((task, None) for task in ids)
+    for task, found in groupby(heapq.merge(mine, base.by_task(), key=itemgetter(0)), key=itemgetter(0)):
+        parts = [one for _, one in found]
+        kept = next((one for one in parts if one is not None), KeptTask())
+        yield (task if None in parts else None), kept
 
 
 def rows(store: Store, project: Project | str, digest: str) -> Iterator[dict[str, Any]]:
@@ -230,14 +256,6 @@ def losing(store: Store, project: Project | str, digest: str) -> Iterator[dict[s
 def _frozen_lines(store: Store, project: Project | str, digest: str, file: FileRef) -> Iterator[dict[str, Any]]:
     refuse_withdrawn(store, project, digest)
     yield from _lines(version_path(store, project, digest) / file.name, file.sha256)
-
-
-def annotators(manifest: Manifest) -> set[str]:
-    """Return everybody who had a hand in the labels: who answered a task of the batch, and who decided one.
-
-    Entries are ids of the register, or ``unknown:…``. None of them may approve the version.
-    """
-    return {share.id for share in manifest.persons} | set(manifest.adjudicators)
 
 
 def source_rows(
@@ -322,10 +340,18 @@ def _problems(folder: StorePath, manifest: Manifest) -> list[str]:
 
 
 class _Draft:
-    """A version in the making: its files are spooled and counted, and put into place once the digest is known."""
+    """A version in the making: its files are spooled and counted, and put into place once the digest is known.
 
-    def __init__(self, project: Project, stack: ExitStack) -> None:
+    :param batch: named by each row that is not taken over, where the version rests on another: by it people find since
+        which version a row is as it is.
+    """
+
+    def __init__(self, project: Project, stack: ExitStack, batch: str | None = None) -> None:
         self._project = project
+        self._batch = b"" if batch is None else b'"batch":"%b",' % batch.encode("ascii")
+        self.missing = 0
+        self._hands: set[str] = set()
+        self._changes: Counter[str] = Counter(kept=0, added=0, changed=0, removed=0)
         self._files = {
             name: stack.enter_context(_Spool(f"{name}.jsonl"))
             for name in ("rows", "losing", "ignored", "disputed", "missing", "repeats", "sources")
@@ -344,20 +370,35 @@ class _Draft:
         self._last: str | None = None
         self._given: dict[bytes, tuple[str, list[str]]] = {}
 
-    def add(self, resolution: Resolution, votes: Iterable[Vote]) -> None:
+    def add(self, resolution: Resolution, votes: Collection[Vote], *, was_row: bool = False) -> None:
         """Take one task in, or list it as left out.
 
         :param votes: every answer to the task.
+        :param was_row: the base has a row of it.
         """
         self._tasks += 1
+        self._hands.update(vote.person for vote in votes)
         if resolution.decision is not None:
             self._adjudicators.add(resolution.decision.person)
+            self._hands.add(resolution.decision.person)
         if resolution.outcome == "counted":
+            self._changes["changed" if was_row else "added"] += 1
             self._add_row(resolution, _shown(resolution, votes))
         else:
-            self._list(resolution)
+            self._changes["removed"] += was_row
+            self.missing += resolution.outcome == "missing"
+            entry = TaskEntry(task_id=resolution.task_id, persons=resolution.persons, values=resolution.values)
+            self._list(resolution.outcome, entry)
         for repeat in resolution.repeats:
-            self._list_repeat(resolution, repeat)
+            self._list_repeat(
+                RepeatEntry(
+                    task_id=resolution.task_id,
+                    person=repeat.person,
+                    round=resolution.round,
+                    kept=repeat.kept,
+                    lost=list(repeat.lost),
+                )
+            )
         counted = self._shares["counted"]
         for vote in resolution.counted:
             counted[vote.person, vote.guideline, vote.guideline_number] += 1
@@ -372,22 +413,67 @@ class _Draft:
                 f'{{"example_id":{vote.example_id},"link_id":{vote.link_id},'
                 f'"row":"{vote.row_digest}","task_id":"{vote.task_id}"}}\n'
             )
-            time = vote.time
-            if time is not None:
-                if self._first is None or time < self._first:
-                    self._first = time
-                if self._last is None or time > self._last:
-                    self._last = time
+            self._span(vote.time)
         self._files["sources"].write("".join(lines).encode("ascii"), len(lines))
 
+    def keep(self, kept: KeptTask) -> None:
+        """Take over what the base holds of one task, byte for byte, and count it."""
+        self._tasks += 1
+        if kept.row is not None:
+            self._changes["kept"] += 1
+            self._files["rows"].write(kept.row[0])
+            self._count_kept(kept.row[1])
+        elif kept.listed is not None:
+            self._list(*kept.listed)
+        for line, entry in kept.losing:
+            self._files["losing"].write(line)
+            self._reasons[entry["reason"]] += 1
+            self._share("losing", entry)
+        for repeat in kept.repeats:
+            self._list_repeat(repeat)
+        self._files["sources"].write(b"".join(kept.sources), len(kept.sources))
+
+    def _count_kept(self, row: Mapping[str, Any]) -> None:
+        answers, decision = row["answers"], row["decision"]
+        self._counts["decided"] += decision is not None
+        self._counts["unanimous"] += decision is None and len(answers) == row["persons"]
+        self._counts["split"] += len(answers) < row["persons"]
+        self._count_labels(row["value"]["answer"], labels_of(row["value"], row["shown"]))
+        if decision is not None:
+            self._adjudicators.add(decision["person"])
+        for answer in answers:
+            self._share("counted", answer)
+
+    def _share(self, part: str, answer: Mapping[str, Any]) -> None:
+        self._shares[part][answer["person"], answer["guideline"] or "unknown", answer["guideline_number"]] += 1
+        self._span(answer["at"])
+
+    def _span(self, time: str | None) -> None:
+        if time is not None:
+            if self._first is None or time < self._first:
+                self._first = time
+            if self._last is None or time > self._last:
+                self._last = time
+
     def manifest(
-        self, batch: str, register: Register, closing: ClosedBy | None, gate: Mapping[str, Any] | None
+        self,
+        batch: str,
+        register: Register,
+        closing: ClosedBy | None,
+        gate: Mapping[str, Any] | None,
+        base: KeptVersion | None = None,
     ) -> Manifest:
         """Return the manifest of everything added."""
+        rests: dict[str, Any] = {}
+        if base is not None:
+            # A task that somebody decided to be ignored does not say by whom: who did is known from the base.
+            self._adjudicators.update(base.manifest.adjudicators)
+            rests = {"format": 3, "base": Base(digest=base.digest, hands=sorted(self._hands), **self._changes)}
         annotation = self._project.annotation
         totals = self._counts
         counted, losing = (self._shares[part].total() for part in ("counted", "losing"))
         return Manifest(
+            **rests,
             project=self._project.name,
             interface=str(annotation.interface),
             batch=batch,
@@ -455,7 +541,6 @@ class _Draft:
         decision = resolution.decision
         counted = resolution.counted
         counts = self._counts
-        counts["rows"] += 1
         if decision is not None:
             value = canonical_json(plain(decision.value))
             decided = canonical_json(
@@ -468,18 +553,14 @@ class _Draft:
                 counts["unanimous"] += 1
         if len(counted) < resolution.persons:
             counts["split"] += 1
-        answer, labels = self._labels_of(value, shown)
-        for label in labels:
-            self._labels[label] += 1
-        self._answers[answer] += 1
-        if answer == "accept" and not labels:
-            self._answers["none"] += 1
+        self._count_labels(*self._labels_of(value, shown))
         # The pieces are canonical JSON, and so is the line: its keys are in order.
         self._files["rows"].write(
-            b'{"answers":[%b],"basis":"%b","decision":%b,"persons":%d,"round":%d,"shown":%b,"task_id":"%b","value":%b}\n'
+            b'{"answers":[%b],"basis":"%b",%b"decision":%b,"persons":%d,"round":%d,"shown":%b,"task_id":"%b","value":%b}\n'
             % (
                 b",".join([b'%b,"row":"%b"}' % (vote.head, vote.row_digest.encode("ascii")) for vote in counted]),
                 resolution.basis.encode("ascii"),
+                self._batch,
                 decided,
                 resolution.persons,
                 resolution.round,
@@ -488,6 +569,14 @@ class _Draft:
                 value,
             )
         )
+
+    def _count_labels(self, answer: str, labels: Sequence[str]) -> None:
+        self._counts["rows"] += 1
+        for label in labels:
+            self._labels[label] += 1
+        self._answers[answer] += 1
+        if answer == "accept" and not labels:
+            self._answers["none"] += 1
 
     def _labels_of(self, value: bytes, shown: bytes) -> tuple[str, list[str]]:
         """Return what :func:`labels_of` says of a value, which is asked once for each value."""
@@ -503,12 +592,11 @@ class _Draft:
             self._given[value] = found
         return found
 
-    def _list(self, resolution: Resolution) -> None:
-        entry = TaskEntry(task_id=resolution.task_id, persons=resolution.persons, values=resolution.values)
-        entries = self._lists[resolution.outcome]
+    def _list(self, outcome: str, entry: TaskEntry) -> None:
+        entries = self._lists[outcome]
         if len(entries) < INLINE:
             entries.append(entry)
-        self._files[resolution.outcome].write(canonical_json(entry.model_dump(mode="json")) + b"\n")
+        self._files[outcome].write(canonical_json(entry.model_dump(mode="json")) + b"\n")
 
     def _task_list(self, name: str) -> TaskList:
         file = self._files[name]
@@ -516,15 +604,8 @@ class _Draft:
             return TaskList(count=file.lines, file=file.reference())
         return TaskList(count=file.lines, items=self._lists[name])
 
-    def _list_repeat(self, resolution: Resolution, repeat: Repeat) -> None:
-        entry = RepeatEntry(
-            task_id=resolution.task_id,
-            person=repeat.person,
-            round=resolution.round,
-            kept=repeat.kept,
-            lost=list(repeat.lost),
-        )
-        self._repeated_answers += len(repeat.lost)
+    def _list_repeat(self, entry: RepeatEntry) -> None:
+        self._repeated_answers += len(entry.lost)
         if len(self._repeats) < INLINE:
             self._repeats.append(entry)
         self._files["repeats"].write(canonical_json(entry.model_dump(mode="json")) + b"\n")
@@ -641,24 +722,7 @@ def _closing(register: Register, closed_by: str | None, reason: str) -> ClosedBy
 
 
 def _lines(place: StorePath, sha256: str | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the objects in a file; at its end refuse it where the bytes that were read have another SHA-256."""
-    if not place.exists():
-        raise InvalidInput(f"{place}: is not there")
-    state = hashlib.sha256()
-    with place.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            state.update(line)
-            try:
-                value = json.loads(line)
-            except (json.JSONDecodeError, UnicodeDecodeError) as error:
-                raise InvalidInput(f"{place}:{number}: not JSON ({error})") from error
-            if not isinstance(value, dict):
-                raise InvalidInput(f"{place}:{number}: found {type(value).__name__}; allowed: an object")
-            yield value
-    if sha256 is not None and state.hexdigest() != sha256:
-        raise InvalidInput(
-            f"{place}: the bytes that were read have the SHA-256 {state.hexdigest()}, and {sha256} was frozen"
-        )
+    return (value for _, value in frozen_lines(place, sha256))
 
 
 def _file_problems(folder: StorePath, file: FileRef) -> list[str]:
@@ -704,16 +768,17 @@ def _content_problems(folder: StorePath, manifest: Manifest) -> list[str]:
     """Return problems that digests alone do not show: order, repeated tasks, counts, answers without their source."""
     problems: list[str] = []
     previous, answers, labels = "", 0, Counter[str]()
-    lost = strange = 0
+    lost = strange = own = 0
 
     def kept() -> Iterator[tuple[str, list[str]]]:
-        nonlocal previous, answers
+        nonlocal previous, answers, own
         for row in _lines(folder / "rows.jsonl"):
             if row["task_id"] <= previous:
                 problems.append(f"{folder / 'rows.jsonl'}: task {row['task_id']} is out of order or there twice")
             previous = row["task_id"]
             labels.update(labels_of(row["value"], row["shown"]))
             answers += len(row["answers"])
+            own += row.get("batch") == manifest.batch
             yield row["task_id"], [answer["row"] for answer in row["answers"]]
 
     def listed(name: str) -> Iterator[tuple[str, list[str]]]:
@@ -730,6 +795,9 @@ def _content_problems(folder: StorePath, manifest: Manifest) -> list[str]:
         return [*problems, str(error)]
     if answers != manifest.counts.counted:
         problems.append(f"manifest: counts.counted is {manifest.counts.counted}, the rows hold {answers} answers")
+    base = manifest.base
+    if base is not None and (own, manifest.counts.rows - own) != (base.added + base.changed, base.kept):
+        problems.append(f"manifest: base says {base.told}, and {own} of the rows are of its batch")
     if +Counter(manifest.labels) != labels:
         problems.append("manifest: labels differ from what the rows hold")
     if lost or strange:

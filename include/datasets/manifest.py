@@ -14,6 +14,7 @@ from include.projects.model import Project
 
 __all__ = [
     "INLINE",
+    "Base",
     "ClosedBy",
     "Counts",
     "FileRef",
@@ -153,21 +154,48 @@ class Counts(_Strict):
     decided: int = Field(ge=0)
 
 
+class Base(_Strict):
+    """The approved version that a version rests on, and what became of its rows.
+
+    :param digest: of the version whose rows were taken over, byte for byte, but for tasks of this version's batch.
+    :param kept: rows taken over; ``added`` are rows of tasks that the base has no row of, ``changed`` of tasks that it
+        has one of, and ``removed`` its rows that this version has none of.
+    :param hands: everybody who answered or decided a task of the batch: whom four eyes cover. Rows that were taken over
+        keep their own approval.
+    """
+
+    digest: str = Sha256
+    kept: int = Field(ge=0)
+    added: int = Field(ge=0)
+    changed: int = Field(ge=0)
+    removed: int = Field(ge=0)
+    hands: list[str]
+
+    @property
+    def told(self) -> str:
+        """Return the difference to the base in words."""
+        return f"{self.added} rows added, {self.changed} changed, {self.removed} removed, {self.kept} as they were"
+
+
 class Manifest(_Strict):
     """The manifest. Its canonical JSON is the file ``manifest.json``, and that file's SHA-256 names the version.
 
-    It holds no time of its making and no number, so freezing the same answers again gives the same digest.
+    It holds no time of its making and no number, so freezing the same answers again gives the same digest. Counts,
+    lists and shares are of the whole dataset, what was taken over from the base among it.
 
+    :param batch: of the tasks whose answers were resolved for this version.
+    :param base: what the version rests on; None for the first of a dataset, and in formats 1 and 2.
     :param labels: rows per label (spans or options each count); labels of the project that nobody gave stand at 0.
     :param answers: rows per ``accept`` and ``reject``, and accepted ones with no label (``none``).
     :param gate: reference to the data-quality check that the answers passed.
     :param repeats: see :class:`RepeatList`; None in manifests of format 1, which had neither it nor ``rule.repeated``.
     """
 
-    format: Literal[1, 2] = 2
+    format: Literal[1, 2, 3] = 2
     project: str
     interface: str
     batch: str = Sha256
+    base: Base | None = None
     rule: RuleRef
     counts: Counts
     labels: dict[str, int]
@@ -193,6 +221,8 @@ class Manifest(_Strict):
     def content(self) -> bytes:
         """Return the bytes of ``manifest.json``."""
         value = self.model_dump(mode="json")
+        if self.base is None:
+            del value["base"]
         if self.format == 1:
             del value["repeats"], value["rule"]["repeated"]
         return canonical_json(value)
@@ -207,7 +237,19 @@ class Manifest(_Strict):
         for name, found in (("repeats", self.repeats), ("rule.repeated", self.rule.repeated)):
             if (found is None) != (self.format == 1):
                 raise ValueError(f"{name}: format {self.format} {'has no' if self.format == 1 else 'needs'} such field")
+        if (self.base is None) != (self.format < 3):
+            raise ValueError(f"base: format {self.format} {'needs' if self.base is None else 'has no'} such field")
         return self
+
+    @property
+    def hands(self) -> frozenset[str]:
+        """Return everybody who had a hand in what is new in the version: none of them may approve it.
+
+        Entries are ids of the register, or ``unknown:…``.
+        """
+        if self.base is not None:
+            return frozenset(self.base.hands)
+        return frozenset({share.id for share in self.persons} | set(self.adjudicators))
 
     @property
     def digest(self) -> str:

@@ -9,13 +9,16 @@ from include.governance.records import Event
 from include.projects.model import Project
 from include.run.run import Run
 
-__all__ = ["SUITE", "TERMINAL", "ApprovalState", "approval_state", "approval_states"]
+__all__ = ["BASE", "SUITE", "TERMINAL", "ApprovalState", "approval_state", "approval_states"]
 
 SUITE = "version_rows"
 """The gate that a version's rows pass before anybody is asked."""
 
 TERMINAL = ("approved", "rejected", "rework", "undecided", "void", "expired", "cancelled", "stale", "withdrawn")
 """The stated results of an approval; each ends the attempt. What was approved may be withdrawn later."""
+
+BASE = "base"
+"""Cause of a ``stale`` that comes from the version that this one rests on."""
 
 _TELLING = (
     *("version.ready", "gate.passed", "approval.asked", "approval.requested", "approval.ending"),
@@ -34,6 +37,9 @@ class ApprovalState:
     :param requesters: every person who asked, resubmitted or closed the batch: none of them may approve.
     :param gate_passed: whether the version's own gate passed.
     :param reopened: how often a person had the process of this attempt judged again.
+    :param base: digest of the version that it rests on, None for one that rests on none.
+    :param increment: it is a batch by itself and no dataset: nothing that happens to another version concerns it.
+    :param outdated: it ended, or is just ending, because what it rests on changed, not by anything about itself.
     """
 
     state: str = "frozen"
@@ -43,6 +49,14 @@ class ApprovalState:
     requesters: frozenset[str] = frozenset()
     gate_passed: bool = False
     reopened: int = 0
+    base: str | None = None
+    increment: bool = True
+    outdated: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Tell whether nothing was decided yet."""
+        return self.state not in TERMINAL
 
     @property
     def judging(self) -> list[int]:
@@ -55,15 +69,30 @@ class ApprovalState:
         if event.action == "gate.passed":
             return replace(self, gate_passed=self.gate_passed or event.body["suite"] == SUITE)
         now = replace(self, requesters=self.requesters | set(event.body.get("requesters", [])))
+        if event.action == "version.ready":
+            now = replace(now, base=event.body.get("base"), increment="base" not in event.body)
+            # The same rows on the same base were made once more: now they may be asked about.
+            return now._anew() if now.outdated and now.state == "stale" else now
         if name == "requested":
             return replace(now, state="requested", requested=event)
         if name == "ending":
-            return replace(now, ending=event)
+            return replace(now, ending=event, outdated=_by_its_base(event))
         if name == "resubmitted":
-            return replace(now, state="frozen", attempt=now.attempt + 1, requested=None, ending=None, reopened=0)
+            return now._anew()
         if name == "reopened":
             return replace(now, state="requested", ending=None, reopened=now.reopened + 1)
-        return replace(now, state=name) if name in TERMINAL else now
+        if name in TERMINAL:
+            return replace(now, state=name, outdated=now.outdated or _by_its_base(event))
+        return now
+
+    def _anew(self) -> ApprovalState:
+        """Return where it stands when people are asked once more."""
+        attempt = self.attempt + 1
+        return replace(self, state="frozen", attempt=attempt, requested=None, ending=None, reopened=0, outdated=False)
+
+
+def _by_its_base(event: Event) -> bool:
+    return event.body.get("cause") == BASE
 
 
 def approval_state(run: Run, digest: str) -> ApprovalState:

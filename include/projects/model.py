@@ -453,6 +453,9 @@ class Project(_Strict):
     source: Source
     annotation: Annotation
     policy: Policy
+    version: Literal["dataset", "batch"] = Field(
+        default="dataset", description="what a version holds: the whole dataset so far, or one batch, as an increment"
+    )
     release: ReleaseSettings = ReleaseSettings()
     card: Card = Card()
     retention: Retention = Retention()

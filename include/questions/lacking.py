@@ -200,7 +200,7 @@ def _four_eyes(found: _Released) -> Iterator[str]:
     yield from (f"{found.name} was released under a policy by which {one}" for one in set_aside(found.policy))
     if not (found.policy.four_eyes or found.demanded):
         return
-    hands = freezing.annotators(found.manifest)
+    hands = found.manifest.hands
     askers = {
         person
         for event in found.before

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,7 +22,17 @@ from include.run.run import Effect, Run, event_key, short
 from include.systems.prodigy.client import ProdigyClient
 from include.systems.prodigy.values import Row
 
-__all__ = ["OpenBatch", "adopt", "answers_of", "assign", "batch_progress", "malformed", "open_batches", "task_ids"]
+__all__ = [
+    "OpenBatch",
+    "adopt",
+    "answers_of",
+    "assign",
+    "batch_progress",
+    "malformed",
+    "open_batches",
+    "task_ids",
+    "times_frozen",
+]
 
 TOGETHER = 50
 """How many batches go on the ledger in one transaction."""
@@ -35,6 +44,7 @@ class OpenBatch:
 
     :param assigned_at: when its tasks were assigned, for the last time.
     :param times_frozen: how often it was frozen before.
+    :param kind: what it was cut from: ``inbox``, ``adopted`` and ``late`` answers, or ``decided`` tasks.
     :param closed_by: the person who closed it unfinished, if somebody did.
     """
 
@@ -42,6 +52,7 @@ class OpenBatch:
     size: int
     assigned_at: datetime
     times_frozen: int = 0
+    kind: str = "inbox"
     closed_by: str | None = None
     closing_reason: str = ""
 
@@ -88,21 +99,33 @@ def assign(run: Run, project: Project, prodigy: ProdigyClient, effect: Effect) -
 
 
 def adopt(run: Run, project: Project, prodigy: ProdigyClient) -> int:
-    """Make batches of answers that belong to none, and of late ones; return how many.
+    """Make batches of answers that belong to none, of late ones, and of tasks decided late; return how many.
 
-    Answers that another recipe or an import brought have no batch; an answer saved after its batch was frozen is late.
-    Both wait for the project's quiet time, so that a session in progress is not cut in two. The digest of the rows seen
-    goes on the ledger, and what was seen before is held against it.
+    Answers that another recipe or an import brought have no batch; an answer, or a final decision, saved after its
+    batch was frozen is late. All wait for the project's quiet time, so that a session in progress is not cut in two.
+    The digest of the rows seen goes on the ledger, and what was seen before is held against it.
     """
-    mark = prodigy.watermark(project.answers)
+    marks = prodigy.watermarks([project.answers, project.decisions])
+    mark, decisions = marks[project.answers], marks[project.decisions]
     scope = f"adopted:{project.name}"
-    if not mark.count or run.ledger.sync_state(scope) == vars(mark):
+    seen = {**vars(mark), "last_decision": decisions.last_link}
+    if not mark.count or run.ledger.sync_state(scope) == seen:
         return 0
     strangers: set[str] = set()
     after_freeze: dict[str, int] = {}
     newest = None
     frozen = _frozen(run, project)
     earliest = min((event.body["last_link"] for events in frozen.values() for event in events), default=None)
+    decided: dict[str, int] = {}
+    for row in prodigy.rows(project.decisions) if frozen and decisions.count else ():
+        try:
+            decision = read_answer(row, project, dataset=project.decisions)
+        except InvalidInput as error:
+            malformed(run, project, row, error, project.decisions)
+            continue
+        decided[decision.task_id] = row.link_id
+        if decision.time and (newest is None or decision.time > newest):
+            newest = decision.time
     with SeenNames() as known:
         for event in _assigned(run, project):
             known.update(task_ids(run, event.subject.removeprefix("batch:")))
@@ -118,18 +141,23 @@ def adopt(run: Run, project: Project, prodigy: ProdigyClient) -> int:
                 strangers.add(answer.task_id)
             elif earliest is not None and row.link_id > earliest:
                 after_freeze[answer.task_id] = row.link_id
-    late = _late(run, project, frozen, after_freeze)
-    if (strangers or late) and newest and run.now() - newest < timedelta(minutes=project.annotation.quiet_minutes):
+    late = _late(run, project, frozen, after_freeze, "last_link")
+    settled = _late(run, project, frozen, decided, "last_decision") - late
+    if (
+        (strangers or late or settled)
+        and newest
+        and run.now() - newest < timedelta(minutes=project.annotation.quiet_minutes)
+    ):
         run.log.info("%s: answers outside every batch wait for the quiet time.", project.name)
         return 0
     made = 0
-    for kind, found in (("adopted", sorted(strangers)), ("late", sorted(late))):
+    for kind, found in (("adopted", sorted(strangers)), ("late", sorted(late)), ("decided", sorted(settled))):
         if found:
             made += _record(run, project, [(found, mark.last_link)], kind)
     if late:
         detail = f"answers to {len(late)} task(s) were saved after their batch was frozen (up to row {mark.last_link})"
         run.finding(project.name, f"dataset:{project.answers}", "late answers", detail)
-    run.ledger.save_sync_state(scope, dict(vars(mark)))
+    run.ledger.save_sync_state(scope, seen)
     return made
 
 
@@ -140,25 +168,29 @@ def open_batches(run: Run, project: Project, prodigy: ProdigyClient) -> Iterator
     """
     adopt(run, project, prodigy)
     frozen = _frozen(run, project)
-    assigned: dict[str, list[Event]] = {}
-    for event in _assigned(run, project):
-        assigned.setdefault(event.subject, []).append(event)
+    assigned = {event.subject: event for event in _assigned(run, project)}
     closed = {event.subject: event for event in run.ledger.events(project=project.name, actions=["batch.closed"])}
-    for subject, events in assigned.items():
-        rounds = len(frozen.get(subject, ()))
-        if len(events) <= rounds:
+    for subject, event in assigned.items():
+        if not _waits(event, frozen.get(subject)):
             continue
+        rounds = len(frozen.get(subject, ()))
         by = closed.get(subject)
         if by is not None and by.body["times_frozen"] != rounds:
             by = None
         yield OpenBatch(
             digest=subject.removeprefix("batch:"),
-            size=events[-1].body["size"],
-            assigned_at=events[-1].time,
+            size=event.body["size"],
+            assigned_at=event.time,
             times_frozen=rounds,
+            kind=event.body["kind"],
             closed_by=by.actor if by else None,
             closing_reason=by.reason if by else "",
         )
+
+
+def _waits(assigned: Event, frozen: list[Event] | None) -> bool:
+    """Tell whether a batch was assigned after it was last frozen, given its last assignment."""
+    return not frozen or assigned.seq > frozen[-1].seq
 
 
 def batch_progress(
@@ -166,6 +198,8 @@ def batch_progress(
 ) -> list[tuple[OpenBatch, Progress]]:
     """Return how far each batch has come, in one pass over the project's answers."""
     batches = list(batches)
+    if not batches:
+        return []
     tally = BatchTally({batch.digest: task_ids(run, batch.digest) for batch in batches}, project, run.register)
     tally.add_all(answers_of(run, project, prodigy))
     now = run.now()
@@ -201,6 +235,11 @@ def task_ids(run: Run, digest: str) -> list[str]:
     return list(run.store.get_value(digest))
 
 
+def times_frozen(run: Run, digest: str) -> int:
+    """Return how often a batch was frozen."""
+    return sum(1 for _ in run.ledger.events(subject=f"batch:{digest}", actions=["batch.frozen"]))
+
+
 def _assigned(run: Run, project: Project) -> Iterator[Event]:
     return run.ledger.events(project=project.name, actions=["batch.assigned"])
 
@@ -213,23 +252,28 @@ def _frozen(run: Run, project: Project) -> dict[str, list[Event]]:
     return found
 
 
-def _late(run: Run, project: Project, frozen: dict[str, list[Event]], after_freeze: dict[str, int]) -> set[str]:
-    """Return the tasks answered after every batch that holds them was frozen."""
-    if not after_freeze:
+def _late(run: Run, project: Project, frozen: dict[str, list[Event]], found: dict[str, int], until: str) -> set[str]:
+    """Return the tasks of which something was saved after every batch that holds them was frozen.
+
+    :param found: the last row about a task, by task id.
+    :param until: the field of ``batch.frozen`` that says up to which row the freeze looked.
+    """
+    if not found:
         return set()
-    times = Counter(event.subject for event in _assigned(run, project))
     taken: dict[str, int] = {}
     waiting: set[str] = set()
-    for subject, count in times.items():
+    for subject, event in {one.subject: one for one in _assigned(run, project)}.items():
         freezes = frozen.get(subject, [])
         for task_id in task_ids(run, subject.removeprefix("batch:")):
-            if task_id not in after_freeze:
+            if task_id not in found:
                 continue
-            if count > len(freezes):
+            if _waits(event, freezes):
                 waiting.add(task_id)
             else:
-                taken[task_id] = max(taken.get(task_id, 0), freezes[-1].body["last_link"])
-    return {one for one, link in after_freeze.items() if one not in waiting and link > taken.get(one, link)}
+                # What was frozen before there was such a field looked at all there was.
+                looked = freezes[-1].body.get(until, found[task_id])
+                taken[task_id] = max(taken.get(task_id, 0), looked)
+    return {one for one, link in found.items() if one not in waiting and link > taken.get(one, link)}
 
 
 def _watched(run: Run, project: Project, rows: Iterator[Row]) -> Iterator[Row]:
@@ -282,13 +326,13 @@ def _record(
         subject = f"batch:{batch.digest}"
         if run.store.put_object(batch.content) != batch.digest:
             raise AssertionError("a batch is named by the bytes of its object")
-        assigned = list(run.ledger.events(subject=subject, actions=["batch.assigned"]))
-        frozen = sum(1 for _ in run.ledger.events(subject=subject, actions=["batch.frozen"]))
-        if len(assigned) > frozen or subject in new:
+        assigned = run.last(subject, "batch.assigned")
+        freezes = list(run.ledger.events(subject=subject, actions=["batch.frozen"]))
+        if subject in new or (assigned is not None and _waits(assigned, freezes)):
             continue
         body = {"kind": kind, "size": batch.size, "last_link": last_link}
         event = run.event("batch.assigned", project.name, subject, after=batch.digest, body=body)
-        new[subject] = event, event_key("batch.assigned", project.name, subject, ["assigned", frozen])
+        new[subject] = event, event_key("batch.assigned", project.name, subject, ["assigned", len(freezes)])
     if not new:
         return 0
     with run.ledger.transaction() as transaction:

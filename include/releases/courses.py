@@ -33,4 +33,4 @@ def release_course(run: Run, project: Project, version: VersionRecord, opentext:
 def _hands(run: Run, project: Project, version: VersionRecord) -> Hands:
     manifest = freezing.read_manifest(run.store, project.name, version.digest)
     first = manifest.first_answer_at
-    return Hands(frozenset(freezing.annotators(manifest)), datetime.fromisoformat(first) if first else None)
+    return Hands(manifest.hands, datetime.fromisoformat(first) if first else None)

@@ -11,14 +11,14 @@ from include.base.errors import Refused
 from include.datasets import freeze as freezing
 from include.datasets.drift import sources_digest
 from include.decisions.release_course import ReleaseCourse
-from include.decisions.state import ApprovalState, approval_state
+from include.decisions.state import ApprovalState, approval_state, approval_states
 from include.governance.checkpoint import write_checkpoint
 from include.governance.records import Event
 from include.governance.usage import USED
 from include.projects.model import Project
 from include.releases import write as releasing
 from include.releases.passport import release_context, send_lineage
-from include.releases.standing import recallable, standing_releases, stands_released
+from include.releases.standing import TAKEN_BACK, recallable, standing_releases, stands_released
 from include.run.run import Effect, ItemResult, Run, WorkItem, short
 from include.systems.prodigy.client import ProdigyClient
 
@@ -131,21 +131,24 @@ def recall(
     prodigy: ProdigyClient,
     training: Tell | None,
 ) -> ItemResult:
-    """Take back the release of a withdrawn version: end its process, mark its folder, unlink it, tell training.
+    """Take back the release of a version that was withdrawn, or is stale since what it rests on was.
+
+    Its process ends, its folder is marked, its dataset unlinked, and training is told.
 
     The files stay, for what was trained on them has to be explained; a mark beside them says that they must not be
     used any more, by whose word and why.
 
-    :raises Refused: when its approval was not withdrawn.
+    :raises Refused: when its approval stands.
     """
     version, subject, digest = course.version, course.subject, course.version.digest
-    if approval_state(run, digest).state != "withdrawn":
-        raise Refused(f"the approval of {version.name} of {project.name} was not withdrawn")
+    if approval_state(run, digest).state not in TAKEN_BACK:
+        raise Refused(f"the approval of {version.name} of {project.name} was not taken back")
     if subject not in recallable(run, project):
         return item.result("recalled", f"Version {version.number} was recalled before")
-    withdrawn, released, asked = run.last(subject, "approval.withdrawn"), stands_released(run, digest), course.requested
+    withdrawn = run.last(subject, *(f"approval.{state}" for state in TAKEN_BACK))
+    released, asked = stands_released(run, digest), course.requested
     if withdrawn is None:
-        raise AssertionError("what is withdrawn was withdrawn by somebody")
+        raise AssertionError("what was taken back is on the ledger")
     edition, request = released.body.get("edition", 1) if released else 0, asked.body["attempt"] if asked else 0
     where = released.body["path"] if released else ""
     identity = digest_of([digest, edition])
@@ -184,7 +187,12 @@ def recall(
 def _take_back(course: ReleaseCourse, withdrawn: Event, released: Event, prodigy: ProdigyClient) -> int:
     """Mark a release's folder, point to the newest one that stands, unlink the dataset; return what was changed."""
     run, project, version = course.run, course.project, course.version
-    others = [event for name, event in standing_releases(run.ledger, project.name).items() if name != released.subject]
+    states = approval_states(run, project)
+    others = [  # one that is about to be recalled too is no better
+        event
+        for name, event in standing_releases(run.ledger, project.name).items()
+        if name != released.subject and states[name.removeprefix("version:")].state == "approved"
+    ]
     marked = releasing.mark_recalled(
         run.store,
         project,
@@ -196,6 +204,7 @@ def _take_back(course: ReleaseCourse, withdrawn: Event, released: Event, prodigy
             "by": withdrawn.actor,
             "at": withdrawn.time.isoformat(),
             "reason": withdrawn.reason,
+            "state": withdrawn.action.removeprefix("approval."),
             "ledger_event": withdrawn.seq,
         },
         instead=others[-1].body["path"].rpartition("/")[2] if others else None,

@@ -24,6 +24,7 @@ from include.base.canonical import SHORT, canonical_json, digest_of
 from include.base.errors import InvalidInput
 from include.base.store import Store, StorePath, measure, read_json
 from include.datasets import freeze as freezing
+from include.decisions.state import BASE
 from include.governance.ledger import Ledger, Transaction
 from include.governance.records import Decision, NewEvent, VersionRecord, read_time, time_text
 from include.guidelines import release as guidelines
@@ -131,7 +132,7 @@ def _readopt_version(
         # Without a release nothing shows its number: the batch is frozen again, into this very version.
         found.open.append(
             f"version {digest[:SHORT]} of {project} was frozen and not released: the next run of labeling_approval "
-            "freezes its batch again, into the same digest"
+            "freezes its batch again, into the same digest where it rests on the same version"
         )
         return
     record = VersionRecord(
@@ -151,6 +152,7 @@ def _readopt_version(
             "batch": manifest.batch,
             "requesters": [closed_by] if closed_by else [],
             "sources_digest": measure(folder / "sources.jsonl").sha256,
+            **({"base": manifest.base.digest} if manifest.base else {}),
         }
         _append(transaction, actor, "version.ready", project, f"version:{digest}", body, digest_after=digest)
     found.recorded.append(f"version {number} ({digest[:SHORT]}) of {project}, {manifest.counts.rows} rows")
@@ -207,8 +209,9 @@ def _append_recall(
     if not released:
         body = {**facts, "files": dict(one.files), "webhook": False}
         _append(transaction, actor, "release.done", *about, body, digest_after=one.digest)
-    body = {"attempt": one.edition, "state": "withdrawn", "withdrawn_by": by}
-    _append(transaction, actor, "approval.withdrawn", *about, body, digest_after=one.digest, reason=reason)
+    state = str(why.get("state", "withdrawn"))
+    body = {"attempt": one.edition, "state": state, "withdrawn_by": by, **({"cause": BASE} if state == "stale" else {})}
+    _append(transaction, actor, f"approval.{state}", *about, body, digest_after=one.digest, reason=reason)
     body = {**facts, "withdrawn_by": by, "webhook": False}
     _append(transaction, actor, "release.recalled", *about, body, digest_before=one.digest, reason=reason)
 

@@ -21,7 +21,7 @@ from include.datasets.manifest import version_path
 from include.decisions.state import TERMINAL, approval_states
 from include.governance.records import VersionRecord
 from include.projects.model import Project
-from include.releases.standing import recallable, standing_releases
+from include.releases.standing import TAKEN_BACK, recallable, standing_releases
 from include.run.run import Run, short
 
 __all__ = ["Due", "apply", "due"]
@@ -124,7 +124,7 @@ def _closed_versions(run: Run, project: Project) -> Iterator[tuple[VersionRecord
         waits_for_release = state == "approved" and subject not in standing
         if state not in TERMINAL or subject in standing or waits_for_release:
             continue
-        if state == "withdrawn" and subject in recall:
+        if state in TAKEN_BACK and subject in recall:
             continue  # to be recalled first
         yield version, last[subject]
 

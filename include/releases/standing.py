@@ -7,7 +7,10 @@ from include.governance.records import Event
 from include.projects.model import Project
 from include.run.run import Run
 
-__all__ = ["next_edition", "recallable", "standing_releases", "stands_released"]
+__all__ = ["TAKEN_BACK", "next_edition", "recallable", "standing_releases", "stands_released"]
+
+TAKEN_BACK = ("withdrawn", "stale")
+"""What an approval that was given may have become since: what was released on it is recalled."""
 
 _ACTIONS = ("release.done", "release.recalled")
 

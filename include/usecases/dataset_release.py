@@ -20,8 +20,9 @@ from include.decisions.state import ApprovalState, approval_state, approval_stat
 from include.governance.records import Decision, Event, VersionRecord
 from include.projects.model import Project
 from include.releases.courses import approval_course, release_course
+from include.releases.dataset import Dataset
 from include.releases.handing_over import Tell, recall, write
-from include.releases.standing import next_edition, recallable, standing_releases, stands_released
+from include.releases.standing import TAKEN_BACK, next_edition, recallable, standing_releases, stands_released
 from include.releases.write import pointer_path
 from include.run.gates import require_gate
 from include.run.pointers import misplaced
@@ -78,7 +79,7 @@ def pending(run: Run, project: Project, params: Mapping[str, Any]) -> Iterator[W
     states, quiet = approval_states(run, project), True
     for version in versions:
         subject, state = f"version:{version.digest}", states[version.digest].state
-        if subject in to_recall and state == "withdrawn":
+        if subject in to_recall and state in TAKEN_BACK:
             quiet = False
             yield WorkItem(project.name, subject, f"{version.name}, to recall", {"kind": RECALL})
         elif chosen is not None or (subject not in released and state == "approved"):
@@ -231,6 +232,9 @@ def _look(run: Run, project: Project, item: WorkItem, prodigy: ProdigyClient, op
         manifest = freezing.read_manifest(run.store, project.name, digest)
         problems += policy_problems(project, manifest, _standing(run, digest, where))
         problems += _source_problems(run, project, digest, prodigy)
+    outdated = Dataset.of(run, project).why_outdated(digest)
+    if outdated:
+        problems.append(f"{outdated[0].lower()}{outdated[1:].rstrip('.')}")
     if where.state != "approved":
         problems.append(f"the ledger says of its approval: {where.state}, attempt {where.attempt}")
     if not where.gate_passed:

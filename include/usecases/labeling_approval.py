@@ -6,24 +6,37 @@ OpenText process → their decisions are captured, checked and put on the ledger
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from include.annotation.answers import Answer
+from include.base.canonical import digest_of
 from include.base.errors import Refused
 from include.base.store import measure
 from include.datasets import freeze as freezing
+from include.datasets.drift import sources_digest
+from include.datasets.kept import KeptVersion
 from include.datasets.resolve import stored_decisions
 from include.datasets.staging import stage_version, version_data
 from include.decisions import approval
-from include.decisions.state import SUITE, TERMINAL, approval_state, approval_states
+from include.decisions.state import SUITE, approval_state
 from include.governance.records import VersionRecord
 from include.projects.model import Project
-from include.queues.batches import OpenBatch, answers_of, batch_progress, malformed, open_batches, task_ids
+from include.queues.batches import (
+    OpenBatch,
+    answers_of,
+    batch_progress,
+    malformed,
+    open_batches,
+    task_ids,
+    times_frozen,
+)
+from include.queues.progress import Batch, form
 from include.releases import by_hand
 from include.releases.courses import approval_course
+from include.releases.dataset import Dataset
 from include.run.gates import require_gate
 from include.run.run import Effect, ItemResult, Run, WorkItem, event_key, short
 from include.systems.opentext.client import OpenTextClient
@@ -54,40 +67,93 @@ class Asked:
 
 
 def pending(run: Run, project: Project, params: Mapping[str, Any], prodigy: ProdigyClient) -> Iterator[WorkItem]:
-    """Yield the versions whose approval is open, then the batches that are finished and not yet frozen.
+    """Yield the version whose approval is open, else what the next version takes in: the batches that are finished.
 
-    What the person who triggered the run decided by its parameters is recorded first.
+    What the person who triggered the run decided by its parameters is recorded first. Of a project whose versions are
+    increments, each open version and each finished batch is an item of its own.
     """
     by_hand.act(run, project, params, prodigy)
-    states = approval_states(run, project)
-    batches = list(open_batches(run, project, prodigy))
+    dataset = Dataset.of(run, project)
+    if dataset.go_stale():
+        dataset = Dataset.of(run, project)
     ready = []
-    for batch, progress in batch_progress(run, project, prodigy, batches) if batches else ():
+    for batch, progress in batch_progress(run, project, prodigy, open_batches(run, project, prodigy)):
         run.log.info(f"Batch {short(batch.digest)} of {project.name}: {progress.why}")
-        if progress.finished or batch.closed_by:
+        if progress.finished or batch.closed_by or batch.kind == "decided":
             ready.append(batch)
-    # After a recovery the ledger may hold a version and not that its batch was frozen: the batch leads to it again.
-    again = {batch.digest for batch in ready if not batch.times_frozen}
-    for version in run.ledger.versions(project.name):
-        state = states[version.digest].state
-        if state not in TERMINAL and not (state == "frozen" and version.batch in again):
-            yield WorkItem(project.name, f"version:{version.digest}", version.name)
-    for batch in ready:
-        yield WorkItem(project.name, f"batch:{batch.digest}", batch.name, {"times_frozen": batch.times_frozen})
+    undecided = dataset.undecided()
+    for version in undecided:
+        again = _again(run, project, dataset, version, ready)
+        yield again or WorkItem(project.name, f"version:{version.digest}", version.name)
+    if params.get("withdraw"):
+        # Who triggers a run asks for what it freezes, and could not approve it: an approver may withdraw.
+        run.log.info(f"What is ready of {project.name} is frozen by the next run.")
+    elif project.version == "batch":
+        for batch in ready:
+            yield _increment(run, project, dataset, [batch])
+    elif not undecided and (ready or dataset.returning()):
+        yield _increment(run, project, dataset, ready)
+    elif ready:
+        run.log.info(
+            f"{len(ready)} finished batch(es) of {project.name} wait: {undecided[0].name} is before its approvers."
+        )
+
+
+def _increment(run: Run, project: Project, dataset: Dataset, ready: list[OpenBatch]) -> WorkItem:
+    """Return the item of a version to be made of batches that are ready, and of those that come back with them."""
+    # A version says who closed its batch and why: of batches that were closed otherwise, one at a time.
+    closings = dict.fromkeys((one.closed_by, one.closing_reason) for one in ready if one.closed_by)
+    taken = [one for one in ready if not one.closed_by or (one.closed_by, one.closing_reason) == next(iter(closings))]
+    tasks = {task for one in taken for task in task_ids(run, one.digest)}
+    returning = [one for one in dataset.returning(tasks) if one not in {batch.digest for batch in taken}]
+    for one in returning:
+        run.log.info(f"Batch {short(one)} of {project.name} comes back: the version that it was in does not stand.")
+        tasks.update(task_ids(run, one))
+    batch = form(tasks)
+    name = taken[0].name if len(taken) == 1 and not returning else f"{len(taken) + len(returning)} batches"
+    if not name.startswith("batch"):
+        name += f", {batch.size} tasks"
+    return _item(run, project, batch, name, dataset.base(), [*(one.digest for one in taken), *returning])
+
+
+def _again(
+    run: Run, project: Project, dataset: Dataset, version: VersionRecord, ready: list[OpenBatch]
+) -> WorkItem | None:
+    """Return the item that freezes a version once more, None where its batches are known to be frozen.
+
+    After a recovery the ledger may hold a version and not that: its batches lead to it again.
+    """
+    state = dataset.states[version.digest]
+    if state.state != "frozen" or all(one.times_frozen for one in ready):
+        return None
+    wanted, found, batches = set(task_ids(run, version.batch)), set[str](), []
+    for one in ready:
+        tasks = set(task_ids(run, one.digest))
+        if not one.times_frozen and tasks <= wanted:
+            found |= tasks
+            batches.append(one.digest)
+    return _item(run, project, form(found), version.name, state.base, batches) if found == wanted else None
+
+
+def _item(run: Run, project: Project, batch: Batch, name: str, base: str | None, batches: Sequence[str]) -> WorkItem:
+    run.store.put_object(batch.content)
+    times = {one: times_frozen(run, one) for one in batches}
+    return WorkItem(project.name, f"batch:{batch.digest}", name, {"batches": times, "base": base})
 
 
 def freeze(run: Run, project: Project, item: WorkItem, prodigy: ProdigyClient) -> Frozen:
-    """Freeze a finished batch into a version; a version that exists already is only looked up.
+    """Freeze finished batches into a version; a version that exists already is only looked up.
 
-    :raises Refused: when the batch is not finished after all.
+    :raises Refused: when a batch is not finished after all.
     """
     kind, _, digest = item.subject.partition(":")
     if kind == "batch":
-        # A try that was killed may have frozen it: then this one goes on with that version.
-        before = list(run.ledger.events(subject=item.subject, actions=["batch.frozen"]))
-        if len(before) <= item.detail.get("times_frozen", 0):
-            return _freeze(run, project, _finished(run, project, digest, prodigy), prodigy)
-        digest = before[-1].digest_after or ""
+        # A try that was killed may have frozen them: then this one goes on with that version.
+        batch, times = next(iter(item.detail["batches"].items()))
+        if times_frozen(run, batch) <= times:
+            return _freeze(run, project, digest, item.detail, prodigy)
+        last = run.last(f"batch:{batch}", "batch.frozen")
+        digest = (last.digest_after if last else None) or ""
     version = run.version(project, digest)
     passed = approval_state(run, digest).gate_passed
     gate = "passed" if passed else "has not passed yet"
@@ -95,44 +161,61 @@ def freeze(run: Run, project: Project, item: WorkItem, prodigy: ProdigyClient) -
     return Frozen(digest, version.number or 0, None if passed else stage_version(run, project, digest), 0)
 
 
-def _finished(run: Run, project: Project, digest: str, prodigy: ProdigyClient) -> OpenBatch:
-    batch = next((one for one in open_batches(run, project, prodigy) if one.digest == digest), None)
-    if batch is None:
-        raise Refused(f"batch {short(digest)} of {project.name} is not open: it was never assigned")
-    [(_, progress)] = batch_progress(run, project, prodigy, [batch])
-    if not (progress.finished or batch.closed_by):
-        raise Refused(f"batch {short(digest)} of {project.name} is not finished: {progress.why}")
-    return batch
+def _finished(run: Run, project: Project, digests: Collection[str], prodigy: ProdigyClient) -> list[OpenBatch]:
+    """Return those of some batches that are open, for others only come back.
+
+    :raises Refused: when one of them is not finished.
+    """
+    batches = [one for one in open_batches(run, project, prodigy) if one.digest in digests]
+    for batch, progress in batch_progress(run, project, prodigy, batches):
+        if not (progress.finished or batch.closed_by or batch.kind == "decided"):
+            raise Refused(f"batch {short(batch.digest)} of {project.name} is not finished: {progress.why}")
+    return batches
 
 
-def _freeze(run: Run, project: Project, batch: OpenBatch, prodigy: ProdigyClient) -> Frozen:
-    subject, requester = f"batch:{batch.digest}", run.requester()
-    with run.effect(USE_CASE, project.name, subject, batch.digest, batch.times_frozen + 1) as effect:
+def _freeze(run: Run, project: Project, batch: str, detail: Mapping[str, Any], prodigy: ProdigyClient) -> Frozen:
+    times, base = detail["batches"], detail["base"]
+    if base != Dataset.of(run, project).base():
+        raise Refused(f"what the next version of {project.name} rests on has changed: the next run takes it from there")
+    finished = _finished(run, project, times, prodigy)
+    closed = [one for one in finished if one.closed_by]
+    identity = digest_of([batch, base]) if base else batch
+    with run.effect(USE_CASE, project.name, f"batch:{batch}", identity, sum(times.values()) + 1) as effect:
         effect.begin()
-        members = set(task_ids(run, batch.digest))
-        last_link = prodigy.watermark(project.answers).last_link
+        members = set(task_ids(run, batch))
+        marks = prodigy.watermarks([project.answers, project.decisions])
+        cut = {"last_link": marks[project.answers].last_link, "last_decision": marks[project.decisions].last_link}
         effect.check()
         frozen = freezing.freeze(
             run.store,
             project,
-            batch.digest,
+            batch,
             sorted(members),
-            _answers_until(run, project, prodigy, members, last_link),
+            _answers_until(run, project, prodigy, members, cut["last_link"]),
             register=run.register,
-            closed_by=batch.closed_by,
-            closing_reason=batch.closing_reason,
+            closed_by=closed[0].closed_by if closed else None,
+            closing_reason=closed[0].closing_reason if closed else "",
             decisions=stored_decisions(
-                prodigy.rows(project.decisions),
+                (one for one in prodigy.rows(project.decisions) if one.link_id <= cut["last_decision"]),
                 project,
                 lambda row, error: malformed(run, project, row, error, project.decisions),
             ),
+            base=KeptVersion(run.store, project, base, sources_digest(run, base)) if base else None,
+            unfinished=len(finished) < len(times),
         )
-        version = _record(run, effect, batch, frozen, project.policy.digest, requester, last_link)
+        requesters = sorted({name for name in (run.requester(), *(one.closed_by for one in closed)) if name})
+        ready = {"requesters": requesters, **({"base": base} if project.version == "dataset" else {})}
+        version = _record(run, effect, frozen, times, cut, ready)
+    rests = frozen.manifest.base
     run.log.info(
-        f"Froze batch {short(batch.digest)} of {project.name} into {version.name}: "
-        f"{frozen.manifest.counts.answers} answers, {frozen.row_count} rows, digest {frozen.digest}."
+        f"Froze {_named(times)} of {project.name} into {version.name}: {frozen.manifest.counts.answers} answers, "
+        f"{frozen.row_count} rows{f' ({rests.told})' if rests else ''}, digest {frozen.digest}."
     )
     return Frozen(frozen.digest, version.number or 0, stage_version(run, project, frozen.digest), 1)
+
+
+def _named(batches: Collection[str]) -> str:
+    return f"batch{'es' if len(batches) > 1 else ''} {', '.join(map(short, batches))}"
 
 
 def _answers_until(
@@ -147,37 +230,38 @@ def _answers_until(
 def _record(
     run: Run,
     effect: Effect,
-    batch: OpenBatch,
     frozen: freezing.FrozenVersion,
-    policy: str,
-    requester: str | None,
-    last_link: int,
+    times: Mapping[str, int],
+    cut: Mapping[str, int],
+    ready: Mapping[str, Any],
 ) -> VersionRecord:
-    """Put a version on the ledger in one transaction: never a version without its batch, or a batch without one."""
-    project, digest, rounds = effect.project, frozen.digest, batch.times_frozen
-    requesters = sorted({name for name in (requester, batch.closed_by) if name})
-    asked: dict[str, Any] = {"batch": batch.digest, "requesters": requesters}
-    asked["sources_digest"] = measure(frozen.path / "sources.jsonl").sha256
+    """Put a version on the ledger in one transaction: never a version without its batches, or a batch without one."""
+    project, digest, manifest = effect.project, frozen.digest, frozen.manifest
+    ready = {
+        **ready,
+        "batch": manifest.batch,
+        "batches": sorted(times),
+        "sources_digest": measure(frozen.path / "sources.jsonl").sha256,
+    }
     with run.ledger.transaction() as transaction:
         effect.claim.check_in(transaction)
         version = transaction.record_version(
             VersionRecord(
                 project=project,
                 digest=digest,
-                rows_digest=frozen.manifest.rows.sha256,
-                batch=batch.digest,
-                policy_digest=policy,
+                rows_digest=manifest.rows.sha256,
+                batch=manifest.batch,
+                policy_digest=manifest.policy_digest,
                 path=f"versions/{project}/{digest}",
                 row_count=frozen.row_count,
-                requested_by=requester or "",
+                requested_by=run.requester() or "",
                 run=run.ref.text,
             )
         )
-        cut = {"answers": frozen.manifest.counts.answers, "last_link": last_link, "version": version.number}
-        for action, subject, key, body in (
-            ("batch.frozen", effect.subject, ["frozen", rounds], cut),
-            ("version.ready", f"version:{digest}", ["ready", rounds], asked),
-        ):
+        told = {**cut, "answers": manifest.counts.answers, "version": version.number}
+        happened = [("batch.frozen", f"batch:{one}", ["frozen", before], told) for one, before in times.items()]
+        happened.append(("version.ready", f"version:{digest}", ["ready", sum(times.values())], ready))
+        for action, subject, key, body in happened:
             event = run.event(action, project, subject, after=digest, body=body)
             transaction.append(event, key=event_key(action, project, subject, key))
         effect.finish_in(transaction, f"version:{digest}", created=1, detail=version.name)

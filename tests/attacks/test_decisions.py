@@ -359,18 +359,18 @@ def accept(house: House, digest: str, *, by: str) -> None:
 # ---- gates ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_report_of_another_gate_lets_no_version_on(asked: House) -> None:
-    [report] = (asked.home / "store" / "gates" / "labeling_approval").rglob("result.json")
-    more = [{**one, "answer": "ignore"} for one in asked.examples(PROJECT)]
-    asked.answer(more)
-    asked.later += timedelta(hours=2)
-    run = asked.run_id()
-    item = next(one for one in asked.items("labeling_approval", run) if one["subject"].startswith("batch:"))
-    frozen = asked.step("labeling_approval", "freeze", item, run)
-    other = {"result": str(report.relative_to(asked.home / "store"))}
+def test_the_report_of_another_gate_lets_no_version_on(approved: House) -> None:
+    [report] = (approved.home / "store" / "gates" / "labeling_approval").rglob("result.json")
+    more = [{**one, "answer": "ignore"} for one in approved.examples(PROJECT)]
+    approved.answer(more)
+    approved.later += timedelta(hours=2)
+    run = approved.run_id()
+    item = next(one for one in approved.items("labeling_approval", run) if one["subject"].startswith("batch:"))
+    frozen = approved.step("labeling_approval", "freeze", item, run)
+    other = {"result": str(report.relative_to(approved.home / "store"))}
     with pytest.raises(Refused, match="looked at other rows"):
-        asked.step("labeling_approval", "request", item, run, given=frozen, gate=other)
-    assert len(asked.events("approval.requested")) == 1
+        approved.step("labeling_approval", "request", item, run, given=frozen, gate=other)
+    assert len(approved.events("approval.requested")) == 1
 
 
 def test_a_gate_report_that_is_no_json_lets_nothing_on(labelled: House) -> None:

@@ -25,7 +25,6 @@ from include.datasets import votes
 from include.datasets.freeze import (
     FrozenVersion,
     SourceDrift,
-    annotators,
     compare_sources,
     freeze,
     read_manifest,
@@ -94,7 +93,7 @@ def test_a_version_holds_what_counts_and_lists_the_rest(store: Store) -> None:
     assert manifest.closed_by is None
     assert manifest.first_answer_at == "2026-05-01T08:00:00+00:00"
     assert manifest.last_answer_at == "2026-05-01T08:09:00+00:00"
-    assert annotators(manifest) == {"anna", "ben"}
+    assert manifest.hands == {"anna", "ben"}
 
 
 def test_the_files_are_what_the_digests_say(store: Store) -> None:
@@ -326,7 +325,7 @@ def test_a_final_decision_enters_with_who_decided(store: Store) -> None:
     manifest = make(store, decisions=[decided, elsewhere]).manifest
     assert (manifest.counts.rows, manifest.counts.disputed, manifest.counts.decided) == (4, 0, 1)
     assert manifest.adjudicators == ["carla"]
-    assert annotators(manifest) == {"anna", "ben", "carla"}
+    assert manifest.hands == {"anna", "ben", "carla"}
     assert manifest.losing_reasons["overruled"] == 1
     assert manifest.labels["delivery"] == 1
     unanswered = replace(decided, task_id=IDS[0])

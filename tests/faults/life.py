@@ -116,25 +116,8 @@ class World(House):
         waiting = {one["labelops"]["task_id"] for one in self.examples(project.inbox)}
         if {task for _, task in known} >= waiting and len(known) == 2 * len(waiting):
             return 0
-        if known:
-            return self._answer_rest(known)
-        return self.answer_all() if waiting else 0
-
-    def _answer_rest(self, known: set[tuple[str, str]]) -> int:
-        """Answer only the tasks without an answer of that person."""
-        all_examples = self.examples
-        project = self.project
-
-        def rest(dataset: str) -> list[dict[str, Any]]:
-            return [
-                one for one in all_examples(dataset) if not any(one["labelops"]["task_id"] == task for _, task in known)
-            ]
-
-        self.examples = rest  # type: ignore[method-assign]
-        try:
-            return self.answer_all() if rest(project.inbox) else 0
-        finally:
-            self.examples = all_examples  # type: ignore[method-assign]
+        answered = {task for _, task in known}
+        return self.answer_all(lambda task: task["labelops"]["task_id"] not in answered)
 
     def _say(self, names: tuple[str, ...], outcome: str) -> int:
         done = 0

@@ -23,6 +23,8 @@ from typing import Any
 from urllib.parse import quote
 
 import requests
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
 
 from include.annotation.served import Served, labels_digest
 from include.base.canonical import sha256_hex
@@ -43,6 +45,7 @@ from include.sandbox.processes import Process, Processes, free_port, wait_until
 from include.sandbox.prodigy_schema import create_schema, import_jsonl
 from include.settings import ROOT
 from tests.runner import DagRun
+from tests.servers import airflow_connection
 from tests.workers import ends_with_run
 
 PROJECT = "ticket_topics"
@@ -82,7 +85,7 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 class Systems:
     """The outside systems of one home, seeded with the sample world; the project is ``ticket_topics``."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, prodigy_url: str | None = None) -> None:
         self.home = home
         for name in ("confluence", "opentext", "prodigy", "projects"):
             (home / name).mkdir(parents=True, exist_ok=True)
@@ -95,6 +98,7 @@ class Systems:
         self._servers: list[Server] = []
         self.serve()
         self.prodigy_file = home / "prodigy" / "prodigy.db"
+        self.prodigy_url = prodigy_url or f"sqlite:///{self.prodigy_file}"
         self.ledger_file = home / "ledger.db"
         self._held: list[Fault] = []
 
@@ -107,7 +111,7 @@ class Systems:
         """Put in what the systems hold before anybody works with them."""
         world.seed_confluence(self.confluence_url)
         world.seed_sources(self.home / "sources")
-        create_schema(f"sqlite:///{self.prodigy_file}")
+        create_schema(self.prodigy_url)
         Ledger(f"sqlite:///{self.ledger_file}").migrate()
         (self.home / "schedules.yaml").write_text(
             "cron: {}\nanswers_probe_seconds: 2\ndecision_poll_seconds: 1\n", "utf-8"
@@ -127,10 +131,7 @@ class Systems:
                 "password": f"{world.TOKEN}labelops",
                 "extra": {"timeout": 120},
             },
-            "prodigy_default": {
-                "conn_type": "prodigy",
-                "extra": {"engine": "sqlite", "path": str(self.prodigy_file)},
-            },
+            "prodigy_default": json.loads(airflow_connection(self.prodigy_url)),
             "opentext_default": {
                 "conn_type": "opentext",
                 "host": self.opentext_url,
@@ -169,8 +170,11 @@ class Systems:
         for name in names:
             assert self.approver(name).work() == 1, f"{name} was asked for nothing"
 
-    def answer_all(self) -> int:
-        """Let anna and ben answer every task of the inbox at fixed times, as the kit's recipe would save it."""
+    def answer_all(self, among: Callable[[dict[str, Any]], bool] = lambda task: True) -> int:
+        """Let anna and ben answer every task of the inbox at fixed times, as the kit's recipe would save it.
+
+        :param among: tells whether they answer a task.
+        """
         pointer = json.loads(
             (self.home / "store" / "publications" / PROJECT / "guidelines" / "current.json").read_bytes()
         )
@@ -179,7 +183,7 @@ class Systems:
         rows = []
         for person in ("anna", "ben"):
             decide = ticket_topics(person)
-            for place, task in enumerate(self.examples(project.inbox)):
+            for place, task in enumerate(filter(among, self.examples(project.inbox))):
                 moment = FIRST_ANSWER + timedelta(minutes=place)
                 session = f"{project.answers}-{person}"
                 labelops = {**task["labelops"], "served": stamp}
@@ -193,17 +197,17 @@ class Systems:
                         "_session_id": session,
                     }
                 )
-        return import_jsonl(f"sqlite:///{self.prodigy_file}", project.answers, rows)
+        return import_jsonl(self.prodigy_url, project.answers, rows)
 
     def examples(self, dataset: str) -> list[dict[str, Any]]:
         """Return the contents of a Prodigy dataset in the order of their links."""
-        rows = self.read(
-            self.prodigy_file,
+        engine = create_engine(self.prodigy_url, poolclass=NullPool)
+        query = (
             "SELECT e.content FROM link l JOIN example e ON e.id = l.example_id JOIN dataset d ON d.id = l.dataset_id "
-            "WHERE d.name = ? ORDER BY l.id",
-            dataset,
+            "WHERE d.name = :name ORDER BY l.id"
         )
-        return [json.loads(content) for (content,) in rows]
+        with engine.connect() as conn:
+            return [json.loads(bytes(content)) for (content,) in conn.execute(text(query), {"name": dataset})]
 
     def read(self, file: Path, query: str, *values: Any) -> list[Any]:
         """Ask one of the SQLite files, read-only."""
