@@ -12,7 +12,7 @@ from include.governance.records import signed_enough
 from include.people.register import is_unknown
 from include.projects.model import Policy, Project
 
-__all__ = ["DecisionLike", "completeness", "pinned_problems", "policy_problems"]
+__all__ = ["DecisionLike", "completeness", "pinned_policy", "pinned_problems", "policy_problems"]
 
 
 class DecisionLike(Protocol):
@@ -91,7 +91,7 @@ def pinned_problems(manifest: Manifest, decisions: Iterable[DecisionLike]) -> li
 
     :raises InvalidInput: when the manifest's policy is not the one whose digest is pinned beside it.
     """
-    return _problems_under(_pinned_policy(manifest), manifest, list(decisions), "")
+    return _problems_under(pinned_policy(manifest), manifest, list(decisions), "")
 
 
 def _problems_under(policy: Policy, manifest: Manifest, decisions: list[DecisionLike], remark: str) -> list[str]:
@@ -155,7 +155,7 @@ def _problems_under(policy: Policy, manifest: Manifest, decisions: list[Decision
     return problems
 
 
-def _pinned_policy(manifest: Manifest) -> Policy:
+def pinned_policy(manifest: Manifest) -> Policy:
     """Return the policy pinned in a manifest.
 
     :raises InvalidInput: when it is not a policy, or not the one whose digest is pinned beside it.

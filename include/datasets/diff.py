@@ -89,7 +89,7 @@ class Change:
 
     :param old, new: its record, None in the version that has none.
     :param elsewhere: for a task that one version has no record of: why. ``disputed``, ``ignored`` or ``missing``
-        (listed as such by that version), or ``not in the batch``.
+        (listed as such by that version), or ``not in the version``.
     :param shown: what the annotators saw, only where content was asked for.
     """
 
@@ -528,7 +528,7 @@ class _LeftOut:
         """Return why a task is not in the version; ids have to be asked for in ascending order."""
         while self._next is not None and self._next[0] < task_id:
             self._next = next(self._entries, None)
-        return self._next[1] if self._next is not None and self._next[0] == task_id else "not in the batch"
+        return self._next[1] if self._next is not None and self._next[0] == task_id else "not in the version"
 
 
 def _listed(folder: StorePath, name: str, listed: TaskList, stack: ExitStack) -> Iterator[tuple[str, str]]:
@@ -635,6 +635,7 @@ def _telling(manifest: Manifest) -> dict[str, Any]:
     """Return the fields that say how a version was made; persons and guidelines are compared as sets elsewhere."""
     value = manifest.model_dump(mode="json")
     told: dict[str, Any] = {name: value[name] for name in ("interface", "batch")}
+    told["base"] = manifest.base.digest if manifest.base else None
     told |= {f"rule.{name}": found for name, found in value["rule"].items() if name != "text"}
     told |= {f"counts.{name}": value["counts"][name] for name in ("tasks", "ignored", "disputed", "missing", "answers")}
     told |= {name: value[name] for name in ("first_answer_at", "last_answer_at", "policy_digest")}

@@ -29,6 +29,7 @@ __all__ = [
     "find_version",
     "parse_manifest",
     "read_manifest",
+    "since",
     "version_path",
 ]
 
@@ -295,6 +296,19 @@ def find_version(store: Store, project: str, prefix: str) -> str:
             f"allowed: a digest, or {_LEAST_PREFIX} or more characters that only one begins with"
         )
     return str(found[0])
+
+
+def since(store: Store, project: str, digest: str, batch: str | None) -> str:
+    """Return the digest of the version since which a row of a version is as it is.
+
+    :param batch: what the row names; None in a row of a version that rests on none.
+    :raises InvalidInput: as :func:`read_manifest`.
+    """
+    manifest = read_manifest(store, project, digest)
+    while manifest.base is not None and manifest.batch != batch:
+        digest = manifest.base.digest
+        manifest = read_manifest(store, project, digest)
+    return digest
 
 
 def _name(project: Project | str) -> str:

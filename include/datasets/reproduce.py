@@ -6,6 +6,9 @@ and frozen in a temporary place. If the digest is the same, everything that the 
 unchanged, and the code gives what it gave. If not, each answer that was altered or has vanished is named, and each
 record that comes out differently.
 
+Of a version that rests on another, the tasks of its own batch are made again, and the rest is taken over as the base
+has it: whether that can be made again is asked of the base.
+
 Answers to the batch's tasks that the version does not know are *late*: they belong to the next batch, so they are
 counted, and make no difference. Register, policy and settings that were changed since are told too; the rule and the
 policy are those of the manifest all the same.
@@ -27,6 +30,7 @@ from include.base.errors import InvalidInput
 from include.base.store import Store, StorePath
 from include.datasets.diff import Change, VersionDiff, compare
 from include.datasets.freeze import build, check_version, rows
+from include.datasets.kept import KeptVersion
 from include.datasets.manifest import Manifest, TaskList, read_manifest, version_path
 from include.datasets.resolve import FinalDecision
 from include.datasets.withdrawals import refuse_withdrawn
@@ -70,7 +74,8 @@ class Reproduction:
     """The outcome.
 
     :param rebuilt: digest of what was made: the version's own where it is ``reproduced``.
-    :param answers: how many answers the version was made of, and ``found`` how many of those are still there.
+    :param answers: how many answers to its batch the version was made of, and ``found`` how many are still there.
+    :param base: digest of the version that it rests on, whose other rows were taken over as they are in the store.
     :param counts: findings by kind.
     :param findings: the first :data:`LISTED` of each kind.
     :param difference: the version against what was made, where they differ.
@@ -84,6 +89,7 @@ class Reproduction:
     counts: Mapping[str, int]
     findings: tuple[ReproductionFinding, ...] = field(repr=False)
     difference: VersionDiff | None = field(repr=False)
+    base: str | None = None
 
     @property
     def reproduced(self) -> bool:
@@ -97,7 +103,8 @@ class Reproduction:
         told = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())
         if self.reproduced:
             also = f" Also found: {told}." if told else ""
-            return f"{name} was made again from {self.found} answers, with the same digest.{also}"
+            on = f" on version {self.base[:SHORT]}" if self.base else ""
+            return f"{name} was made again from {self.found} answers{on}, with the same digest.{also}"
         return (
             f"{name} could NOT be made again: {self.found} of its {self.answers} answers are there as they were, "
             f"which gives {self.rebuilt[:SHORT]}. Found: {told or 'nothing but other bytes'}."
@@ -115,6 +122,7 @@ class Reproduction:
             "counts": dict(self.counts),
             "findings": [one.as_json() for one in self.findings],
             "difference": self.difference.as_json() if self.difference else None,
+            "base": self.base,
         }
 
 
@@ -150,7 +158,8 @@ def reproduce(
     ids = sorted(_task_ids(store, project, digest, manifest))
     if form(ids).digest != manifest.batch:
         raise InvalidInput(f"version {digest}: its {len(ids)} tasks are not those of batch {manifest.batch}")
-    taken = _Taken(version_path(store, project, digest), manifest, set(ids))
+    taken = _Taken(version_path(store, project, digest), set(ids))
+    base = KeptVersion(store, project, manifest.base.digest) if manifest.base else None
     with scratch_folder("reproduce") as folder:
         rebuilt = build(
             Store(folder),
@@ -163,6 +172,7 @@ def reproduce(
             gate=manifest.gate,
             decisions=_decisions(store, project, digest, manifest, decisions, told),
             unfinished=True,
+            base=base,
         )
         taken.tell_missing(told, look)
         _tell_settings(manifest, project, register, told)
@@ -176,11 +186,12 @@ def reproduce(
         project=project.name,
         digest=digest,
         rebuilt=made.digest,
-        answers=manifest.counts.answers,
-        found=manifest.counts.answers - taken.missing,
+        answers=taken.answers,
+        found=taken.answers - taken.missing,
         counts=dict(sorted(told.counts.items())),
         findings=tuple(told.findings),
         difference=difference,
+        base=base.digest if base else None,
     )
 
 
@@ -202,13 +213,13 @@ class _Told:
 
 
 class _Taken:
-    """The stored answers that a version was made of."""
+    """The stored answers to its batch that a version was made of."""
 
-    def __init__(self, folder: StorePath, manifest: Manifest, tasks: set[str]) -> None:
+    def __init__(self, folder: StorePath, tasks: set[str]) -> None:
         self._place = folder / "sources.jsonl"
         self._tasks = tasks
         self._left = Counter(_key(source["row"]) for source in self._sources())
-        self.missing = manifest.counts.answers
+        self.answers = self.missing = self._left.total()
 
     def of(self, answers: Iterable[Answer], told: _Told) -> Iterator[Answer]:
         """Yield those of some answers that the version took; tell which came later."""
@@ -252,7 +263,9 @@ class _Taken:
     def _sources(self) -> Iterator[dict[str, Any]]:
         with self._place.open("rb") as lines:
             for line in lines:
-                yield orjson.loads(line)
+                source = orjson.loads(line)
+                if source["task_id"] in self._tasks:
+                    yield source
 
 
 def _key(row_digest: str) -> bytes:
@@ -261,6 +274,9 @@ def _key(row_digest: str) -> bytes:
 
 def _task_ids(store: Store, project: Project, digest: str, manifest: Manifest) -> Iterator[str]:
     """Yield the tasks of the batch: those with a record, and those listed as left out."""
+    if manifest.base is not None:
+        yield from store.get_value(manifest.batch)
+        return
     for row in rows(store, project, digest):
         yield row["task_id"]
     for listed in (manifest.ignored, manifest.disputed, manifest.missing):
@@ -287,7 +303,11 @@ def _decisions(
     """Return the decisions that the version counts; tell which of them are gone."""
     if not manifest.adjudicators:
         return []
-    wanted = {row["decision"]["id"]: row["task_id"] for row in rows(store, project, digest) if row["decision"]}
+    wanted = {
+        row["decision"]["id"]: row["task_id"]
+        for row in rows(store, project, digest)
+        if row["decision"] and (manifest.base is None or row.get("batch") == manifest.batch)
+    }
     # A task that was decided to be ignored is listed without its decision.
     ignored = set(_listed(version_path(store, project, digest), manifest.ignored))
     found = []

@@ -124,6 +124,7 @@ def _process(manifest: Manifest) -> list[str]:
         f"- on {counts.unanimous} rows everybody gave the value that counts, on {counts.split} somebody "
         f"did not, {counts.decided} rows were decided by a review or a final decision",
         f"- answered between {manifest.first_answer_at or 'unknown'} and {manifest.last_answer_at or 'unknown'}",
+        *([f"- rests on version `{manifest.base.digest}`: {manifest.base.told}"] if manifest.base else []),
         f"- batch `{manifest.batch}`"
         + (
             f", closed by {manifest.closed_by.person}: {_plain_text(manifest.closed_by.reason)}"

@@ -13,10 +13,10 @@ from typing import Any
 
 from include.annotation.values import utc_text
 from include.base.canonical import digest_of
-from include.datasets.conditions import completeness
+from include.datasets.conditions import completeness, pinned_policy
 from include.datasets.manifest import Manifest
 from include.people.register import is_unknown
-from include.projects.model import Card, Project
+from include.projects.model import Card, Project, set_aside
 
 __all__ = [
     "ATTESTATION",
@@ -260,7 +260,8 @@ def limitations(facts: Facts) -> list[str]:
     """Return, as sentences, what the manifest shows to be missing from the data."""
     manifest = facts.manifest
     counts = manifest.counts
-    lines = [f"{completeness(manifest)} % of the batch's {counts.tasks} tasks are settled"]
+    lines = [f"{completeness(manifest)} % of its {counts.tasks} tasks are settled"]
+    lines += set_aside(pinned_policy(manifest))
     for count, what in (
         (counts.disputed, "tasks are left out because the answers dispute each other"),
         (counts.missing, "tasks are left out because answers are missing"),

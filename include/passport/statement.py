@@ -71,6 +71,7 @@ def _predicate(facts: Facts) -> dict[str, Any]:
             "rows": manifest.counts.rows,
             "rowsDigest": manifest.rows.sha256,
             "batch": manifest.batch,
+            **({"base": manifest.base.digest} if manifest.base else {}),
         },
         "releasedAt": facts.moment,
         "guidelines": [

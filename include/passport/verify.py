@@ -19,7 +19,7 @@ from include.base.errors import InvalidInput
 from include.base.reading import JSON_BYTES, json_lines, parse_json, read_at_most, read_json
 from include.base.signing import PublicKey, read_public_key
 from include.base.store import measure
-from include.datasets.conditions import pinned_problems
+from include.datasets.conditions import pinned_policy, pinned_problems
 from include.datasets.manifest import Manifest, parse_manifest
 from include.exports import SPLITS
 from include.exports.output import REPORT
@@ -27,6 +27,7 @@ from include.passport.dsse import IN_TOTO, read_envelope
 from include.passport.facts import ATTESTATION, CARD, CHECKSUMS, CROISSANT, KEY, LINEAGE, RECALLED, UNSIGNED
 from include.passport.recount import Tally, recount
 from include.passport.statement import read_statement
+from include.projects.model import set_aside
 
 __all__ = ["Verdict", "verify"]
 
@@ -254,6 +255,7 @@ def _check_approvals(check: _Check, manifest: Manifest | None, sums: Mapping[str
             )
     try:
         check.problems += [f"approvals.json: {one}" for one in pinned_problems(manifest, decisions)]
+        check.remarks += [f"{one[0].upper()}{one[1:]}." for one in set_aside(pinned_policy(manifest))]
     except InvalidInput as error:
         check.wrong(f"{error}.")
     return decisions

@@ -14,6 +14,7 @@ from include.datasets.diff import KINDS, Change, diff
 from include.datasets.manifest import Manifest
 from include.governance.records import Event, VersionRecord
 from include.questions.shared import Basis, Records, Sight, VersionRef, rows_gone, version_ref
+from include.queues.batches import frozen_in
 
 __all__ = ["Became", "Cause", "ChangedAnswer", "LabelChange", "changed"]
 
@@ -168,6 +169,9 @@ class _Tally:
 
 
 def _of_manifests(before: Manifest, after: Manifest) -> Iterator[Cause]:
+    if after.base is not None:
+        rests = "the old version" if after.base.digest == before.digest else f"version {after.base.digest[:SHORT]}"
+        yield Cause("base", f"the new version rests on {rests}: {after.base.told}", None)
     if before.batch != after.batch:
         yield Cause("batch", f"another batch: {before.batch[:SHORT]}, then {after.batch[:SHORT]}", None)
     if before.rule != after.rule:
@@ -208,7 +212,8 @@ def _of_events(records: Records, old: VersionRecord, new: VersionRecord, sight: 
     first, last = sorted((_frozen(records, old), _frozen(records, new)), key=lambda one: one.seq)
     sight.event(first)
     sight.event(last)
-    subjects = {f"version:{old.digest}", f"batch:{old.batch}", f"batch:{new.batch}"}
+    subjects = {f"version:{old.digest}"}
+    subjects.update(f"batch:{batch}" for version in (old, new) for batch in frozen_in(records.ledger, version))
     for event in records.ledger.events(actions=list(BETWEEN), after=first.seq):
         if event.seq > last.seq:
             return

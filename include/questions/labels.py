@@ -16,7 +16,7 @@ from include.base.canonical import SHORT
 from include.base.errors import InvalidInput
 from include.base.store import StorePath, read_json
 from include.datasets import freeze as freezing
-from include.datasets.manifest import TaskList
+from include.datasets.manifest import TaskList, since
 from include.governance import tables
 from include.governance.records import VersionRecord
 from include.questions.models import release_facts, uses_of
@@ -33,6 +33,7 @@ from include.questions.shared import (
     rows_gone,
     version_ref,
 )
+from include.queues.batches import frozen_in
 
 __all__ = [
     "AnswerFacts",
@@ -92,6 +93,7 @@ class TaskInVersion:
     :param outcome: ``counted`` (it is a row), or ``ignored``, ``disputed``, ``missing`` (it was left out), or ``not
         kept`` (the task was in the version's batch, and the version's rows are not in the store any more).
     :param gone: why the version's rows are not in the store, "" where they are.
+    :param since: the version since which the row is as it is; None where the task is no row.
     :param line: the row's line in ``rows.jsonl``, None where the task is no row.
     :param basis: what gave the value: answers, review or decision; "" where the task is no row.
     :param decided_by: who gave the value by a review or a decision.
@@ -101,6 +103,7 @@ class TaskInVersion:
     version: VersionRef
     outcome: str
     gone: str
+    since: VersionRef | None
     line: int | None
     basis: str
     round: int | None
@@ -234,9 +237,8 @@ def _trace(records: Records, project: str, task_id: str) -> TraceAnswer:
         digest = event.digest_after or ""
         sight.file("objects", digest[:2], digest)
         batches.append(BatchFacts(digest, event.body["kind"], event.time, sight.event(event)))
-    digests = {one.digest for one in batches}
     reader = _Reader(records, project, sight)
-    versions = [one for one in records.ledger.versions(project) if one.batch in digests]
+    versions = _versions_of(records, project, task_id, {one.digest for one in batches})
     return TraceAnswer(
         project=project,
         task_id=task_id,
@@ -247,6 +249,16 @@ def _trace(records: Records, project: str, task_id: str) -> TraceAnswer:
         versions=tuple(found for version in versions if (found := reader.task(version, task_id)) is not None),
         basis=sight.basis(),
     )
+
+
+def _versions_of(records: Records, project: str, task_id: str, batches: set[str]) -> list[VersionRecord]:
+    """Return the versions that took in a batch with a task, and those that rest on one of them."""
+    found: dict[str, VersionRecord] = {}
+    for version in records.ledger.versions(project):
+        base = freezing.read_manifest(records.store, project, version.digest).base
+        if (base is not None and base.digest in found) or not batches.isdisjoint(frozen_in(records.ledger, version)):
+            found[version.digest] = version
+    return list(found.values())
 
 
 class _Reader:
@@ -274,6 +286,7 @@ class _Reader:
             version=ref,
             outcome=held.outcome,
             gone=held.gone,
+            since=self._since(version, row) if row else None,
             line=held.line,
             basis=row.get("basis", ""),
             round=row.get("round"),
@@ -284,6 +297,11 @@ class _Reader:
             release_path=released.body["path"] if released else "",
             models=tuple(uses_of(ref, events, self._sight)),
         )
+
+    def _since(self, version: VersionRecord, row: Mapping[str, Any]) -> VersionRef:
+        digest = since(self._records.store, self._project, version.digest, row.get("batch"))
+        found = self._records.ledger.version(digest)
+        return version_ref(version if found is None else found)
 
     def held(self, version: VersionRecord, task_id: str) -> _Held | None:
         """Return a task's row and answers in a version, None where the version holds nothing of it."""

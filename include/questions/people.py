@@ -21,6 +21,7 @@ from include.questions.shared import (
     rows_gone,
     version_ref,
 )
+from include.queues.batches import frozen_in
 
 __all__ = [
     "ActFacts",
@@ -192,7 +193,11 @@ def _labels(records: Records, version: VersionRecord, sight: Sight) -> list[Labe
 
 
 def _requests(records: Records, version: VersionRecord, events: Iterable[Event], sight: Sight) -> list[RequestFacts]:
-    closed = records.ledger.events(subject=f"batch:{version.batch}", actions=["batch.closed"]) if version.batch else ()
+    closed = [
+        event
+        for batch in filter(None, frozen_in(records.ledger, version))
+        for event in records.ledger.events(subject=f"batch:{batch}", actions=["batch.closed"])
+    ]
     found = []
     for event in sorted([*closed, *(one for one in events if one.action in ASKING)], key=lambda one: one.seq):
         for person in event.body.get("requesters", ()):

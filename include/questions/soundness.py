@@ -14,6 +14,8 @@ from include.base.canonical import SHORT, sha256_hex
 from include.base.errors import InvalidInput
 from include.base.store import Store, StorePath, measure, read_json
 from include.datasets import freeze as freezing
+from include.datasets.diff import changes
+from include.datasets.withdrawals import withdrawal
 from include.governance.erasure import evidence_of
 from include.governance.records import Event
 from include.guidelines import release as guidelines
@@ -47,6 +49,7 @@ def unsound(records: Records) -> Iterator[Unsound]:
 
 _NAMED: Mapping[str, Callable[[Event], Iterator[str | None]]] = {
     "batch.assigned": lambda event: iter([event.digest_after]),
+    "version.ready": lambda event: iter([event.body["batch"]]),
     "register.in_force": lambda event: iter([event.body.get("object")]),
     "policy.in_force": lambda event: iter([event.body.get("object")]),
     "policy.proposed": lambda event: iter([event.digest_after]),
@@ -104,6 +107,7 @@ def _versions(records: Records) -> Iterator[Unsound]:
                 yield Unsound("version", f"{name}: {problem}.")
             if found.state == "whole":
                 yield from _sources(records, project, version.digest, name)
+                yield from _rests(records, project, version.digest, name)
 
 
 def _sources(records: Records, project: str, digest: str, name: str) -> Iterator[Unsound]:
@@ -111,6 +115,26 @@ def _sources(records: Records, project: str, digest: str, name: str) -> Iterator
     place = freezing.version_path(records.store, project, digest) / "sources.jsonl"
     if ready is not None and measure(place).sha256 != ready.body["sources_digest"]:
         yield Unsound("version", f"{name}: {place.name} is not the list of rows that the ledger recorded.")
+
+
+def _rests(records: Records, project: str, digest: str, name: str) -> Iterator[Unsound]:
+    """Hold what a version took over against the version that it rests on, where its content is still there."""
+    store, base = records.store, freezing.read_manifest(records.store, project, digest).base
+    ready = records.ledger.events(subject=f"version:{digest}", actions=["version.ready"])
+    if any(event.body.get("base") != (base.digest if base else None) for event in ready):
+        yield Unsound("version", f"{name}: it does not rest on the version that the ledger recorded.")
+    if base is None or withdrawal(store, project, base.digest) is not None:
+        return
+    own = set(store.get_value(freezing.read_manifest(store, project, digest).batch))
+    try:
+        strays = sum(one.task_id not in own for one in changes(store, project, base.digest, digest))
+    except InvalidInput as error:
+        yield Unsound("version", f"{name}: what it rests on cannot be read: {error}.")
+        return
+    if strays:
+        yield Unsound(
+            "version", f"{name}: {strays} row(s) of other tasks than its batch's differ from what it rests on."
+        )
 
 
 def _releases(records: Records) -> Iterator[Unsound]:

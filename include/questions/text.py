@@ -100,7 +100,9 @@ def _trace(answer: TraceAnswer, name: Name) -> Iterator[str]:
 def _task_in_version(one: TaskInVersion, name: Name) -> Iterator[str]:
     where = f"row {one.line}, by {one.basis}, round {one.round}" if one.line else "no row of it"
     by = f", given by {name(one.decided_by)}" if one.decided_by else ""
-    yield f"{_cap(_version(one.version))}: {one.outcome} ({where}{by})."
+    taken = one.since is not None and one.since != one.version
+    since = f", as it is since version {one.since.number}" if taken and one.since is not None else ""
+    yield f"{_cap(_version(one.version))}: {one.outcome} ({where}{by}{since})."
     if one.gone:
         yield f"    {one.gone}."
     for answer in one.answers:

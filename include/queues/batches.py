@@ -15,7 +15,8 @@ from include.annotation.answers import Answer, AnswerReader, read_answer
 from include.base.canonical import sha256_hex
 from include.base.errors import InvalidInput
 from include.base.seen import SeenNames
-from include.governance.records import Event, NewEvent
+from include.governance.ledger import Ledger
+from include.governance.records import Event, NewEvent, VersionRecord
 from include.projects.model import Project
 from include.queues.progress import BatchTally, Progress, form
 from include.run.run import Effect, Run, event_key, short
@@ -28,6 +29,7 @@ __all__ = [
     "answers_of",
     "assign",
     "batch_progress",
+    "frozen_in",
     "malformed",
     "open_batches",
     "task_ids",
@@ -233,6 +235,13 @@ def malformed(run: Run, project: Project, row: Row, error: InvalidInput, dataset
 def task_ids(run: Run, digest: str) -> list[str]:
     """Return the task ids of a batch, from the object that its digest names."""
     return list(run.store.get_value(digest))
+
+
+def frozen_in(ledger: Ledger, version: VersionRecord) -> list[str]:
+    """Return the digests of the batches that a version took in."""
+    ready = list(ledger.events(subject=f"version:{version.digest}", actions=["version.ready"]))
+    batches: list[str] = ready[-1].body.get("batches", []) if ready else []
+    return batches or [version.batch]
 
 
 def times_frozen(run: Run, digest: str) -> int:

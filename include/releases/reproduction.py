@@ -24,24 +24,28 @@ def reproduce_version(
     prodigy: ProdigyClient,
     *,
     sink: Callable[[ReproductionFinding], object] | None = None,
-) -> Reproduction:
-    """Make a version again from the project's datasets; nothing is written anywhere.
+) -> Iterator[Reproduction]:
+    """Make a version again from the project's datasets, then each that it rests on; nothing is written anywhere.
 
     A row that cannot be read as an answer is passed over: if the version took it, it is found to be altered.
 
     :raises InvalidInput: when there is no such version, or its files are damaged.
     :raises VersionWithdrawn: when its content was removed.
     """
-    return reproduce(
-        store,
-        project,
-        digest,
-        _answers(project, prodigy),
-        register=register,
-        decisions=stored_decisions(prodigy.rows(project.decisions), project, lambda row, error: None),
-        look=prodigy.example_digests,
-        sink=sink,
-    )
+    wanted: str | None = digest
+    while wanted is not None:
+        found = reproduce(
+            store,
+            project,
+            wanted,
+            _answers(project, prodigy),
+            register=register,
+            decisions=stored_decisions(prodigy.rows(project.decisions), project, lambda row, error: None),
+            look=prodigy.example_digests,
+            sink=sink,
+        )
+        yield found
+        wanted = found.base
 
 
 def _answers(project: Project, prodigy: ProdigyClient) -> Iterator[Answer]:

@@ -24,7 +24,6 @@ __all__ = [
 class VersionFacts:
     """A frozen dataset version.
 
-    :param batch: digest of the batch it was frozen from.
     :param rows: answers it took.
     :param labels: label → answers that carry it.
     :param persons: person id → answers of theirs that count. An unmapped account has the id the caller gives it.
@@ -37,12 +36,12 @@ class VersionFacts:
     :param origin: where the tasks came from: ``inbox``; ``adopted``, answered without having been there; ``late``,
         answered after their batch was frozen.
     :param quality: how far its annotators agree, and the account of their answers; None where it was not measured.
-    :param changes: what differs from the version before; None for the first.
+    :param changes: what differs from the version that it rests on, or else from the one before; None for the first.
+    :param rests: on which version it rests, and what it adds, in words; "" where it rests on none.
     """
 
     number: int
     digest: str
-    batch: str
     frozen_at: datetime
     rows: int
     labels: Mapping[str, int]
@@ -56,6 +55,7 @@ class VersionFacts:
     origin: str = "inbox"
     quality: Quality | None = None
     changes: VersionDiff | None = None
+    rests: str = ""
 
 
 @dataclass(frozen=True)

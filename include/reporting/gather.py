@@ -12,6 +12,7 @@ from include.datasets.withdrawals import withdrawal
 from include.decisions.state import approval_states
 from include.governance.records import Decision, Event, VersionRecord
 from include.projects.model import Project
+from include.queues.batches import frozen_in
 from include.releases.standing import standing_releases
 from include.reporting import lineage
 from include.run.run import Run
@@ -69,13 +70,15 @@ def _versions(
     origins = {event.subject: event.body["kind"] for event in events if event.action == "batch.assigned"}
     states = approval_states(run, project)
     before: str | None = None
+    numbers: dict[str, int] = {}
     for record in run.ledger.versions(project.name):
         manifest = freezing.read_manifest(run.store, project.name, record.digest)
+        base = manifest.base
+        old = base.digest if base else before
         removed = withdrawal(run.store, project.name, record.digest)
         yield lineage.VersionFacts(
             number=record.number or 0,
             digest=record.digest,
-            batch=record.batch,
             frozen_at=record.frozen_at or _UNTOLD,
             rows=record.row_count,
             labels=manifest.labels,
@@ -86,11 +89,17 @@ def _versions(
             policy_digest=record.policy_digest,
             state=_state(record, states[record.digest].state, standing, recalled),
             removed_at=None if removed is None else datetime.fromisoformat(removed.at),
-            origin=origins.get(f"batch:{record.batch}", "inbox"),
+            origin=_origin(origins, frozen_in(run.ledger, record)),
             quality=quality_of(run.store, project, record.digest),
-            changes=None if before is None else changes_since(run.store, project, before, record.digest),
+            changes=None if old is None else changes_since(run.store, project, old, record.digest),
+            rests=f"version {numbers.get(base.digest, 0)}: {base.told}" if base else "",
         )
-        before = record.digest
+        before, numbers[record.digest] = record.digest, record.number or 0
+
+
+def _origin(origins: Mapping[str, str], batches: Iterable[str]) -> str:
+    kinds = {origins.get(f"batch:{batch}", "inbox") for batch in batches}
+    return ", ".join(sorted(kinds))
 
 
 def _state(record: VersionRecord, state: str, standing: Mapping[str, Event], recalled: Mapping[str, Event]) -> str:

@@ -145,7 +145,7 @@ def _versions(facts: LineageFacts) -> str:
             Raw(lozenge(version.state)),
             time(version.frozen_at),
             Raw(code(version.digest)),
-            Raw(code(version.batch)),
+            version.rests,
             f"{version.rows:,}" + (f" (removed {time(version.removed_at)})" if version.removed_at else ""),
             f"{version.disputed:,}",
             f"{version.missing:,}",
@@ -154,7 +154,7 @@ def _versions(facts: LineageFacts) -> str:
         )
         for version in _newest_first(facts)
     ]
-    head = ("Version", "Status", "Frozen", "Digest", "Batch", "Answers", "Disputed", "Missing", "Labels", "Policy")
+    head = ("Version", "Status", "Frozen", "Digest", "Rests on", "Answers", "Disputed", "Missing", "Labels", "Policy")
     return table(head, lines, "No version was frozen yet.")
 
 

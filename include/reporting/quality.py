@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from include.agreement import accounting
 from include.agreement.accounting import Accounting, seconds
 from include.agreement.summary import Part, Quality, Score, score_name
+from include.base.canonical import SHORT
 from include.reporting.facts import VersionFacts
 from include.reporting.markup import Raw, code, count, table
 from include.systems.confluence.storage import escape
@@ -105,7 +106,7 @@ def annotation(newest_first: Sequence[VersionFacts], people: People) -> str:
 
 
 def changes(newest_first: Sequence[VersionFacts], people: People) -> str:
-    """Return what differs between each version and the one before it; the latest in full."""
+    """Return what differs between each version and what it rests on, or else the one before it; the latest in full."""
     compared = [one for one in newest_first if one.changes is not None]
     if not compared or compared[0].changes is None:
         return "<p>There is no version before the first to compare it with.</p>"
@@ -176,7 +177,7 @@ def sentences(version: VersionFacts) -> Iterator[str]:
     if version.changes is not None:
         one = version.changes
         yield (
-            f"Version {version.number} against the one before: {one.unchanged:,} unchanged, {one.added:,} added, "
+            f"Version {version.number} against {one.old[:SHORT]}: {one.unchanged:,} unchanged, {one.added:,} added, "
             f"{one.removed:,} removed, {one.relabelled:,} relabelled, {one.evidence:,} with the same label on other "
             "evidence."
         )

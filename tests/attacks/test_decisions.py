@@ -19,6 +19,7 @@ from include.base.errors import InvalidInput, Refused
 from include.base.store import Store
 from include.bpmn.mapping import MAPPINGS, load_mapping, start_variables
 from include.decisions.approval import ProcessSnapshot, observe
+from include.passport.verify import verify as verify_release
 from include.questions import Records, released_without
 from include.releases import write as releasing
 from include.sandbox.http import Reply
@@ -483,3 +484,6 @@ def test_four_eyes_that_a_policy_sets_aside_are_told_everywhere(labelled: House)
     labelled.report()
     page = labelled.confluence_client().page(labelled.events("report.published")[-1].body["page"])
     assert "four eyes are set aside" in str(page.body)
+    [folder] = (labelled.home / "store" / "releases" / PROJECT).glob("v1-*")
+    assert "four eyes are set aside" in (folder / "README.md").read_text("utf-8")
+    assert any(one.startswith("Four eyes are set aside") for one in verify_release(folder).remarks)

@@ -62,8 +62,8 @@ def test_every_kind_of_change_is_told_with_who_and_why(store: Store) -> None:
     }
     assert found.persons == {"anna": 1, "ben": 1}
     assert found.bases == {"answers": 1}
-    assert found.came_from == {"disputed": 1, "not in the batch": 1}
-    assert found.went_to == {"disputed": 1, "not in the batch": 1}
+    assert found.came_from == {"disputed": 1, "not in the version": 1}
+    assert found.went_to == {"disputed": 1, "not in the version": 1}
     listed = {one.task_id: one for one in changes(store, PROJECT, old, new)}
     assert list(listed) == sorted(listed)
     relabelled = listed[task(2)]
@@ -72,7 +72,7 @@ def test_every_kind_of_change_is_told_with_who_and_why(store: Store) -> None:
     assert listed[task(3)].kind == "evidence"
     assert listed[task(3)].new.persons == ("carla",)
     assert listed[task(4)].elsewhere == "disputed"
-    assert listed[task(5)].elsewhere == "not in the batch"
+    assert listed[task(5)].elsewhere == "not in the version"
     assert listed[task(6)].new.persons == ("carla",)
     assert sorted(one.task_id for one in found.samples) == sorted(listed)
 

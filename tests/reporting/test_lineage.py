@@ -39,7 +39,6 @@ FACTS = LineageFacts(
         VersionFacts(
             1,
             sha("a"),
-            sha("b"),
             DAY,
             40,
             {"billing": 30, "a <b> & c": 10},
@@ -53,7 +52,6 @@ FACTS = LineageFacts(
         VersionFacts(
             2,
             sha("c"),
-            sha("f"),
             DAY + timedelta(days=3),
             5,
             {"billing": 5},

@@ -11,11 +11,15 @@ from typing import Any
 
 import pytest
 
+from include.base.store import Store
 from include.datasets.diff import changes
 from include.datasets.freeze import rows as rows_of
-from include.datasets.freeze import verify_version
 from include.datasets.manifest import read_manifest
+from include.questions.labels import trace
+from include.questions.shared import Records
+from include.questions.soundness import unsound
 from include.releases.dataset import Dataset
+from include.releases.reproduction import reproduce_version
 from include.sandbox.prodigy_schema import import_jsonl
 from tests.house import House, opened
 from tests.integration.airflow_house import FIRST_ANSWER, PROJECT
@@ -199,9 +203,29 @@ def live(story: Story) -> dict[str, str]:
     assert house.approve_run() == []
     assert house.release_run() == []
     made = {"one": one, "two": two, "three": three, "four": four, "five": five, "six": six, "seven": seven}
-    for digest in made.values():
-        assert verify_version(house.run().store, PROJECT, digest) == []
+    proven(story, made, reworked)
     return made
+
+
+def proven(story: Story, made: dict[str, str], reworked: str) -> None:
+    """Ask for proof: all is what the ledger says, can be made again, and a row tells since when it is as it is."""
+    house = story.house
+    run = house.run()
+    records = Records(run.ledger, Store(house.home / "store"))
+    assert list(unsound(records)) == []
+    for name, digest in made.items():
+        chain = list(reproduce_version(run.store, house.project, run.register, digest, house.prodigy()))
+        assert all(one.reproduced for one in chain), [one.sentence for one in chain]
+        assert [one.digest for one in chain] == list(Dataset.of(run, house.project).chain(digest)), name
+    told = trace(records, reworked, PROJECT).versions
+    assert {one.version.number: one.since.number for one in told if one.since is not None} == {
+        2: 2,
+        3: 3,
+        4: 3,
+        5: 3,
+        6: 6,
+        7: 6,
+    }
 
 
 @pytest.mark.parametrize("engine", ENGINES)

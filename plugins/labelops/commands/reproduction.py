@@ -1,8 +1,8 @@
-"""``labelops reproduce``: makes a dataset version again from Prodigy's database and compares it with the one kept.
+"""``labelops reproduce``: makes a dataset version, and those it rests on, again and compares them with those kept.
 
 The connection comes from the environment (``AIRFLOW_CONN_<ID>``) or a secrets backend; store, projects and register as
-for the DAGs. Nothing is written to the store or the database. Exit codes: 0 the same version came out, 1 it did not, 2
-it is not known.
+for the DAGs. Nothing is written to the store or the database. Exit codes: 0 the same versions came out, 1 one of them
+did not, 2 it is not known.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -32,31 +33,33 @@ def add_reproduce(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("project", help="the labelling project")
     parser.add_argument("version", help="digest of the version, or its beginning")
     parser.add_argument("--findings", metavar="FILE", type=Path, help="write every finding to FILE, one JSON a line")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--json", action="store_true", help="print a JSON object for each version")
     parser.set_defaults(command=_reproduce)
 
 
 def _reproduce(options: argparse.Namespace) -> int:
-    found = _made_again(options)
-    if options.json:
-        sys.stdout.write(json.dumps(found.as_json(), ensure_ascii=False) + "\n")
-    else:
+    same = True
+    for found in _made_again(options):
+        same &= found.reproduced
+        if options.json:
+            sys.stdout.write(json.dumps(found.as_json(), ensure_ascii=False) + "\n")
+            continue
         sys.stdout.write(f"{found.sentence}\n")
         for one in found.findings:
             sys.stdout.write(f"{one.kind}: {one.subject}: {one.detail}\n")
         if found.difference is not None:
             sys.stdout.write(f"\n{plain_text(found.difference)}\n")
-    return 0 if found.reproduced else 1
+    return 0 if same else 1
 
 
-def _made_again(options: argparse.Namespace) -> Reproduction:
+def _made_again(options: argparse.Namespace) -> Iterator[Reproduction]:
     from labelops.hooks.prodigy import ProdigyHook
     from labelops.runtime import open_store
 
     chosen = settings()
     store = open_store(chosen)
     with nullcontext(None) if options.findings is None else atomic_file(options.findings) as out:
-        return reproduce_version(
+        yield from reproduce_version(
             store,
             load_project(chosen.projects, options.project),
             Register.load(chosen.register),
