@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from include.base.canonical import sha256_hex
 from include.base.errors import LabelopsError
@@ -28,6 +28,9 @@ from include.guidelines import release as guidelines
 from include.ingestion.pipeline import ingest
 from include.ingestion.scan import scan
 from include.passport.verify import verify
+from include.questions.shared import Records
+from include.questions.soundness import unsound
+from include.releases.dataset import Dataset
 from include.sandbox import world as sample
 from include.systems.confluence import storage
 from tests.integration.airflow_house import CLIENT, PROJECT
@@ -54,11 +57,12 @@ def a_wait(world: Any) -> dict[str, Any] | None:
     return None
 
 
-def a_withdrawal(world: Any) -> dict[str, Any] | None:
-    """Return the order with which the owner withdraws the newest version that is not withdrawn yet."""
+def a_withdrawal(world: Any, *, oldest: bool = False) -> dict[str, Any] | None:
+    """Return the order with which the owner withdraws the newest version that is not withdrawn yet, or the oldest."""
     gone = {event.subject for event in world.events("approval.withdrawn")}
     ended = world.events("approval.ending")
-    for event in reversed(world.events("version.ready")):
+    ready = world.events("version.ready")
+    for event in ready if oldest else reversed(ready):
         if event.subject not in gone and not any(one.subject == event.subject for one in ended):
             digest = event.subject.removeprefix("version:")
             return {"by": "olga", "withdraw": [digest[:12]], "reason": "the guideline was misread"}
@@ -146,10 +150,13 @@ def _events_once(state: _State) -> Iterator[str]:
     """What happened once is told once."""
     once = (
         "approval.requested", "approval.approved", "approval.rejected", "approval.reminded", "approval.escalated",
-        "approval.withdrawn", "release.recalled", "release.requested", "release.done", "batch.frozen", "batch.assigned",
-        "version.frozen",
+        "approval.withdrawn", "approval.stale", "release.recalled", "release.requested", "release.done",
+        "batch.frozen", "batch.assigned", "version.frozen",
     )  # fmt: skip
-    told = [(one.action, one.subject, one.body.get("attempt", one.body.get("last_link", 0))) for one in state.of(*once)]
+    told = [
+        (one.action, one.subject, one.body.get("attempt", (one.body.get("last_link"), one.body.get("version"))))
+        for one in state.of(*once)
+    ]
     yield from _twice(told, "event")
     yield from _twice(((one.subject, one.body["kind"], one.reason) for one in state.of("finding")), "finding")
     published = state.of("guideline.published")
@@ -242,7 +249,6 @@ def _batches_whole(state: _State) -> Iterator[str]:
 def _versions_whole(state: _State) -> Iterator[str]:
     if [one.number for one in state.versions] != list(range(1, len(state.versions) + 1)):
         yield f"versions have the numbers {[one.number for one in state.versions]}"
-    yield from _twice((one.batch for one in state.versions), "a version of batch")
     folder = state.place / "versions" / PROJECT
     on_disk = {path.name for path in folder.iterdir()} if folder.exists() else set()
     for one in state.versions:
@@ -255,13 +261,58 @@ def _versions_whole(state: _State) -> Iterator[str]:
     ready = {one.digest_after for one in state.of("version.ready")}
     if not frozen == ready == {one.digest for one in state.versions}:
         yield "the ledger's versions, frozen batches and ready versions are not the same"
-    assigned = Counter(one.subject for one in state.of("batch.assigned"))
+    assigned = {one.subject: one.seq for one in state.of("batch.assigned")}
     answered = {one["labelops"]["task_id"] for one in state.world.examples(state.project.answers)}
-    done = Counter(one.subject for one in state.of("batch.frozen"))
-    for subject, count in assigned.items():
+    done = {one.subject: one.seq for one in state.of("batch.frozen")}
+    for subject, when in assigned.items():
         ids = json.loads(state.store.get_object(subject.removeprefix("batch:")))
-        if set(ids) <= answered and done[subject] != count:
-            yield f"{subject[:18]} is answered and was assigned {count} time(s), frozen {done[subject]} time(s)"
+        if set(ids) <= answered and done.get(subject, 0) < when:
+            yield f"{subject[:18]} is answered, was assigned in event {when}, and is not frozen since"
+
+
+def _store_sound(state: _State) -> Iterator[str]:
+    """The store is what the ledger says, and each version holds what it rests on."""
+    ledger = state.world.ledger()
+    try:
+        yield from (f"{one.kind}: {one.sentence}" for one in unsound(Records(ledger, state.store)))
+    finally:
+        ledger.close()
+
+
+def _dataset_newest(state: _State) -> Iterator[str]:
+    """The dataset holds every answered task but those of a withdrawn or refused version, and what people dropped."""
+    ledger = state.world.ledger()
+    try:
+        looking: Any = _Looking(ledger, state.store)
+        yield from _dataset_problems(state, Dataset.of(looking, state.project))
+    finally:
+        ledger.close()
+
+
+class _Looking(NamedTuple):
+    """As much of a run as it takes to look: a run of this process would keep the house's files open after its end."""
+
+    ledger: Any
+    store: Store
+
+
+def _dataset_problems(state: _State, dataset: Dataset) -> Iterator[str]:
+    newest = dataset.base()
+    for version in state.versions:
+        if dataset.states[version.digest].state == "approved" and dataset.why_outdated(version.digest):
+            yield f"version {version.number} stands, and what it rests on does not"
+    if newest is None:
+        return
+    for batch in dataset.returning():
+        yield f"batch {batch[:12]} was only stale, and did not come back"
+    manifest = freezing.read_manifest(state.store, PROJECT, newest)
+    held = {row["task_id"] for row in freezing.rows(state.store, PROJECT, newest)}
+    for name in ("ignored", "disputed", "missing"):
+        held |= {one.task_id for one in getattr(manifest, name).items}
+    stands = set(dataset.chain(newest))
+    for batch, event in dataset.frozen.items():
+        if event.digest_after in stands and not set(state.store.get_value(batch)) <= held:
+            yield f"batch {batch[:12]} is frozen in a version that the dataset rests on, and not whole in it"
 
 
 def _processes_once(state: _State) -> Iterator[str]:
@@ -276,14 +327,17 @@ def _processes_once(state: _State) -> Iterator[str]:
     for process in known.keys() - there.keys():
         yield f"process {process} of the ledger is not in OpenText"
     ended = {one["id"] for one in state.processes if one["ended"] is not None}
-    told = state.of(*(f"approval.{one}" for one in ("approved", "rejected", "rework", "expired", "void", "withdrawn")))
-    judged = {one.body["process_id"] for one in told}
+    outcomes = ("approved", "rejected", "rework", "expired", "void", "withdrawn", "stale")
+    told = state.of(*(f"approval.{one}" for one in outcomes))
+    judged = {one.body.get("process_id") for one in told}
     for event in state.of("approval.requested"):
         if event.body["process_id"] in ended and event.body["process_id"] not in judged:
             yield f"process {event.body['process_id']} has ended, and the ledger does not say how"
     for version in state.versions:
         subject = f"version:{version.digest}"
-        if not any(one.subject == subject for one in state.of("approval.requested", "approval.withdrawn")):
+        if not any(
+            one.subject == subject for one in state.of("approval.requested", "approval.withdrawn", "approval.stale")
+        ):
             yield f"version {version.number} was never put before approvers"
 
 
@@ -308,10 +362,10 @@ def _decisions_captured(state: _State) -> Iterator[str]:
 
 
 def _releases_whole(state: _State) -> Iterator[str]:
-    """Each approved version is released: whole, linked in Prodigy, told once; each withdrawn one is recalled."""
+    """Each approved version is released: whole, linked in Prodigy, told once; each one taken back is recalled."""
     done = {one.subject: one for one in state.of("release.done")}
     recalled = {one.subject for one in state.of("release.recalled")}
-    withdrawn = {one.subject for one in state.of("approval.withdrawn")}
+    withdrawn = {one.subject for one in state.of("approval.withdrawn", "approval.stale")}
     begun = set(done) | {one.subject for one in state.of("release.requested")}
     if recalled != withdrawn & begun:
         yield f"{len(withdrawn & begun)} release(s) are of withdrawn versions, {len(recalled)} are recalled"
@@ -453,7 +507,7 @@ def _store_whole(state: _State) -> Iterator[str]:
 _CHECKS: tuple[Callable[[_State], Iterator[str]], ...] = (
     _ledger_holds, _events_once, _findings_recorded, _inputs_in, _prodigy_whole, _batches_whole, _versions_whole,
     _processes_once, _decisions_captured, _releases_whole, _guideline_published, _report_whole, _comments_once,
-    _store_whole,
+    _store_whole, _store_sound, _dataset_newest,
 )  # fmt: skip
 
 

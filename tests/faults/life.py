@@ -84,6 +84,10 @@ class World(House):
         super().__init__(home)
         self._series = "fault"
 
+    def begin(self, stage: int) -> None:
+        """Number the runs of a stage, so that no other's has the same id."""
+        self._runs = 1000 * stage
+
     def serve(self) -> None:
         """Put the stand-ins behind the doors."""
         self.doors.serve(self.confluence.app, self.opentext.app)
@@ -168,6 +172,22 @@ class World(House):
         )
         place.write_text(mended, "utf-8")
         return int(mended != text)
+
+    def _people_change(self) -> int:
+        """Anna and Ben agree on something else about one task that they have both answered."""
+        return self.answer(self._again("accept", ["account", "delivery"]))
+
+    def _people_drop(self) -> int:
+        """Anna and Ben both find that a task should not be in the dataset."""
+        return self.answer(self._again("ignore", []))
+
+    def _again(self, answer: str, labels: list[str]) -> list[dict[str, Any]]:
+        last = {(one["labelops"]["task_id"], one["_session_id"]): one for one in self.examples(self.project.answers)}
+        first = min(task for task, _ in last) if last else ""
+        said = {"answer": answer, "accept": labels}
+        return [
+            {**one, **said, "_timestamp": one["_timestamp"] + 3600} for (task, _), one in last.items() if task == first
+        ]
 
     def _people_wait(self) -> int:
         """Three days go by: reminders become due."""

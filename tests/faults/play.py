@@ -31,7 +31,7 @@ OUTCOMES = (
     "never met",
     "VIOLATION",
 )
-ROUNDS = 8
+ROUNDS = 14
 
 
 @dataclass
@@ -89,6 +89,7 @@ class Theatre:
             if place:
                 shutil.copytree(self.template(STAGES[place - 1]), home)
             with self.house(home) as made:
+                made.begin(place)
                 if stage == "seeded":
                     made.seed()
                 engine = Engine(made)
@@ -98,6 +99,10 @@ class Theatre:
                     "asked": ["labeling_approval"],
                     "approved": ["people:approve", "labeling_approval"],
                     "released": ["dataset_release", "people:approve", "dataset_release", "lineage_report"],
+                    "succeeded": [
+                        *("people:change", "labeling_approval", "people:approve", "labeling_approval"),
+                        *("dataset_release", "people:approve", "dataset_release"),
+                    ],
                 }
                 for one in script[stage]:
                     if one.startswith("people:"):
@@ -119,6 +124,7 @@ class Theatre:
         with self.house(home, rows) as made:
             with (home / "schedules.yaml").open("a", encoding="utf-8") as more:
                 more.write(f"confluence_readers: {readers}\n")
+            made.begin(len(STAGES))
             memo.warm()
             yield made
         shutil.rmtree(home, ignore_errors=True)
@@ -212,8 +218,8 @@ class Theatre:
 
     def _run(self, engine: Engine, dag: str) -> Run | None:
         """Return a new run; of a wait, for one of those that were started; of a withdrawal, of the newest version."""
-        if dag == "withdrawal":
-            order = check.a_withdrawal(engine.world)
+        if dag.endswith("withdrawal"):
+            order = check.a_withdrawal(engine.world, oldest=dag.startswith("base"))
             return None if order is None else engine.new_run("labeling_approval", order)
         if dag != "decision_wait":
             return engine.new_run(dag)

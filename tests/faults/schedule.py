@@ -12,23 +12,27 @@ from tests.faults.door import WIRE_FAULTS
 __all__ = ["RUN_FAULTS", "STAGES", "Action", "PlannedFault", "Schedule", "plan"]
 
 RUN_FAULTS = ("run repeated", "asset event lost", "asset event twice")
-STAGES = ("seeded", "labelled", "asked", "approved", "released")
+STAGES = ("seeded", "labelled", "asked", "approved", "released", "succeeded")
 
 _WAY = (
     "run guideline_sync", "run raw_data_ingestion", "people answer", "run labeling_approval", "people approve",
     "run labeling_approval", "run dataset_release", "people approve", "run dataset_release", "run lineage_report",
-    "run withdrawal", "run dataset_release", "run lineage_report",
+    "people change", "run labeling_approval", "people approve", "run labeling_approval", "run dataset_release",
+    "people approve", "run dataset_release", "run base withdrawal", "run dataset_release", "run labeling_approval",
+    "people approve", "run withdrawal", "run dataset_release", "run lineage_report",
 )  # fmt: skip
 """The way of a dataset, from which a schedule departs."""
 
-_BEGINS = {"seeded": 0, "labelled": 3, "asked": 4, "approved": 6, "released": 9}
+_BEGINS = {"seeded": 0, "labelled": 3, "asked": 4, "approved": 6, "released": 9, "succeeded": 17}
 _ALL = ("guideline_sync", "raw_data_ingestion", "labeling_approval", "dataset_release", "lineage_report")
-_PEOPLE = ("edit", "edit", "file", "mend", "answer", "approve", "quality", "reject", "rework", "wait")
+_RUNS = (*_ALL, "decision_wait", "withdrawal", "base withdrawal")
+_PEOPLE = ("edit", "edit", "file", "mend", "answer", "approve", "quality", "reject", "rework", "wait", "change", "drop")
 _DOORS: dict[str, tuple[str, ...]] = {
     "guideline_sync": ("confluence",),
     "raw_data_ingestion": (),
     "labeling_approval": ("opentext",),
     "withdrawal": ("opentext",),
+    "base withdrawal": ("opentext",),
     "dataset_release": ("opentext",),
     "decision_wait": ("opentext",),
     "lineage_report": ("confluence", "confluence", "opentext"),
@@ -37,13 +41,14 @@ _READS = {
     "guideline_sync": 10,
     "labeling_approval": 14,
     "withdrawal": 6,
+    "base withdrawal": 6,
     "dataset_release": 16,
     "decision_wait": 8,
     "lineage_report": 12,
 }
 """About how many requests a run makes, so that most faults meet one."""
 _POINTS = {
-    "guideline_sync": 40, "raw_data_ingestion": 30, "labeling_approval": 60, "withdrawal": 20,
+    "guideline_sync": 40, "raw_data_ingestion": 30, "labeling_approval": 60, "withdrawal": 20, "base withdrawal": 20,
     "dataset_release": 70,
     "lineage_report": 55, "decision_wait": 12,
 }  # fmt: skip
@@ -71,7 +76,11 @@ class PlannedFault:
 
 @dataclass
 class Action:
-    """A run of a DAG, or something people do; a run ``withdrawal`` is one of ``labeling_approval`` with that order."""
+    """A run of a DAG, or something people do.
+
+    A run ``withdrawal`` is one of ``labeling_approval`` with that order, of the newest version; a ``base withdrawal``,
+    of the oldest.
+    """
 
     run: str = ""
     people: str = ""
@@ -112,13 +121,16 @@ def _told(fault: PlannedFault) -> str:
 def plan(seed: int) -> Schedule:
     """Return the schedule of a seed: always the same."""
     rng = random.Random(seed)
-    stage = rng.choices(STAGES, (3, 3, 2, 2, 2))[0]
+    stage = rng.choices(STAGES, (3, 3, 2, 2, 2, 3))[0]
     way = list(_WAY[_BEGINS[stage] :][: rng.randint(2, 5)])
     for _ in range(rng.choice((0, 1, 1, 2))):
         if rng.random() < 0.5:
             way.insert(rng.randrange(len(way) + 1), f"people {rng.choice(_PEOPLE)}")
         else:
-            way.insert(rng.randrange(len(way) + 1), f"run {rng.choice((*_ALL, 'decision_wait', 'withdrawal'))}")
+            way.insert(
+                rng.randrange(len(way) + 1),
+                f"run {rng.choice((*_ALL, 'decision_wait', 'withdrawal', 'base withdrawal'))}",
+            )
     if rng.random() < 0.3:
         one, other = rng.randrange(len(way)), rng.randrange(len(way))
         way[one], way[other] = way[other], way[one]
