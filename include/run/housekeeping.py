@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from include.base.store import StorePath, files_below, modified, remove_abandoned
+from include.base.store import StorePath, files_below, local_path, modified, remove_abandoned
 from include.governance.checkpoint import write_checkpoint
 from include.run.run import Run
 
@@ -16,6 +16,10 @@ def keep_checkpoint(run: Run) -> bool:
     written = write_checkpoint(run.ledger, run.store, run.signer)
     # Each checkpoint has a name of its own, so no later writer would take away what a killed one left.
     remove_abandoned(run.store.at("ledger", "checkpoints"))
+    # Of an object whose writer was killed the next try may write another: nothing comes to its name again.
+    objects = local_path(run.store.at("objects"))
+    for shelf in objects.iterdir() if objects is not None and objects.is_dir() else ():
+        remove_abandoned(shelf)
     head = run.ledger.head()
     how = "checkpoint written" if written else "as at the last checkpoint"
     run.log.info(f"The ledger has {head.size} event(s), head {head.hash[:12]}: {how}.")

@@ -77,10 +77,11 @@ def test_what_is_in_force_is_noted_when_it_changes_and_again_when_it_changes_bac
     assert [event.reason for event in noted] == ["to begin", "a holiday", "it is over"]
 
 
-def test_what_a_killed_writer_of_a_checkpoint_left_is_removed_and_what_is_being_written_stays(
-    tmp_path: Path, ledger: Ledger
+@pytest.mark.parametrize("shelf", ["ledger/checkpoints", "objects/85"])
+def test_what_a_killed_writer_left_is_removed_and_what_is_being_written_stays(
+    tmp_path: Path, ledger: Ledger, shelf: str
 ):
-    folder = tmp_path / "store" / "ledger" / "checkpoints"
+    folder = tmp_path / "store" / shelf
     folder.mkdir(parents=True)
     left, begun, held = folder / ".1.json.a", folder / ".2.json.b", folder / ".3.json.c"
     for place in (left, begun, held):
