@@ -79,6 +79,12 @@ class House(Systems):
             value["policy"] = {**value["policy"], **told, **sections["policy"]}
         place.write_text(yaml.safe_dump(value), "utf-8")
 
+    def change_owner(self, person: str) -> None:
+        """Let somebody else answer for the project."""
+        place = self.home / "projects" / f"{PROJECT}.yaml"
+        value = yaml.safe_load(place.read_text("utf-8"))
+        place.write_text(yaml.safe_dump({**value, "owner": person}), "utf-8")
+
     def change_register(self, person: str, **changes: Any) -> None:
         """Change or add a person of the register."""
         value = yaml.safe_load(self.register_file.read_text("utf-8"))
@@ -88,6 +94,10 @@ class House(Systems):
             value["persons"].append(found)
         found.update(changes)
         self.register_file.write_text(yaml.safe_dump(value), "utf-8")
+
+    def add_deputy(self) -> None:
+        """Add a second data owner, so that dana is not the only one who could approve."""
+        self.change_register("theo", accounts={"opentext": ["theo@people.example"]}, roles=[{"role": "data_owner"}])
 
     # --- steps -----------------------------------------------------------------------------------------------------
 

@@ -10,9 +10,9 @@ from include.base.errors import InvalidInput
 from include.datasets.manifest import Manifest
 from include.governance.records import signed_enough
 from include.people.register import is_unknown
-from include.projects.model import Policy, Project
+from include.projects.model import Policy
 
-__all__ = ["DecisionLike", "completeness", "pinned_policy", "pinned_problems", "policy_problems"]
+__all__ = ["DecisionLike", "completeness", "pinned_policy", "pinned_problems", "unmet"]
 
 
 class DecisionLike(Protocol):
@@ -64,40 +64,18 @@ def completeness(manifest: Manifest) -> int:
     return 100 * (counts.rows + counts.ignored) // counts.tasks if counts.tasks else 0
 
 
-def policy_problems(project: Project, manifest: Manifest, decisions: Iterable[DecisionLike]) -> list[str]:
+def pinned_problems(manifest: Manifest, decisions: Iterable[DecisionLike]) -> list[str]:
     """Return, as sentences, everything that forbids the release of exactly this version; an empty list allows it.
 
-    The policy pinned in the manifest is demanded, and the project's present one too where it has changed since: a
-    policy loosened later loosens nothing that was frozen under it, and a tightened one holds at once.
+    Its policy is the one pinned in it, which was in force when people were asked: one loosened later loosens nothing.
 
     :param decisions: any decisions; those on other digests satisfy nothing.
-    """
-    everything = list(decisions)
-    problems = pinned_problems(manifest, everything)
-    if project.policy.digest != manifest.policy_digest:
-        known = set(problems)
-        problems += [
-            sentence
-            for sentence in _problems_under(
-                project.policy, manifest, everything, " (by the policy as changed since the version was frozen)"
-            )
-            if sentence.split(" (by the policy")[0].rstrip(".") + "." not in known
-        ]
-    return problems
-
-
-def pinned_problems(manifest: Manifest, decisions: Iterable[DecisionLike]) -> list[str]:
-    """Return, as sentences, what the policy pinned in the manifest finds missing or forbidden; needs no project file.
-
     :raises InvalidInput: when the manifest's policy is not the one whose digest is pinned beside it.
     """
-    return _problems_under(pinned_policy(manifest), manifest, list(decisions), "")
-
-
-def _problems_under(policy: Policy, manifest: Manifest, decisions: list[DecisionLike], remark: str) -> list[str]:
+    policy, everything = pinned_policy(manifest), list(decisions)
     digest, short = manifest.digest, manifest.digest[:SHORT]
     problems = []
-    exact = [one for one in decisions if one.digest == digest and one.subject == f"version:{digest}"]
+    exact = [one for one in everything if one.digest == digest and one.subject == f"version:{digest}"]
     counting = [one for one in exact if one.counts]
     for demand in policy.approvals:
         persons = {
@@ -112,7 +90,7 @@ def _problems_under(policy: Policy, manifest: Manifest, decisions: list[Decision
             grade += f"{policy.signature} " if policy.signature != "recorded" else ""
             problems.append(
                 f"Version {short} lacks {grade}{demand.meaning} by {demand.minimum} {demand.role}: "
-                f"{len(persons)} found for exactly this digest{remark}."
+                f"{len(persons)} found for exactly this digest."
             )
     approved_by: dict[str, set[str]] = {}
     demanded = {demand.role for demand in policy.approvals}
@@ -121,37 +99,43 @@ def _problems_under(policy: Policy, manifest: Manifest, decisions: list[Decision
             approved_by.setdefault(one.person, set()).add(one.role)
     for person, roles in sorted(approved_by.items()):
         if len(roles) > 1:
-            problems.append(
-                f"{person} approved version {short} as {', '.join(sorted(roles))}; one person counts once{remark}."
-            )
+            problems.append(f"{person} approved version {short} as {', '.join(sorted(roles))}; one person counts once.")
     problems += [
-        f"{one.person or 'somebody'} decided {one.outcome} on version {short} as {one.role}{remark}."
+        f"{one.person or 'somebody'} decided {one.outcome} on version {short} as {one.role}."
         for one in counting
         if one.outcome in ("reject", "rework", "withdraw")
     ]
     if policy.four_eyes:
         both = sorted(manifest.hands & set(approved_by))
-        problems += [f"{person} approved version {short} and had a hand in its labels{remark}." for person in both]
-        strangers = sum(is_unknown(person) for person in manifest.hands)
-        if strangers:
-            problems.append(
-                f"Version {short} holds answers of {strangers} person(s) whom the register does not know, so four eyes "
-                f"cannot be shown{remark}."
-            )
+        problems += [f"{person} approved version {short} and had a hand in its labels." for person in both]
+    return [*problems, *unmet(manifest)]
+
+
+def unmet(manifest: Manifest) -> list[str]:
+    """Return, as sentences, what forbids the release of a version whatever people decide: it is known before they do.
+
+    :raises InvalidInput: as :func:`pinned_problems`.
+    """
+    policy, short = pinned_policy(manifest), manifest.digest[:SHORT]
+    problems = []
+    strangers = sum(is_unknown(person) for person in manifest.hands) if policy.four_eyes else 0
+    if strangers:
+        problems.append(
+            f"Version {short} holds answers of {strangers} person(s) whom the register does not know, so four eyes "
+            "cannot be shown."
+        )
     if completeness(manifest) < policy.min_completeness_percent:
         problems.append(
             f"Version {short} is {completeness(manifest)} % complete ({manifest.counts.disputed} disputed, "
             f"{manifest.counts.missing} missing of {manifest.counts.tasks} tasks); the policy demands "
-            f"{policy.min_completeness_percent} %{remark}."
+            f"{policy.min_completeness_percent} %."
         )
     if policy.require_guideline_stamp:
         unstamped = sum(share.counted for share in manifest.guidelines if share.digest == "unknown")
         if unstamped:
-            problems.append(
-                f"{unstamped} answers in version {short} do not say under which guideline they were given{remark}."
-            )
+            problems.append(f"{unstamped} answers in version {short} do not say under which guideline they were given.")
     if not manifest.counts.rows:
-        problems.append(f"Version {short} holds no row{remark}.")
+        problems.append(f"Version {short} holds no row.")
     return problems
 
 

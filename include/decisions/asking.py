@@ -16,7 +16,7 @@ from include.decisions.terms import keep_terms, mapping_of
 from include.governance.records import Event, VersionRecord, read_time, time_text
 from include.people.identity import same_persons
 from include.projects.model import Policy, Project
-from include.run.in_force import policy_changer, registers_since
+from include.run.in_force import registers_since, requesters
 from include.run.run import Effect, ItemResult, Run, short
 from include.systems.opentext.client import OpenTextClient
 from include.systems.opentext.values import ProcessStart
@@ -58,13 +58,13 @@ class Asking:
         """Return the version as the ledger names it."""
         return f"version:{self.version.digest}"
 
-    def note_requester(self, kind: str, attempt: int) -> None:
-        """Record who asks, as ``<kind>.asked``, before the process is started: a run that is killed leaves it known.
+    def requesters(self) -> set[str]:
+        """Return who asks by this run: whoever triggered it, and whoever made the policy what it is."""
+        return requesters(self.run, self.project)
 
-        Whoever made the policy what it is asks too.
-        """
-        requesters = {self.run.requester(), policy_changer(self.run, self.project)} - {None}
-        for requester in sorted(map(str, requesters)):
+    def note_requester(self, kind: str, attempt: int) -> None:
+        """Record who asks, as ``<kind>.asked``, before the process is started: a run that is killed leaves it known."""
+        for requester in sorted(self.requesters()):
             self.run.note(
                 f"{kind}.asked",
                 self.project.name,

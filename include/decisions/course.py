@@ -14,6 +14,7 @@ from include.base.errors import Refused
 from include.decisions import approval
 from include.decisions.asking import Asking
 from include.decisions.completion_probe import service_token
+from include.decisions.eligible import nobody_for
 from include.decisions.process import HISTORY_LAG, check_deployed, kept_decisions, record_decisions
 from include.decisions.state import TERMINAL, ApprovalState, approval_state
 from include.decisions.terms import policy_of
@@ -51,6 +52,7 @@ class Course(Asking):
                 self.end_others(where.requested)
             return 0
         check_deployed(run, project, self.opentext, self.mapping)
+        self._must_have_people()
         self.note_requester("approval", where.attempt)
         with run.effect(USE_CASE, project.name, self.subject, version.digest, where.attempt) as effect:
             due = run.now() + project.policy.due
@@ -72,6 +74,18 @@ class Course(Asking):
             f"(attempt {where.attempt}); approvers have until {due.isoformat(timespec='minutes')}."
         )
         return int(created)
+
+    def _must_have_people(self) -> None:
+        """Refuse to ask where too few people could answer.
+
+        :raises Refused: saying which role, and who of it had a hand in the version or asked.
+        """
+        barred: set[str] = set()
+        if self.project.policy.four_eyes:
+            barred = {*self.hands().persons, *self.where.requesters, *self.requesters()}
+        problems = nobody_for(self.project, self.run.register, self.run.now(), barred)
+        if problems:
+            raise Refused(f"nobody is asked about {self.version.name} of {self.project.name}: {'; '.join(problems)}")
 
     # --- looking -----------------------------------------------------------------------------------------------------
 

@@ -14,8 +14,14 @@ __all__ = ["BASE", "SUITE", "TERMINAL", "ApprovalState", "approval_state", "appr
 SUITE = "version_rows"
 """The gate that a version's rows pass before anybody is asked."""
 
-TERMINAL = ("approved", "rejected", "rework", "undecided", "void", "expired", "cancelled", "stale", "withdrawn")
-"""The stated results of an approval; each ends the attempt. What was approved may be withdrawn later."""
+TERMINAL = (
+    *("approved", "rejected", "rework", "undecided", "void", "expired", "cancelled", "stale", "withdrawn"),
+    "refused",
+)
+"""The stated results of an approval; each ends the attempt. What was approved may be withdrawn later.
+
+``refused`` is a version about which nobody was asked, for its policy forbids it whatever they say.
+"""
 
 BASE = "base"
 """Cause of a ``stale`` that comes from the version that this one rests on."""
@@ -38,6 +44,7 @@ class ApprovalState:
     :param gate_passed: whether the version's own gate passed.
     :param reopened: how often a person had the process of this attempt judged again.
     :param base: digest of the version that it rests on, None for one that rests on none.
+    :param readopted: it was put back on a ledger that had lost it: people may have been asked before.
     :param increment: it is a batch by itself and no dataset: nothing that happens to another version concerns it.
     :param outdated: it ended, or is just ending, because what it rests on changed, not by anything about itself.
     """
@@ -51,6 +58,7 @@ class ApprovalState:
     reopened: int = 0
     base: str | None = None
     increment: bool = True
+    readopted: bool = False
     outdated: bool = False
 
     @property
@@ -71,6 +79,7 @@ class ApprovalState:
         now = replace(self, requesters=self.requesters | set(event.body.get("requesters", [])))
         if event.action == "version.ready":
             now = replace(now, base=event.body.get("base"), increment="base" not in event.body)
+            now = replace(now, readopted=event.body.get("readopted", False))
             # The same rows on the same base were made once more: now they may be asked about.
             return now._anew() if now.outdated and now.state == "stale" else now
         if name == "requested":

@@ -11,7 +11,7 @@ from include.annotation.answers import Answer
 from include.annotation.values import person_of
 from include.base.canonical import SHORT, canonical_json, sha256_hex
 from include.base.errors import InvalidInput
-from include.people.register import Register
+from include.people.register import Register, is_unknown
 from include.projects.model import Project
 
 __all__ = ["Batch", "BatchTally", "Progress", "form", "progress"]
@@ -36,6 +36,7 @@ class Progress:
     :param expected: tasks times the answers that the project asks for.
     :param missing: how many answers each unfinished task still lacks, by task id.
     :param persons: who answered in the current round; ``unknown:`` entries are accounts not in the register.
+    :param unknown: the accounts of any round that the register does not know, as Prodigy has them.
     :param last_answer_at: the latest time of any answer to the batch, of any round; None where no answer has one.
     :param why: the verdict in a sentence.
     """
@@ -49,6 +50,7 @@ class Progress:
     why: str
     round: int = 1
     answers: int = 0
+    unknown: frozenset[str] = frozenset()
 
 
 def form(task_ids: Iterable[str]) -> Batch:
@@ -74,6 +76,7 @@ class _Counts:
     answers: int = 0
     last: datetime | None = None
     highest_round: int = 1
+    unknown: set[str] = field(default_factory=set)
 
 
 class BatchTally:
@@ -105,6 +108,8 @@ class BatchTally:
         for counts in holders:
             counts.tasks[answer.task_id].setdefault(answer.round, set()).add(person)
             counts.answers += 1
+            if is_unknown(person):
+                counts.unknown.add(answer.account or answer.session or "(no account)")
             counts.highest_round = max(counts.highest_round, answer.round)
             if answer.time is not None and (counts.last is None or answer.time > counts.last):
                 counts.last = answer.time
@@ -146,6 +151,7 @@ class BatchTally:
             why=why,
             round=in_round,
             answers=counts.answers,
+            unknown=frozenset(counts.unknown),
         )
 
 

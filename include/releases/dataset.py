@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from include.datasets.conditions import unmet
+from include.datasets.manifest import read_manifest
 from include.decisions.state import BASE, ApprovalState, approval_states
 from include.governance.records import Event, VersionRecord
 from include.projects.model import Project
@@ -68,12 +70,19 @@ class Dataset:
     def why_outdated(self, digest: str) -> str:
         """Return, in a sentence, why a version can be neither approved nor released any more, "" where it can.
 
-        What it rests on is not approved any more; or, while people are still asked, another one was approved since.
+        What it rests on is not approved any more; while people are still asked, another one was approved since; or
+        nobody was asked yet, and it was frozen under another policy, or before the register knew its people.
         """
         fallen = self._fallen(digest)
         if fallen:
             return f"It rests on version {self._number(fallen)}, which is {self.states[fallen].state}."
         state = self.states[digest]
+        if state.state == "frozen" and not state.readopted:
+            manifest = read_manifest(self.run.store, self.project, digest)
+            if manifest.policy_digest != self.project.policy.digest:
+                return "It was frozen under another policy than the one that is in force."
+            if state.attempt > 1 and manifest.register_digest != self.run.register.digest and unmet(manifest):
+                return "It was frozen under another register than the one that is in force."
         if state.increment or not state.open or self.waits(digest) or self.project.version == "batch":
             return ""
         newest = self.base(besides=digest)
@@ -99,13 +108,13 @@ class Dataset:
     def returning(self, tasks: Collection[str] | None = None) -> list[str]:
         """Return the batches that the next version takes in once more.
 
-        By themselves come those whose version went stale with its base: nobody said anything against them.
+        By themselves come those whose version went stale, and those whose version only a policy of before refused:
+        nobody said anything against them.
 
         :param tasks: what batches that finished hold. With them come batches of a version that was refused or withdrawn
             and is reworked (it holds one of these tasks), and of one that was approved beside the base.
         """
-        if self.project.version == "batch":
-            return []
+        increments = self.project.version == "batch"
         stands = set(self.chain(self.base()))
         of_version: dict[str, list[str]] = {}
         for batch, event in self.frozen.items():
@@ -114,12 +123,15 @@ class Dataset:
             batch
             for version in self.versions
             if version.digest not in stands
-            and self._returns(self.states[version.digest], of_version.get(version.digest, []), tasks)
+            and self._returns(version, of_version.get(version.digest, []), None if increments else tasks)
             for batch in of_version.get(version.digest, [])
         )
 
-    def _returns(self, state: ApprovalState, batches: list[str], tasks: Collection[str] | None) -> bool:
+    def _returns(self, version: VersionRecord, batches: list[str], tasks: Collection[str] | None) -> bool:
+        state = self.states[version.digest]
         if state.outdated and state.state == "stale":
+            return True
+        if state.state == "refused" and version.policy_digest != self.project.policy.digest:
             return True
         if tasks is None or state.open:
             return False

@@ -11,7 +11,7 @@ from include.people.register import Register
 from include.projects.model import Policy, Project, relaxations, set_aside
 from include.run.run import Run, short
 
-__all__ = ["policy_changer", "registers_since", "take_policy", "take_register", "under_policy"]
+__all__ = ["policy_changer", "registers_since", "requesters", "take_policy", "take_register", "under_policy"]
 
 
 def take_register(run: Run) -> None:
@@ -90,6 +90,11 @@ def under_policy(run: Run, project: Project) -> Project:
         return project
     found = _policy(run, event)
     return project if found is None else project.model_copy(update={"policy": found})
+
+
+def requesters(run: Run, project: Project) -> set[str]:
+    """Return who asks by a run: the person who triggered it, and whoever made the project's policy what it is."""
+    return {one for one in (run.requester(), policy_changer(run, project)) if one is not None}
 
 
 def policy_changer(run: Run, project: Project) -> str | None:

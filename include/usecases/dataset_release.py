@@ -10,7 +10,7 @@ from typing import Any
 from include.base.canonical import digest_of
 from include.base.errors import InvalidInput, Refused
 from include.datasets import freeze as freezing
-from include.datasets.conditions import policy_problems
+from include.datasets.conditions import pinned_problems
 from include.datasets.drift import note_drift, source_drift
 from include.datasets.staging import stage_version, version_data
 from include.decisions.approval import SYSTEM, ReleaseDecision, decision_id
@@ -230,7 +230,7 @@ def _look(run: Run, project: Project, item: WorkItem, prodigy: ProdigyClient, op
     problems = [f"the frozen files: {one}" for one in freezing.verify_version(run.store, project.name, digest)]
     if not problems:
         manifest = freezing.read_manifest(run.store, project.name, digest)
-        problems += policy_problems(project, manifest, _standing(run, digest, where))
+        problems += pinned_problems(manifest, _standing(run, digest, where))
         problems += _source_problems(run, project, digest, prodigy)
     outdated = Dataset.of(run, project).why_outdated(digest)
     if outdated:

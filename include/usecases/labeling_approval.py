@@ -16,11 +16,13 @@ from include.base.canonical import digest_of
 from include.base.errors import Refused
 from include.base.store import measure
 from include.datasets import freeze as freezing
+from include.datasets.conditions import unmet
 from include.datasets.drift import sources_digest
 from include.datasets.kept import KeptVersion
 from include.datasets.resolve import stored_decisions
 from include.datasets.staging import stage_version, version_data
 from include.decisions import approval
+from include.decisions.eligible import nobody_for
 from include.decisions.state import SUITE, approval_state
 from include.governance.records import VersionRecord
 from include.projects.model import Project
@@ -38,6 +40,7 @@ from include.releases import by_hand
 from include.releases.courses import approval_course
 from include.releases.dataset import Dataset
 from include.run.gates import require_gate
+from include.run.in_force import requesters
 from include.run.run import Effect, ItemResult, Run, WorkItem, event_key, short
 from include.systems.opentext.client import OpenTextClient
 from include.systems.prodigy.client import ProdigyClient
@@ -79,19 +82,37 @@ def pending(run: Run, project: Project, params: Mapping[str, Any], prodigy: Prod
     ready = []
     for batch, progress in batch_progress(run, project, prodigy, open_batches(run, project, prodigy)):
         run.log.info(f"Batch {short(batch.digest)} of {project.name}: {progress.why}")
-        if progress.finished or batch.closed_by or batch.kind == "decided":
+        if not (progress.finished or batch.closed_by or batch.kind == "decided"):
+            continue
+        if progress.unknown and project.policy.four_eyes:
+            error = (
+                f"{batch.name} of {project.name} holds answers of Prodigy accounts that the register does not know: "
+                f"{', '.join(sorted(progress.unknown))}; map them to their persons, and it is frozen"
+            )
+            yield WorkItem(project.name, f"batch:{batch.digest}", batch.name, error=error)
+        else:
             ready.append(batch)
+    # Whoever triggers a run asks for what it freezes: where only they could approve it, another run has to.
+    barred = requesters(run, project) if project.policy.four_eyes else set()
+    lacking = nobody_for(project, run.register, run.now(), barred) if ready else []
+    if lacking:
+        # What is asked already goes on: only nothing new is begun.
+        yield WorkItem(project.name, f"project:{project.name}", "people", error=f"{project.name}: {'; '.join(lacking)}")
+        ready = []
     undecided = dataset.undecided()
     for version in undecided:
         again = _again(run, project, dataset, version, ready)
         yield again or WorkItem(project.name, f"version:{version.digest}", version.name)
+    returning = dataset.returning()
     if params.get("withdraw"):
         # Who triggers a run asks for what it freezes, and could not approve it: an approver may withdraw.
         run.log.info(f"What is ready of {project.name} is frozen by the next run.")
     elif project.version == "batch":
         for batch in ready:
             yield _increment(run, project, dataset, [batch])
-    elif not undecided and (ready or dataset.returning()):
+        for one in set(returning) - {batch.digest for batch in ready}:
+            yield _item(run, project, form(task_ids(run, one)), f"batch {short(one)}, again", None, [one])
+    elif not undecided and (ready or returning):
         yield _increment(run, project, dataset, ready)
     elif ready:
         run.log.info(
@@ -279,8 +300,35 @@ def request(
     version = run.version(project, given.digest)
     data = partial(version_data, run, project, version.digest)
     require_gate(run, project, f"version:{version.digest}", SUITE, gate, version.rows_digest, data)
+    _must_be_fit(run, project, version)
     created = approval_course(run, project, version, opentext).ask()
     return Asked(given.digest, given.number, given.created + created)
+
+
+def _must_be_fit(run: Run, project: Project, version: VersionRecord) -> None:
+    """Refuse to ask people about a version that its policy forbids whatever they say; it ends that attempt.
+
+    :raises Refused: saying what is missing, so that it is mended before anybody has signed.
+    """
+    state = approval_state(run, version.digest)
+    if state.state != "frozen":
+        return
+    why = Dataset.of(run, project).why_outdated(version.digest)
+    if why:
+        raise Refused(f"{version.name} of {project.name}: {why} The next run freezes its batches anew.")
+    problems = unmet(freezing.read_manifest(run.store, project, version.digest))
+    if problems:
+        sentence = " ".join(problems)
+        run.note(
+            "approval.refused",
+            project.name,
+            f"version:{version.digest}",
+            key=["refused", *state.judging],
+            after=version.digest,
+            reason=sentence,
+            body={"attempt": state.attempt},
+        )
+        raise Refused(f"nobody is asked about {version.name} of {project.name}: {sentence}")
 
 
 def capture(run: Run, project: Project, given: Asked, opentext: OpenTextClient) -> ItemResult:

@@ -9,6 +9,7 @@ from typing import Any
 
 from include.base.canonical import canonical_json, digest_of
 from include.base.store import StorePath, atomic_write, measure, read_json
+from include.decisions.eligible import nobody_for
 from include.governance.records import SourceRecord
 from include.ingestion import quarantine
 from include.ingestion.pipeline import ingest
@@ -47,8 +48,10 @@ class Taken:
     counts: dict[str, int]
 
 
-def pending(project: Project) -> Iterator[WorkItem]:
-    """Yield the project's source."""
+def pending(run: Run, project: Project) -> Iterator[WorkItem]:
+    """Yield the project's source, and tell early which people are missing to decide on what comes of it."""
+    lacking = nobody_for(project, run.register, run.now())
+    run.findings(project.name, f"project:{project.name}", (("people missing", one) for one in lacking))
     yield WorkItem(project.name, f"source:{project.name}", "source files")
 
 

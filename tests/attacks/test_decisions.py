@@ -319,6 +319,7 @@ def test_a_policy_that_does_not_say_who_changed_it_and_why_is_not_in_force(asked
 def test_who_changed_the_policy_may_not_approve_under_it(labelled: House) -> None:
     labelled.sync_guidelines()
     labelled.change_project(policy={"due_hours": 73, "changed_by": "dana"})
+    labelled.add_deputy()
     labelled.approve_run()
     labelled.say("quentin", "approved")
     labelled.say("dana", "approved")

@@ -15,7 +15,7 @@ from include.base.canonical import digest_of
 from include.base.store import Store
 from include.bpmn.check import check_model
 from include.bpmn.mapping import STATEMENTS, ProcessMapping
-from include.datasets.conditions import policy_problems
+from include.datasets.conditions import pinned_problems
 from include.datasets.freeze import freeze
 from include.decisions.approval import STATEMENT_VERSION, Evaluation, ProcessSnapshot, statements
 from include.governance.records import lower_signature, signed_enough
@@ -201,7 +201,7 @@ def test_a_release_lacks_approvals_of_a_lower_level(tmp_path: Path) -> None:
         ]
         for one in made:
             one.signature = level
-        return policy_problems(strict, frozen.manifest, made)
+        return pinned_problems(frozen.manifest, made)
 
     assert problems("signed") == []
     assert len(problems("authenticated")) == 2

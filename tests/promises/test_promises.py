@@ -90,6 +90,7 @@ def test_p2_an_approver_who_annotated_under_another_name_does_not_count(labelled
     persons = {one["id"]: one for one in register["persons"]}
     persons["dana"]["accounts"]["prodigy"] = persons["ben"]["accounts"].pop("prodigy")
     labelled.register_file.write_text(yaml.safe_dump(register), "utf-8")
+    labelled.add_deputy()
     labelled.approve_run()
     labelled.say("quentin", "approved")
     labelled.say("dana", "approved")

@@ -215,6 +215,7 @@ def test_an_approval_that_is_gone_at_its_source_is_not_taken_from_the_release(
     lived: House, capsys: pytest.CaptureFixture[str]
 ) -> None:
     restore(lived, lived.home / "labelled.backup")
+    lived.add_deputy()
     lived.change_register("dana", roles=[{"role": "annotator"}])  # whoever approved had no right to, it turns out
     found = recover(lived, capsys)
     assert any("is not on the ledger" in one for one in found["open"])

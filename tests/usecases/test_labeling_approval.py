@@ -61,6 +61,7 @@ def test_an_approver_without_the_role_is_void(asked):
 
 
 def test_who_asked_may_not_approve(labelled):
+    labelled.add_deputy()
     [waiting] = labelled.approve_run(by="dana")
     assert waiting["state"] == "waiting"
     labelled.say("quentin", "approved")
@@ -214,3 +215,96 @@ def test_a_final_decision_settles_a_disputed_task(labelled):
     # Whoever decided a label has had a hand in it.
     labelled.say("quentin", "approved")
     assert states(labelled) == ["void"]
+
+
+# ---- what is known before people sign --------------------------------------------------------------------------------
+
+
+def test_nobody_is_asked_about_a_version_that_the_policy_forbids_anyhow(labelled):
+    """Two disputed tasks of thirteen: the policy wants all of them; under one that wants less, both are asked once."""
+    labelled.change_project(policy={"min_completeness_percent": 100})
+    with pytest.raises(Refused, match="84 % complete"):
+        labelled.approve_run()
+    assert labelled.events("approval.requested") == []
+    assert labelled.approve_run() == []
+    [refused] = labelled.events("approval.refused")
+    assert "the policy demands 100 %" in refused.reason
+    labelled.change_project(policy={"min_completeness_percent": 80}, release={"orchestrator": "airflow"})
+    [asked] = labelled.approve_run()
+    assert (asked["state"], asked["detail"]["number"]) == ("waiting", 2)
+    assert labelled.approve()["state"] == "approved"
+    assert labelled.release_run()[0]["state"] == "released"
+
+
+def test_what_was_asked_under_a_policy_is_released_under_it(asked):
+    """A policy that changed since people were asked is for what is asked from now on."""
+    asked.change_project(policy={"min_completeness_percent": 100}, release={"orchestrator": "airflow"})
+    assert asked.approve()["state"] == "approved"
+    asked.release_run()
+    asked.say("rita", "released")
+    assert asked.release_run()[0]["state"] == "released"
+
+
+def test_a_version_resubmitted_under_another_policy_is_frozen_anew_and_signed_once(asked):
+    asked.say("quentin", "rework")
+    assert states(asked) == ["rework"]
+    asked.change_project(policy={"min_completeness_percent": 70})
+    one(asked, "resubmit", asked.version().digest[:12], "explained to the reviewer", by="olga")
+    [again] = asked.approve_run()
+    assert (again["state"], again["detail"]["number"]) == ("waiting", 2)
+    [stale] = asked.events("approval.stale")
+    assert "another policy" in stale.reason
+    assert asked.approve()["state"] == "approved"
+
+
+def test_answers_of_people_whom_the_register_does_not_know_are_not_frozen_and_told_by_name(labelled):
+    labelled.change_register("ben", accounts={"airflow": ["ben"]})
+    with pytest.raises(InvalidInput, match=r"does not know: ben; map them"):
+        labelled.approve_run()
+    assert labelled.events("batch.frozen", "approval.requested") == []
+    labelled.change_register("ben", accounts={"prodigy": ["ben"], "airflow": ["ben"]})
+    assert states(labelled) == ["waiting"]
+
+
+def test_a_version_frozen_before_the_register_knew_its_people_is_made_anew_by_a_persons_word(labelled):
+    """A version of an earlier installation holds answers of an account that was mapped only later."""
+    labelled.change_project(policy={"four_eyes": False})
+    labelled.change_register("ben", accounts={"airflow": ["ben"]})
+    labelled.approve_run()
+    labelled.say("quentin", "rework")
+    assert states(labelled) == ["rework"]
+    labelled.change_project(policy={"four_eyes": True})
+    labelled.change_register("ben", accounts={"prodigy": ["ben"], "airflow": ["ben"]})
+    assert labelled.approve_run() == []
+    one(labelled, "resubmit", labelled.version().digest[:12], "ben is in the register now", by="olga")
+    assert states(labelled) == ["waiting"]
+    assert labelled.version().number == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"owner": "nobody"}, "owner: found 'nobody'"),
+        ({"policy": {"approvals": [{"role": "chief_labeller"}]}}, "nobody has that role"),
+        ({"policy": {"escalation_role": "chief_labeller"}}, "policy.escalation_role: found 'chief_labeller'"),
+        ({"policy": {"approvals": [{"role": "data_owner", "minimum": 3}]}}, "3 data_owner must give"),
+    ],
+)
+def test_people_whom_nobody_is_are_told_before_anything_is_labelled_and_nothing_is_frozen(house, changes, said):
+    house.change_project(**changes) if "policy" in changes else house.change_owner(changes["owner"])
+    house.sync_guidelines()
+    house.ingest()
+    assert any(said in event.reason for event in house.events("finding") if event.body["kind"] == "people missing")
+    house.answer_all()
+    with pytest.raises(InvalidInput, match=said.split(":")[0]):
+        house.approve_run()
+    assert house.events("batch.frozen") == []
+
+
+def test_nobody_is_asked_where_only_who_labelled_could_approve(labelled):
+    labelled.change_register("ben", roles=[{"role": "annotator"}, {"role": "data_owner"}])
+    labelled.change_register("dana", roles=[])
+    with pytest.raises(Refused, match="ben had a hand in it"):
+        labelled.approve_run()
+    labelled.change_register("dana", roles=[{"role": "data_owner"}])
+    assert states(labelled) == ["waiting"]
