@@ -1,7 +1,8 @@
 """### labeling_approval (C1): a finished batch becomes a version, and people approve exactly that version
 
-**Purpose.** Freezes each finished batch into a dataset version named by its digest, starts the OpenText process
-`labeling_approval` for it, and captures the approvers' decisions with person, time, meaning and evidence grade.
+**Purpose.** Freezes the batches that finished, on top of the newest approved version, into a dataset version named by
+its digest, starts the OpenText process `labeling_approval` for it, and captures the approvers' decisions with person,
+time, meaning and evidence grade. One version of a project is before approvers at a time; what finishes meanwhile waits.
 
 **Runs** hourly, when answers changed, and by hand. A run starts what is missing and harvests what is decided; it never
 waits. `decision_wait` waits, one run for each version.
@@ -20,11 +21,12 @@ on the ledger. Announces `labelops/approvals`.
 **Gate** `version_rows`: every row carries an answer of the right shape, with labels of the project.
 
 **Results.** approved, rejected, rework, undecided (an outcome the mapping does not know), void (an approver who annotated,
-requested, is unknown or lacks the role), expired, cancelled (ended from outside), stale (the process is about another digest,
-or none of ours); unsettled (it rests on something that was not seen, and is looked at once more).
+requested, is unknown or lacks the role), expired, cancelled (ended from outside), stale (the process is about another digest
+or none of ours, or what the version rests on was withdrawn), refused (its policy forbids it whatever people say, so nobody
+is asked); unsettled (it rests on something that was not seen, and is looked at once more).
 
-**When it fails.** *does not fit the mapping*: the log lists what the modeller should change. *unknown annotators*: map their
-accounts in the register; until then no approval can count.
+**When it fails.** *does not fit the mapping*: the log lists what the modeller should change. *accounts that the register does
+not know*: map them; until then their batch is not frozen. *could: …*: too few people could approve; the message names them.
 """
 
 from __future__ import annotations
