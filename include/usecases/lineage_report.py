@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from include.base.canonical import canonical_json, sha256_hex
-from include.base.errors import LabelopsError, NotFound, Refused, Unsupported
+from include.base.errors import NotFound, Unsupported
 from include.base.store import atomic_write, measure
 from include.datasets.drift import note_drift, source_drift
 from include.governance.checkpoint import last_note, write_checkpoint
+from include.pages.owned import OwnedPage, find, write
 from include.projects.model import Project
 from include.reporting import lineage
 from include.reporting.gather import facts
@@ -28,9 +28,6 @@ from include.systems.prodigy.client import ProdigyClient
 __all__ = ["Built", "build", "comment", "pending", "publish"]
 
 USE_CASE = "lineage_report"
-PROPERTY = "labelops"
-"""Key of the content property that says which pages are ours."""
-
 CHECKPOINT = "labelops_checkpoint"
 """Key of the content property that holds the newest signed checkpoint of the ledger when the page was written."""
 
@@ -110,12 +107,17 @@ def publish(
     digest = sha256_hex(canonical_json([given.digest, [sha256_hex(content) for _, _, content in charts]]))
     scope = f"{USE_CASE}:{project.name}"
     state = run.ledger.sync_state(scope) or {}
-    page = _find(project, report["title"], state, confluence)
+    wanted = OwnedPage(project, "lineage report", report["title"], report["body"], files=tuple(charts))
+    page = find(wanted, state.get("page"), confluence)
     created = updated = 0
     same = page is not None and storage.equal(page.body or "", report["body"])
     if page is None or not same or state.get("digest") != digest:
         with run.effect(USE_CASE, project.name, item.subject, digest) as effect:
-            page, created, updated = _write(effect, project, report, charts, page, confluence, same=same)
+            effect.check()
+            # What the page tells is on an outside checkpoint before it is told.
+            write_checkpoint(run.ledger, run.store, run.signer)
+            page, created, updated = write(effect, wanted, page, confluence)
+            _put_checkpoint(run, page, confluence)
             written_as = {"page": page.id, "version": page.version.number}
             effect.finish(
                 "report.published",
@@ -142,38 +144,6 @@ def publish(
         where=url,
         detail={"page": page.id, "digest": digest},
     )
-
-
-def _write(
-    effect: Effect,
-    project: Project,
-    report: dict[str, Any],
-    charts: list[tuple[str, str, bytes]],
-    page: Page | None,
-    confluence: ConfluenceClient,
-    *,
-    same: bool,
-) -> tuple[Page, int, int]:
-    """Write page, charts and checkpoint where they differ; return the page, and what was created and updated.
-
-    :param same: whether the page says so already.
-    """
-    created = updated = 0
-    effect.check()
-    # What the page tells is on an outside checkpoint before it is told.
-    write_checkpoint(effect.run.ledger, effect.run.store, effect.run.signer)
-    if page is None:
-        page, created = _create(project, report, confluence), 1
-    elif not same:
-        page, updated = _update(page, report, confluence), 1
-    for name, media_type, content in charts:
-        effect.check()
-        attached, sent = confluence.upload(page.id, name, content, media_type)
-        created += int(sent and attached.version == 1)
-        updated += int(sent and attached.version > 1)
-    effect.check()
-    _put_checkpoint(effect.run, page, confluence)
-    return page, created, updated
 
 
 def comment(run: Run, project: Project, given: ItemResult, opentext: OpenTextClient) -> ItemResult:
@@ -222,40 +192,6 @@ def _comment(effect: Effect, process_id: str, mark: str, text: str, opentext: Op
     return 1
 
 
-def _find(project: Project, title: str, state: dict[str, Any], confluence: ConfluenceClient) -> Page | None:
-    """Return our page, by the id we remember or by its title; None where there is none, or it was removed.
-
-    :raises Refused: when a page of that title is somebody else's.
-    """
-    page = None
-    if state.get("page"):
-        with suppress(NotFound):
-            page = confluence.page(state["page"])
-    if page is None or page.status != "current":
-        page = confluence.find_page(confluence.space(project.confluence.space).id, title)
-    if page is None or page.status != "current":
-        return None
-    _require_ours(project, page, confluence)
-    return page
-
-
-def _create(project: Project, report: dict[str, Any], confluence: ConfluenceClient) -> Page:
-    space = confluence.space(project.confluence.space)
-    parent = _parent(project, space.id, confluence)
-    page = confluence.create_page(space.id, report["title"], report["body"], parent_id=parent)
-    confluence.set_property(page.id, PROPERTY, _mark(project), None)
-    return page
-
-
-def _update(page: Page, report: dict[str, Any], confluence: ConfluenceClient) -> Page:
-    if page.version.author_id != confluence.current_user().account_id:
-        raise Refused(
-            f"somebody edited the page {page.title!r} ({page.id}) since we wrote it: move their text to a page of "
-            "their own and restore ours from its history"
-        )
-    return confluence.update_page(page, body=report["body"], message="Labelops lineage report")
-
-
 def _put_checkpoint(run: Run, page: Page, confluence: ConfluenceClient) -> None:
     """Put the newest signed checkpoint on the page, in a property, where the ledger's keeper cannot quietly replace it.
 
@@ -269,31 +205,3 @@ def _put_checkpoint(run: Run, page: Page, confluence: ConfluenceClient) -> None:
     if before is None or before.value != {"note": note}:
         confluence.set_property(page.id, CHECKPOINT, {"note": note}, before)
         run.log.info("The page %s carries the signed checkpoint %s.", page.id, " ".join(note.splitlines()[:2]))
-
-
-def _require_ours(project: Project, page: Page, confluence: ConfluenceClient) -> None:
-    """Refuse a page that we did not create; one we created and were killed before marking is marked now."""
-    mine = confluence.property(page.id, PROPERTY)
-    if mine is None:
-        if page.author_id != confluence.current_user().account_id or page.version.number != 1:
-            raise Refused(
-                f"the page {page.title!r} ({page.id}) exists and is not ours: rename it, or the project's title"
-            )
-        mine = confluence.set_property(page.id, PROPERTY, _mark(project), None)
-    if mine.value != _mark(project):
-        raise Refused(f"the page {page.title!r} ({page.id}) is ours for something else: {str(mine.value)[:120]}")
-
-
-def _mark(project: Project) -> dict[str, str]:
-    return {"project": project.name, "kind": "lineage report"}
-
-
-def _parent(project: Project, space_id: str, confluence: ConfluenceClient) -> str | None:
-    if project.confluence.report_parent is None:
-        return None
-    parent = confluence.find_page(space_id, project.confluence.report_parent)
-    if parent is None:
-        raise LabelopsError(
-            f"confluence.report_parent: no page {project.confluence.report_parent!r} in {project.confluence.space}"
-        )
-    return parent.id
