@@ -15,8 +15,9 @@ beginning of a changed policy that waits for its guard. Each needs a `reason`, e
 of each digest; whoever closes or resubmits has asked, and cannot approve; to withdraw takes an approver of the version, the
 project's owner, or a role of its policy.
 
-**Reads** the project's answers, the process in OpenText. **Writes** `versions/<project>/<digest>/`, the process, decisions
-on the ledger. Announces `labelops/approvals`.
+**Reads** the project's answers, the process in OpenText. **Writes** `versions/<project>/<digest>/`, a page in Confluence
+that shows approvers what they decide on (its address is the process variable `material`), the process, decisions on the
+ledger. Announces `labelops/approvals`.
 
 **Gate** `version_rows`: every row carries an answer of the right shape, with labels of the project.
 
@@ -47,7 +48,7 @@ dag: DAG = use_case(
     steps=[
         Step("freeze", on=("prodigy",)),
         Gate("version_rows", optional=True),
-        Step("request", on=("opentext",)),
+        Step("request", on=("opentext", "confluence")),
         Step("capture", on=("opentext",)),
         Wait(),
     ],

@@ -175,7 +175,7 @@ class Base(_Strict):
     @property
     def told(self) -> str:
         """Return the difference to the base in words."""
-        return f"{self.added} rows added, {self.changed} changed, {self.removed} removed, {self.kept} as they were"
+        return f"{self.added} added, {self.changed} changed, {self.removed} removed, {self.kept} as they were"
 
 
 class Manifest(_Strict):

@@ -40,9 +40,10 @@ class Course(Asking):
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
-    def ask(self) -> int:
+    def ask(self, material: str) -> int:
         """Start the process of this attempt, unless it was started before; return how many were created.
 
+        :param material: address of the page that shows its people what they decide on.
         :raises InvalidInput: when the deployed model does not fit the mapping, saying what a modeller should change.
         """
         run, project, version, where = self.run, self.project, self.version, self.where
@@ -65,6 +66,7 @@ class Course(Asking):
                     "policy_digest": project.policy.digest,
                     "attempt": where.attempt,
                     "due_at": due.astimezone(UTC).isoformat(),
+                    "material": material,
                 },
                 {"attempt": where.attempt},
                 project.policy,

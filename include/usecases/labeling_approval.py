@@ -25,6 +25,7 @@ from include.decisions import approval
 from include.decisions.eligible import nobody_for
 from include.decisions.state import SUITE, approval_state
 from include.governance.records import VersionRecord
+from include.pages.owned import OwnedPage, find, write
 from include.projects.model import Project
 from include.queues.batches import (
     OpenBatch,
@@ -39,9 +40,12 @@ from include.queues.progress import Batch, form
 from include.releases import by_hand
 from include.releases.courses import approval_course
 from include.releases.dataset import Dataset
+from include.reporting import material
 from include.run.gates import require_gate
 from include.run.in_force import requesters
 from include.run.run import Effect, ItemResult, Run, WorkItem, event_key, short
+from include.systems.confluence import storage
+from include.systems.confluence.client import ConfluenceClient
 from include.systems.opentext.client import OpenTextClient
 from include.systems.prodigy.client import ProdigyClient
 
@@ -290,9 +294,16 @@ def _record(
 
 
 def request(
-    run: Run, project: Project, given: Frozen, gate: Mapping[str, Any] | None, opentext: OpenTextClient
+    run: Run,
+    project: Project,
+    given: Frozen,
+    gate: Mapping[str, Any] | None,
+    opentext: OpenTextClient,
+    confluence: ConfluenceClient,
 ) -> Asked:
     """Put a version before its approvers: start the process of this attempt, unless it was started before.
+
+    What they are shown is a page of its own, to which the process leads.
 
     :raises Refused: when the gate left no result that passed for exactly this version.
     :raises InvalidInput: when the deployed model does not fit the mapping, saying what a modeller should change.
@@ -301,8 +312,38 @@ def request(
     data = partial(version_data, run, project, version.digest)
     require_gate(run, project, f"version:{version.digest}", SUITE, gate, version.rows_digest, data)
     _must_be_fit(run, project, version)
-    created = approval_course(run, project, version, opentext).ask()
+    created, page = _show(run, project, version, confluence)
+    created += approval_course(run, project, version, opentext).ask(page)
     return Asked(given.digest, given.number, given.created + created)
+
+
+def _show(run: Run, project: Project, version: VersionRecord, confluence: ConfluenceClient) -> tuple[int, str]:
+    """Write the page of what a version shows of itself, unless it was written before.
+
+    :return: how many pages were created, and its address; "" for a version that people were asked about already.
+    :raises Refused: when a page of its title is somebody else's.
+    """
+    if approval_state(run, version.digest).state != "frozen":
+        return 0, ""
+    with run.effect(f"{USE_CASE}.material", project.name, f"version:{version.digest}", version.digest) as effect:
+        effect.begin()
+        shown = material.body(project, material.gather(run, project, version))
+        wanted = OwnedPage(project, "material", material.title(project, version), shown, of=version.digest)
+        found = find(wanted, effect.done.reference if effect.done else None, confluence)
+        page, created, updated = write(effect, wanted, found, confluence)
+        effect.finish(
+            "approval.shown",
+            ["shown", page.id, page.version.number],
+            page.id,
+            created=created,
+            updated=updated,
+            detail=version.name,
+            after=version.digest,
+            body={"page": page.id, "version": page.version.number, "digest": storage.digest(shown)},
+        )
+    url = confluence.page_url(page)
+    run.log.info(f"What {version.name} of {project.name} shows of itself is on {url}.")
+    return created + updated, url
 
 
 def _must_be_fit(run: Run, project: Project, version: VersionRecord) -> None:

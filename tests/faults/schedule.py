@@ -30,7 +30,7 @@ _PEOPLE = ("edit", "edit", "file", "mend", "answer", "approve", "quality", "reje
 _DOORS: dict[str, tuple[str, ...]] = {
     "guideline_sync": ("confluence",),
     "raw_data_ingestion": (),
-    "labeling_approval": ("opentext",),
+    "labeling_approval": ("opentext", "opentext", "confluence"),
     "withdrawal": ("opentext",),
     "base withdrawal": ("opentext",),
     "dataset_release": ("opentext",),

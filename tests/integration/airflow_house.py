@@ -131,7 +131,7 @@ class Systems:
                 "password": f"{world.TOKEN}labelops",
                 "extra": {"timeout": 120},
             },
-            "prodigy_default": json.loads(airflow_connection(self.prodigy_url)),
+            "prodigy_default": self._prodigy_connection(),
             "opentext_default": {
                 "conn_type": "opentext",
                 "host": self.opentext_url,
@@ -140,6 +140,12 @@ class Systems:
                 "extra": {"tenant_id": "sandbox", "timeout": 120},
             },
         }
+
+    def _prodigy_connection(self) -> dict[str, Any]:
+        if self.prodigy_url.startswith("sqlite"):
+            return {"conn_type": "prodigy", "extra": {"engine": "sqlite", "path": str(self.prodigy_file)}}
+        found: dict[str, Any] = json.loads(airflow_connection(self.prodigy_url))
+        return found
 
     @property
     def signing_key(self) -> Path:

@@ -6,7 +6,7 @@ from __future__ import annotations
 def test_from_a_guideline_to_a_report_and_nothing_the_second_time(house):
     house.labelled()
     [waiting] = house.approve_run()
-    assert (waiting["state"], waiting["created"]) == ("waiting", 2)
+    assert (waiting["state"], waiting["created"]) == ("waiting", 3)
     assert house.approve()["state"] == "approved"
     assert house.release()["state"] == "released"
     report = house.report()
