@@ -243,7 +243,9 @@ def _label_table(material: Material) -> str:
 
 def _sample_title(material: Material) -> str:
     shown = len(material.sample)
-    return f"What is new: {'all' if shown == material.fresh else f'{shown} drawn from'} {material.fresh:,}"
+    return f"What is new: {count(material.fresh, 'row')}" + (
+        f", {shown} of them drawn" if shown < material.fresh else ""
+    )
 
 
 def _sample_table(material: Material, exposure: Exposure) -> str:

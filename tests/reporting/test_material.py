@@ -52,7 +52,7 @@ def test_the_process_leads_to_a_page_that_shows_the_version(asked: House) -> Non
         "|Guideline||release 1: 22 answers|",
         "|Hands in what is new||anna, ben|",
         "|Who decides||1 quality_reviewer (review), 1 data_owner (approval); evidence attested|",
-        "What is new: all 11",
+        "What is new: 11 rows",
         "no content",
     ):
         assert told in said, told
@@ -67,7 +67,7 @@ def test_a_successor_shows_what_differs_from_what_it_rests_on(approved: House) -
     approved.approve_run()
     said = page_of(approved, 2)
     assert "It rests on version 1: 0 added, 1 changed, 0 removed, 10 as they were." in said
-    assert "What is new: all 1" in said
+    assert "What is new: 1 row" in said
     assert f"|{task[:12]}||changed|" in said
     assert re.search(r"Relabelled: \w+ > account 1\.", said)
 
