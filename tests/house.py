@@ -81,9 +81,16 @@ class House(Systems):
 
     def change_owner(self, person: str) -> None:
         """Let somebody else answer for the project."""
+        self._change("owner", person)
+
+    def change_version(self, holds: str) -> None:
+        """Let the project's versions be a ``dataset``, or a ``batch`` each."""
+        self._change("version", holds)
+
+    def _change(self, key: str, said: str) -> None:
         place = self.home / "projects" / f"{PROJECT}.yaml"
         value = yaml.safe_load(place.read_text("utf-8"))
-        place.write_text(yaml.safe_dump({**value, "owner": person}), "utf-8")
+        place.write_text(yaml.safe_dump({**value, key: said}), "utf-8")
 
     def change_register(self, person: str, **changes: Any) -> None:
         """Change or add a person of the register."""
@@ -194,6 +201,15 @@ class House(Systems):
         """Let a person decide the one task that waits for them, attesting the digest in a comment."""
         person = self.person(name)
         [task] = person.tasks()
+        self._decide(person, task, outcome, comment=comment)
+
+    def say_all(self, name: str, outcome: str) -> None:
+        """Let a person decide every task that waits for them."""
+        person = self.person(name)
+        for task in person.tasks():
+            self._decide(person, task, outcome)
+
+    def _decide(self, person: Person, task: Any, outcome: str, *, comment: bool = True) -> None:
         variables = {one["name"]: one.get("value") for one in task["variables"]}
         digest = str(variables[load_mapping("default").labeling_approval.digest_variable])
         person.claim(task["id"])

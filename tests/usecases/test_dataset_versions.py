@@ -241,3 +241,70 @@ def test_a_dataset_through_its_versions(
     if place.exists():
         assert json.loads(place.read_text("utf-8")) == made, "digests differ between the engines"
     place.write_text(json.dumps(made), "utf-8")
+
+
+# ---- increments, and from them to a dataset --------------------------------------------------------------------------
+
+
+def increments(story: Story) -> None:
+    """Let each of two batches be a version by itself, both before their approvers at once."""
+    story.house.change_version("batch")
+    story.bring_in()
+    story.house.answer_all()
+    asked = story.house.approve_run()
+    assert [item["state"] for item in asked] == ["waiting", "waiting"]
+    tasks = [story.tasks(item["detail"]["digest"]) for item in asked]
+    assert tasks[0]
+    assert tasks[1]
+    assert not tasks[0] & tasks[1]
+    assert [story.manifest(item["detail"]["digest"]).base for item in asked] == [None, None]
+
+
+def test_increments_are_a_batch_each(story: Story) -> None:
+    increments(story)
+    house = story.house
+    first, second = (event.digest_after for event in house.events("version.frozen"))
+    house.say_all("quentin", "approved")
+    house.say_all("dana", "approved")
+    assert [item["state"] for item in house.approve_run()] == ["approved", "approved"]
+    assert [item["state"] for item in house.release_run()] == ["released", "released"]
+    house.approve_run(by="dana", withdraw=[first[:12]], reason="the guideline was misread")
+    assert (story.state(first), story.state(second)) == ("withdrawn", "approved")
+
+
+def test_a_project_goes_from_increments_to_a_dataset(story: Story) -> None:
+    """What is before its approvers stays there; the next version holds what the increments held."""
+    increments(story)
+    house = story.house
+    first, second = (event.digest_after for event in house.events("version.frozen"))
+    house.change_version("dataset")
+    assert [item["state"] for item in house.approve_run()] == ["waiting", "waiting"]
+    house.say_all("quentin", "approved")
+    house.say_all("dana", "approved")
+    assert [item["state"] for item in house.approve_run()] == ["approved", "approved"]
+    assert house.approve_run() == []
+    task = min(story.tasks(first))
+    story.answer_again(task, "account", "other")
+    [asked] = house.approve_run()
+    third = asked["detail"]["digest"]
+    assert story.manifest(third).base.digest == second
+    assert story.tasks(third) == story.tasks(first) | story.tasks(second)
+    assert house.approve()["state"] == "approved"
+
+
+def test_batches_that_two_persons_closed_go_one_after_the_other(story: Story) -> None:
+    """A version says who closed its batch unfinished, and why: it has one place for that."""
+    story.bring_in()
+    first, second = (event.digest_after for event in story.house.events("batch.assigned"))
+    house = story.house
+    house.change_project(policy={"min_completeness_percent": 0})
+    some = [set(sorted(tasks)[:3]) for tasks in story.batches]
+    story.answer(some[0] | some[1])
+    house.approve_run(by="olga", close=[first[:12]], reason="the season is over")
+    house.approve_run(by="carla", close=[second[:12]], reason="nobody is left")
+    story.approve()
+    [asked] = house.approve_run()
+    manifest = story.manifest(asked["detail"]["digest"])
+    assert (manifest.closed_by.person, manifest.closed_by.reason) == ("carla", "nobody is left")
+    assert manifest.base.kept == 3
+    assert manifest.counts.missing == 7
