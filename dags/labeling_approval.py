@@ -1,4 +1,4 @@
-"""### labeling_approval (C1): a finished batch becomes a version, and people approve exactly that version
+"""### labeling_approval (C1): finished batches become a dataset version, and people approve exactly that version
 
 **Purpose.** Freezes the batches that finished, on top of the newest approved version, into a dataset version named by
 its digest, starts the OpenText process `labeling_approval` for it, and captures the approvers' decisions with person,
