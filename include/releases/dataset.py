@@ -20,6 +20,9 @@ from include.run.run import Run
 
 __all__ = ["Dataset"]
 
+REFUSED = ("rejected", "rework", "refused", "withdrawn")
+"""What somebody, or the policy, said no to: it comes back when something about it was done again."""
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -112,7 +115,8 @@ class Dataset:
         nobody said anything against them.
 
         :param tasks: what batches that finished hold. With them come batches of a version that was refused or withdrawn
-            and is reworked (it holds one of these tasks), and of one that was approved beside the base.
+            and is reworked (it holds one of these tasks), of one that was approved beside the base, and of one whose
+            approval came to nothing, as by its expiry.
         """
         increments = self.project.version == "batch"
         stands = set(self.chain(self.base()))
@@ -135,14 +139,17 @@ class Dataset:
             return True
         if tasks is None or state.open:
             return False
-        if state.state == "approved":
+        if state.state not in REFUSED:
             return True
         return any(task in tasks for batch in batches for task in task_ids(self.run, batch))
 
-    def go_stale(self) -> bool:
-        """Put on the ledger which versions went stale with their base; tell whether any did.
+    def go_stale(self, again: Collection[str] = ()) -> bool:
+        """Put on the ledger which versions went stale; tell whether any did.
 
         A process that runs is ended by the next look at it.
+
+        :param again: tasks of batches that finished. A version about which nobody was asked yet, for its gate or
+            something else stood in the way, is overtaken where they are its own.
         """
         changed = False
         for version in self.versions:
@@ -150,6 +157,8 @@ class Dataset:
             if state.ending is not None or not (state.open or state.state == "approved"):
                 continue
             why = self.why_outdated(version.digest)
+            if not why and again and self._not_asked(state) and self._holds(version, again):
+                why = "Its tasks were labelled or decided again before anybody was asked."
             if not why:
                 continue
             running = state.state == "requested"
@@ -165,6 +174,14 @@ class Dataset:
             name, said = version.name.capitalize(), f"{why[0].lower()}{why[1:]}"
             self.run.log.warning(f"{name} of {self.project.name}, which was {state.state}, is stale: {said}")
         return changed
+
+    @staticmethod
+    def _not_asked(state: ApprovalState) -> bool:
+        return state.state == "frozen" and not state.readopted and not state.increment
+
+    def _holds(self, version: VersionRecord, tasks: Collection[str]) -> bool:
+        """Tell whether a version took in one of some tasks."""
+        return any(task in tasks for task in task_ids(self.run, version.batch))
 
     def _fallen(self, digest: str) -> str | None:
         """Return the first version that a version rests on and that came to something else than an approval."""

@@ -103,6 +103,8 @@ def pending(run: Run, project: Project, params: Mapping[str, Any], prodigy: Prod
         # What is asked already goes on: only nothing new is begun.
         yield WorkItem(project.name, f"project:{project.name}", "people", error=f"{project.name}: {'; '.join(lacking)}")
         ready = []
+    if ready and dataset.go_stale({task for one in ready for task in task_ids(run, one.digest)}):
+        dataset = Dataset.of(run, project)
     undecided = dataset.undecided()
     for version in undecided:
         again = _again(run, project, dataset, version, ready)

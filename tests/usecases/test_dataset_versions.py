@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from include.base.errors import Refused
 from include.base.store import Store
 from include.datasets.diff import changes
 from include.datasets.freeze import rows as rows_of
@@ -308,3 +309,47 @@ def test_batches_that_two_persons_closed_go_one_after_the_other(story: Story) ->
     assert (manifest.closed_by.person, manifest.closed_by.reason) == ("carla", "nobody is left")
     assert manifest.base.kept == 3
     assert manifest.counts.missing == 7
+
+
+# ---- what stands in the way ------------------------------------------------------------------------------------------
+
+
+def test_rows_of_an_approval_that_expired_come_back_with_the_next_version(story: Story) -> None:
+    house = story.house
+    story.bring_in()
+    first, second = story.batches
+    story.answer(first)
+    [asked] = house.approve_run()
+    house.later += timedelta(days=300)
+    assert [item["state"] for item in house.approve_run()] == ["expired"]
+    assert house.approve_run() == []
+    story.answer(second)
+    [again] = house.approve_run()
+    assert story.tasks(again["detail"]["digest"]) >= story.tasks(asked["detail"]["digest"])
+    assert story.manifest(again["detail"]["digest"]).counts.tasks == len(first | second)
+
+
+def test_a_version_that_cannot_be_asked_about_is_overtaken_by_its_rework(story: Story) -> None:
+    """What stands in its way here is that nobody may approve; it holds up what finishes beside it, and no longer."""
+    house = story.house
+    story.bring_in()
+    first, second = story.batches
+    story.answer(first)
+    house.change_register(
+        "dana", roles=[{"role": "data_owner"}], accounts={"prodigy": ["dana"], "opentext": ["dana@people.example"]}
+    )
+    row = next(one for one in house.examples(PROJECT) if one["labelops"]["task_id"] in first)
+    house.answer([{**row, "_annotator_id": f"{PROJECT}-dana", "_session_id": f"{PROJECT}-dana"}])
+    with pytest.raises(Refused, match="dana had a hand in it"):
+        house.approve_run()
+    story.answer(second)
+    with pytest.raises(Refused, match="dana had a hand in it"):
+        house.approve_run()
+    assert len(house.events("version.ready")) == 1
+    house.add_deputy()
+    story.answer_again(min(first), "account")
+    [asked] = house.approve_run()
+    assert [event.reason for event in house.events("approval.stale")] == [
+        "Its tasks were labelled or decided again before anybody was asked."
+    ]
+    assert story.manifest(asked["detail"]["digest"]).counts.tasks == len(first | second)
