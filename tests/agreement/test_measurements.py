@@ -55,7 +55,15 @@ def test_a_summary_that_somebody_changed_is_refused(approved):
     assert json.loads(kept(approved, "agreement")[0].read_bytes())["found"]["scores"][0]["value"] != "0.999"
 
 
+def forget(house):
+    """Remove what was measured when the version was put before its approvers."""
+    folder = house.home / "store" / "versions" / PROJECT / house.version().digest
+    for kept in folder.glob("agreement-*.json"):
+        kept.unlink()
+
+
 def test_rows_that_are_not_the_versions_are_not_measured(approved):
+    forget(approved)
     place = approved.home / "store" / "versions" / PROJECT / approved.version().digest / "losing.jsonl"
     place.write_bytes(place.read_bytes() + b"{}\n")
     with pytest.raises(InvalidInput, match=r"losing\.jsonl: its SHA-256 is"):
@@ -63,6 +71,7 @@ def test_rows_that_are_not_the_versions_are_not_measured(approved):
 
 
 def test_rows_that_are_lost_are_no_rows_that_were_removed(approved):
+    forget(approved)
     (approved.home / "store" / "versions" / PROJECT / approved.version().digest / "losing.jsonl").unlink()
     with approved.run().open() as run, pytest.raises(InvalidInput, match=r"losing\.jsonl: is not there"):
         measurements.quality_of(run.store, approved.project, approved.version().digest)

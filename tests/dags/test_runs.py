@@ -227,7 +227,7 @@ def test_the_report_is_on_a_page_of_its_own(life: Office) -> None:
     titles = Counter(row["title"] for row in life.systems.confluence.database.rows("select title from pages"))
     [ours] = set(titles) - {"Labelling reports"} - {page for page in titles if ": " in page and "guid" in page} - {
         "Ticket topics: labels", "Ticket topics: edge cases", "LAB", "Labelling",
-        "Version 1 of Ticket topics, for decision",
+        "Version 1 of Support ticket topics, for decision",
     }  # fmt: skip
     assert titles[ours] == 1
     ledger = life.systems.ledger()
