@@ -6,6 +6,7 @@ file's footer are those of whole columns, and only what its writer says.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from typing import IO, Any
@@ -15,10 +16,13 @@ from include.ingestion.records import BadFile, BadRecord, Bounds, Record, record
 from include.ingestion.scan import SourceFile
 from include.projects.model import SourceRoute
 
-__all__ = ["PAGE_MEGABYTES", "read_parquet"]
+__all__ = ["FOOTER_MEGABYTES", "PAGE_MEGABYTES", "read_parquet"]
 
 PAGE_MEGABYTES = 256
 """What one page may unpack to. Most writers make pages of 1 MB; some put a column of a row group into one."""
+
+FOOTER_MEGABYTES = 16
+"""What a footer may take: it lists every column of every group of rows."""
 
 _TOGETHER = 32 << 20
 """Bytes that rows read together may have: each can repeat a value as large as the page that it stands in once."""
@@ -48,7 +52,7 @@ def _records(route: SourceRoute, stream: IO[bytes], bounds: Bounds) -> Iterator[
     table = parquet.ParquetFile(stream, buffer_size=_BUFFER)
     bounds.check_records(table.metadata.num_rows)
     columns = _columns(table.schema_arrow.names, route)
-    largest = _largest_page(table.metadata, columns, stream, bounds)
+    largest = _largest_page(columns, stream, bounds)
     number = size = 0
     for batch in table.iter_batches(batch_size=max(1, min(1000, _TOGETHER // (largest + 1))), columns=columns):
         for place in range(batch.num_rows):
@@ -90,30 +94,50 @@ def _columns(names: list[str], route: SourceRoute) -> list[str]:
     return list(dict.fromkeys([*needed, *(name for name in route.meta_fields if name in names)]))
 
 
-def _largest_page(metadata: Any, columns: list[str], stream: IO[bytes], bounds: Bounds) -> int:
+def _largest_page(columns: list[str], stream: IO[bytes], bounds: Bounds) -> int:
     """Return the bytes of the largest page that will be read, unpacked."""
     largest = size = 0
-    for group in range(metadata.num_row_groups):
-        for number in range(metadata.num_columns):
-            chunk = metadata.row_group(group).column(number)
-            # A nested column is stored as several, `a.b` and `a.c`.
-            if not any(chunk.path_in_schema == name or chunk.path_in_schema.startswith(f"{name}.") for name in columns):
-                continue
-            for page in _pages(chunk, stream):
-                size, largest = size + page, max(largest, page)
-                bounds.check_unpacked(size)
-                if page > PAGE_MEGABYTES << 20:
-                    raise BadFile(
-                        f"pages: one of a column unpacks to {page} bytes; allowed: {PAGE_MEGABYTES} MB, where a "
-                        "writer's default is 1 MB"
-                    )
+    for column in _columns_stored(stream):
+        # A nested column is stored as several, `a.b` and `a.c`; their path begins with its name.
+        if not isinstance(column.get(_PATH), list) or column[_PATH][:1] not in [[name.encode()] for name in columns]:
+            continue
+        for page in _pages(column, stream):
+            size, largest = size + page, max(largest, page)
+            bounds.check_unpacked(size)
+            if page > PAGE_MEGABYTES << 20:
+                raise BadFile(
+                    f"pages: one of a column unpacks to {page} bytes; allowed: {PAGE_MEGABYTES} MB, where a "
+                    "writer's default is 1 MB"
+                )
     return largest
 
 
-def _pages(chunk: Any, stream: IO[bytes]) -> Iterator[int]:
+def _columns_stored(stream: IO[bytes]) -> Iterator[dict[int, Any]]:
+    """Yield what the footer says of each column of each group of rows.
+
+    pyarrow would tell the same, and where a column's statistics are damaged it ends the whole process.
+    """
+    stream.seek(-8, io.SEEK_END)
+    length = int.from_bytes(stream.read(4), "little")
+    if length > FOOTER_MEGABYTES << 20:
+        raise BadFile(f"footer: takes {length} bytes; allowed: {FOOTER_MEGABYTES} MB")
+    stream.seek(-8 - length, io.SEEK_END)
+    groups = _struct(io.BytesIO(stream.read(length))).get(_ROW_GROUPS, [])
+    for group in groups if isinstance(groups, list) else ():
+        chunks = group.get(_COLUMNS, []) if isinstance(group, dict) else ()
+        for chunk in chunks if isinstance(chunks, list) else ():
+            column = chunk.get(_META_DATA) if isinstance(chunk, dict) else None
+            if isinstance(column, dict):
+                yield column
+
+
+def _pages(column: dict[int, Any], stream: IO[bytes]) -> Iterator[int]:
     """Yield the unpacked size of each page of a column, from the headers that stand before the pages."""
-    place = min((at for at in (chunk.dictionary_page_offset, chunk.data_page_offset) if at), default=0)
-    end = place + chunk.total_compressed_size
+    starts = [at for at in (column.get(_DICTIONARY_PAGE), column.get(_DATA_PAGE)) if isinstance(at, int) and at]
+    place, stored = min(starts, default=0), column.get(_STORED)
+    end, length = place + stored if isinstance(stored, int) else -1, stream.seek(0, io.SEEK_END)
+    if not 0 <= place <= end <= length:
+        raise BadFile("not a whole Parquet file (a column is stored outside of it)")
     while place < end:
         stream.seek(place)
         header = _struct(stream)
@@ -124,38 +148,57 @@ def _pages(chunk: Any, stream: IO[bytes]) -> Iterator[int]:
         place = stream.tell() + packed
 
 
-# Thrift's compact protocol, as far as a page header needs it (PageHeader in parquet.thrift).
+# Thrift's compact protocol, as far as footer and page headers need it (parquet.thrift).
 
 _UNPACKED, _PACKED = 2, 3
-"""Ids of the fields ``uncompressed_page_size`` and ``compressed_page_size``."""
+"""Ids of the fields ``uncompressed_page_size`` and ``compressed_page_size`` of a PageHeader."""
+
+_ROW_GROUPS, _COLUMNS, _META_DATA = 4, 1, 3
+"""Ids of ``row_groups`` in FileMetaData, ``columns`` in RowGroup, ``meta_data`` in ColumnChunk."""
+
+_PATH, _STORED, _DATA_PAGE, _DICTIONARY_PAGE = 3, 7, 9, 11
+"""Ids of ``path_in_schema``, ``total_compressed_size``, ``data_page_offset`` and ``dictionary_page_offset`` of a
+ColumnMetaData.
+"""
+
+_DEEPEST = 20
 
 _LONGEST = 1 << 20
 """Bytes of a value in a page header, such as the least and the greatest value of a page."""
 
 
-def _struct(stream: IO[bytes]) -> dict[int, Any]:
-    """Read a struct: its numbers by field id; what else it holds is passed over."""
+def _struct(stream: IO[bytes], depth: int = 0) -> dict[int, Any]:
+    """Read a struct: its values by field id."""
+    if depth > _DEEPEST:
+        raise BadFile("not a Parquet file (a header is nested too deep)")
     found: dict[int, Any] = {}
     field = 0
     while byte := _byte(stream):
         field = field + (byte >> 4) if byte >> 4 else _zigzag(stream)
-        found[field] = _value(stream, byte & 15)
+        kind = byte & 15
+        found[field] = kind == 1 if kind in (1, 2) else _value(stream, kind, depth)  # a field's truth is in its type
     return found
 
 
-def _value(stream: IO[bytes], kind: int) -> Any:
-    if kind in (1, 2):  # true, false
-        return kind == 1
+def _value(stream: IO[bytes], kind: int, depth: int) -> Any:
+    if kind in (1, 2):  # in a list, a byte
+        return _byte(stream) == 1
     if kind in (4, 5, 6):  # whole numbers of 16, 32, 64 bits
         return _zigzag(stream)
     if kind in (3, 7, 8):  # a byte, a fraction, bytes
         length = {3: 1, 7: 8}.get(kind) or _varint(stream)
-        if length > _LONGEST or len(stream.read(length)) < length:
-            raise BadFile("not a whole Parquet file (a page header is cut off)")
-        return None
+        # The footer is in memory already, and what it says of itself may be long, as the schema of a wide table.
+        content = stream.read(length) if length <= _LONGEST or isinstance(stream, io.BytesIO) else b""
+        if len(content) < length:
+            raise BadFile("not a whole Parquet file (a header is cut off)")
+        return content
+    if kind == 9:
+        head = _byte(stream)
+        length = head >> 4 if head >> 4 < 15 else _varint(stream)
+        return [_value(stream, head & 15, depth + 1) for _ in range(length)]
     if kind == 12:
-        return _struct(stream)
-    raise BadFile(f"not a Parquet file (a page header holds a value of type {kind})")
+        return _struct(stream, depth + 1)
+    raise BadFile(f"not a Parquet file (a header holds a value of type {kind})")
 
 
 def _zigzag(stream: IO[bytes]) -> int:

@@ -258,6 +258,45 @@ def test_a_time_zone_that_nobody_knows_costs_its_rows_alone(tmp_path: Path, proj
     assert (texts, list(bad)) == (["b", "a good line"], ["a.parquet:1"])
 
 
+DAMAGED = """
+import io, sys
+import pyarrow, pyarrow.parquet
+from include.ingestion.parquet import read_parquet
+from include.ingestion.records import BadFile, Bounds
+from include.ingestion.scan import scan
+from include.projects.load import load_project
+from include.projects.model import SourceRoute
+from include.settings import ROOT
+from pathlib import Path
+source = load_project(ROOT / "include" / "projects" / "definitions", "ticket_topics").source
+place = Path(sys.argv[1])
+[file] = scan(place, (SourceRoute(match="*"),), None).new_or_changed
+content = (place / "a.parquet").read_bytes()
+footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+told = 0
+for at in range(footer, len(content) - 8):
+    for value in (0, 1, 2, 25, 41, 255):
+        damaged = content[:at] + bytes([value]) + content[at + 1 :]
+        try:
+            told += len(list(read_parquet(file, io.BytesIO(damaged), Bounds(source))))
+        except BadFile:
+            told += 1
+print("told", told)
+"""
+
+
+def test_a_footer_that_ends_pyarrow_ends_no_task(tmp_path: Path) -> None:
+    """Where the statistics of a column are damaged, asking pyarrow about the column ends the process."""
+    table = pyarrow.table({"text": ["a word", "b"], "note": [["x"], ["y", "z"]]})
+    folder = fill(tmp_path / "in", a__parquet=parquet(table))
+    (folder / "good.txt").unlink()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", DAMAGED, str(folder)], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout[:4]) == (0, "told"), done.stderr[-2000:]
+
+
 # --- lines that look blank -------------------------------------------------------------------------------------------
 
 
