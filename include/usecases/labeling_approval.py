@@ -36,7 +36,7 @@ from include.queues.batches import (
     task_ids,
     times_frozen,
 )
-from include.queues.progress import Batch, form
+from include.queues.progress import Batch, Progress, form
 from include.releases import by_hand
 from include.releases.courses import approval_course
 from include.releases.dataset import Dataset
@@ -83,26 +83,8 @@ def pending(run: Run, project: Project, params: Mapping[str, Any], prodigy: Prod
     dataset = Dataset.of(run, project)
     if dataset.go_stale():
         dataset = Dataset.of(run, project)
-    ready = []
-    for batch, progress in batch_progress(run, project, prodigy, open_batches(run, project, prodigy)):
-        run.log.info(f"Batch {short(batch.digest)} of {project.name}: {progress.why}")
-        if not (progress.finished or batch.closed_by or batch.kind == "decided"):
-            continue
-        if progress.unknown and project.policy.four_eyes:
-            error = (
-                f"{batch.name} of {project.name} holds answers of Prodigy accounts that the register does not know: "
-                f"{', '.join(sorted(progress.unknown))}; map them to their persons, and it is frozen"
-            )
-            yield WorkItem(project.name, f"batch:{batch.digest}", batch.name, error=error)
-        else:
-            ready.append(batch)
-    # Whoever triggers a run asks for what it freezes: where only they could approve it, another run has to.
-    barred = requesters(run, project) if project.policy.four_eyes else set()
-    lacking = nobody_for(project, run.register, run.now(), barred) if ready else []
-    if lacking:
-        # What is asked already goes on: only nothing new is begun.
-        yield WorkItem(project.name, f"project:{project.name}", "people", error=f"{project.name}: {'; '.join(lacking)}")
-        ready = []
+    ready, in_the_way = _ready(run, project, prodigy)
+    yield from in_the_way
     if ready and dataset.go_stale({task for one in ready for task in task_ids(run, one.digest)}):
         dataset = Dataset.of(run, project)
     undecided = dataset.undecided()
@@ -116,14 +98,44 @@ def pending(run: Run, project: Project, params: Mapping[str, Any], prodigy: Prod
     elif project.version == "batch":
         for batch in ready:
             yield _increment(run, project, dataset, [batch])
-        for one in set(returning) - {batch.digest for batch in ready}:
-            yield _item(run, project, form(task_ids(run, one)), f"batch {short(one)}, again", None, [one])
+        for one in returning:
+            if one not in {batch.digest for batch in ready}:
+                yield _item(run, project, form(task_ids(run, one)), f"batch {short(one)}, again", None, [one])
     elif not undecided and (ready or returning):
         yield _increment(run, project, dataset, ready)
     elif ready:
         run.log.info(
             f"{len(ready)} finished batch(es) of {project.name} wait: {undecided[0].name} is before its approvers."
         )
+
+
+def _ready(run: Run, project: Project, prodigy: ProdigyClient) -> tuple[list[OpenBatch], list[WorkItem]]:
+    """Return the batches that can be frozen now, and as failing items what stands in the way of others."""
+    ready, in_the_way = [], []
+    for batch, progress in batch_progress(run, project, prodigy, open_batches(run, project, prodigy)):
+        run.log.info(f"Batch {short(batch.digest)} of {project.name}: {progress.why}")
+        if not _finished(batch, progress):
+            continue
+        if progress.unknown and project.policy.four_eyes:
+            error = (
+                f"{batch.name} of {project.name} holds answers of Prodigy accounts that the register does not know: "
+                f"{', '.join(sorted(progress.unknown))}; map them to their persons, and it is frozen"
+            )
+            in_the_way.append(WorkItem(project.name, f"batch:{batch.digest}", batch.name, error=error))
+        else:
+            ready.append(batch)
+    # Whoever triggers a run asks for what it freezes: where only they could approve it, another run has to.
+    barred = requesters(run, project) if project.policy.four_eyes else set()
+    lacking = nobody_for(project, run.register, run.now(), barred) if ready else []
+    if lacking:
+        # What is asked already goes on: only nothing new is begun.
+        error = f"{project.name}: {'; '.join(lacking)}"
+        return [], [*in_the_way, WorkItem(project.name, f"project:{project.name}", "people", error=error)]
+    return ready, in_the_way
+
+
+def _finished(batch: OpenBatch, progress: Progress) -> bool:
+    return progress.finished or batch.closed_by is not None or batch.kind == "decided"
 
 
 def _increment(run: Run, project: Project, dataset: Dataset, ready: list[OpenBatch]) -> WorkItem:
@@ -137,9 +149,8 @@ def _increment(run: Run, project: Project, dataset: Dataset, ready: list[OpenBat
         run.log.info(f"Batch {short(one)} of {project.name} comes back: the version that it was in does not stand.")
         tasks.update(task_ids(run, one))
     batch = form(tasks)
-    name = taken[0].name if len(taken) == 1 and not returning else f"{len(taken) + len(returning)} batches"
-    if not name.startswith("batch"):
-        name += f", {batch.size} tasks"
+    several = len(taken) + len(returning)
+    name = taken[0].name if len(taken) == several == 1 else f"{several} batches, {batch.size} tasks"
     return _item(run, project, batch, name, dataset.base(), [*(one.digest for one in taken), *returning])
 
 
@@ -188,14 +199,14 @@ def freeze(run: Run, project: Project, item: WorkItem, prodigy: ProdigyClient) -
     return Frozen(digest, version.number or 0, None if passed else stage_version(run, project, digest), 0)
 
 
-def _finished(run: Run, project: Project, digests: Collection[str], prodigy: ProdigyClient) -> list[OpenBatch]:
+def _opened(run: Run, project: Project, digests: Collection[str], prodigy: ProdigyClient) -> list[OpenBatch]:
     """Return those of some batches that are open, for others only come back.
 
     :raises Refused: when one of them is not finished.
     """
     batches = [one for one in open_batches(run, project, prodigy) if one.digest in digests]
     for batch, progress in batch_progress(run, project, prodigy, batches):
-        if not (progress.finished or batch.closed_by or batch.kind == "decided"):
+        if not _finished(batch, progress):
             raise Refused(f"batch {short(batch.digest)} of {project.name} is not finished: {progress.why}")
     return batches
 
@@ -204,7 +215,7 @@ def _freeze(run: Run, project: Project, batch: str, detail: Mapping[str, Any], p
     times, base = detail["batches"], detail["base"]
     if base != Dataset.of(run, project).base():
         raise Refused(f"what the next version of {project.name} rests on has changed: the next run takes it from there")
-    finished = _finished(run, project, times, prodigy)
+    finished = _opened(run, project, times, prodigy)
     closed = [one for one in finished if one.closed_by]
     identity = digest_of([batch, base]) if base else batch
     with run.effect(USE_CASE, project.name, f"batch:{batch}", identity, sum(times.values()) + 1) as effect:
