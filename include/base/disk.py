@@ -14,11 +14,17 @@ from include.base.errors import Unavailable
 __all__ = ["scratch_folder", "writing_scratch", "writing_to"]
 
 _WHY = {
-    errno.ENOSPC: "the disk it is on is full",
-    errno.EDQUOT: "the quota on its disk is used up",
+    errno.ENOSPC: "the disk it is on is full; make room there",
+    errno.EDQUOT: "the quota on its disk is used up; make room there",
     errno.EROFS: "the disk it is on may only be read",
+    errno.EFBIG: "no file may become so large there",
+    errno.EIO: "the disk it is on reports an error; look at its health",
 }
-_WHY_SQLITE = {sqlite3.SQLITE_FULL: _WHY[errno.ENOSPC], sqlite3.SQLITE_READONLY: _WHY[errno.EROFS]}
+_WHY_SQLITE = {
+    sqlite3.SQLITE_FULL: _WHY[errno.ENOSPC],
+    sqlite3.SQLITE_READONLY: _WHY[errno.EROFS],
+    sqlite3.SQLITE_IOERR: _WHY[errno.EIO],
+}
 
 
 @contextmanager
@@ -38,7 +44,7 @@ def writing_to(place: object) -> Iterator[None]:
             why = _WHY_SQLITE.get(error.sqlite_errorcode & 0xFF)  # the lowest byte, without the detail
         if why is None:
             raise
-        raise Unavailable(f"{place}: cannot be written: {why}; make room there", system="disk") from error
+        raise Unavailable(f"{place}: cannot be written: {why}", system="disk") from error
 
 
 @contextmanager

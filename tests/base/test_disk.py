@@ -23,6 +23,8 @@ WORDS = {
     errno.ENOSPC: "the disk it is on is full",
     errno.EDQUOT: "the quota on its disk is used up",
     errno.EROFS: "the disk it is on may only be read",
+    errno.EFBIG: "no file may become so large there",
+    errno.EIO: "the disk it is on reports an error",
 }
 
 
@@ -113,6 +115,14 @@ def test_a_folder_of_the_ledger_that_cannot_be_made_is_named(tmp_path: Path, mon
     monkeypatch.setattr(Path, "mkdir", failing(errno.EROFS))
     with pytest.raises(Unavailable, match=f"{tmp_path}/far/ledger.db: cannot be written"):
         Ledger(f"sqlite:///{tmp_path}/far/ledger.db").migrate()
+
+
+@pytest.mark.parametrize("detail", [0, 2, 10, 22])  # SQLITE_IOERR_SHORT_READ, _FSYNC … are told in the bytes above
+def test_sqlite_s_report_of_a_failing_disk_is_told(tmp_path: Path, detail: int) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR | detail << 8
+    with pytest.raises(Unavailable, match=WORDS[errno.EIO]), writing_to(tmp_path):
+        raise error
 
 
 def test_every_other_error_stays_what_it_is(tmp_path: Path) -> None:
