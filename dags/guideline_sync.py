@@ -5,15 +5,17 @@ approved version of a page is published; a page edited since is published as app
 
 **Runs** nightly, and by hand; `project` empty means all projects.
 
-**Reads** the pages below the project's guideline root: one listing of 250 pages a request, bodies only where something
-changed. **Writes** `publications/<project>/guidelines/<number>-<digest>/` in the store, its pointer last, and events on the
+**Reads** the pages below the project's guideline root, those in folders too: one listing of 250 pages a request, on
+Cloud one of the tree below the root, bodies only where something changed. **Writes** `publications/<project>/guidelines/<number>-<digest>/` in the store, its pointer last, and events on the
 ledger. Announces `labelops/guidelines`.
 
-**Gate** `guideline_pages`: required sections, resolved images, sizes, no empty page.
+**Gate** `guideline_pages`: every page can be read, required sections, included texts and images are there, sizes, no
+empty page.
 
 **When it fails.** The leaf task names the project. *Refused by the gate*: open "Gate result" on the gate task, mend the
 pages it names, have them approved, run again. *AuthError*: the credential of `confluence_default` was refused. A finding
-`changed_since_approval` is no failure: somebody edited an approved page, and it waits for approval.
+`changed_since_approval` is no failure: somebody edited an approved page, and it waits for approval. `page_hidden` is
+one: the account may not see a page of the guideline, or it was deleted for good, which `guideline.purged` says.
 """
 
 from __future__ import annotations

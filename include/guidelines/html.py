@@ -7,11 +7,15 @@ last step is an allow-list (nh3), so a mistake in the rendering before it cannot
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from include.base.errors import InvalidInput
+from include.guidelines import emphasis
 from include.systems.confluence.storage import (
     AC,
     MAX_BYTES,
@@ -30,6 +34,7 @@ __all__ = [
     "RENDERER",
     "STYLE",
     "Finding",
+    "Include",
     "Rendered",
     "ResolveImage",
     "ResolveLink",
@@ -37,7 +42,7 @@ __all__ = [
     "render",
 ]
 
-RENDERER = 1
+RENDERER = 2
 """Raised whenever the same body renders to other HTML, so that stored renderings are made anew."""
 
 ResolveLink = Callable[[str, str | None, str | None], str | None]
@@ -54,8 +59,10 @@ class Finding:
 
     :param kind: one word that can be counted: ``unknown_macro``, ``unresolved_image``, ``external_image``,
         ``image_too_large``, ``image_type``, ``unresolved_link``, ``unsafe_link``, ``unknown_element``, ``unreadable``,
-        ``not_settled`` (changed or gone while it was read; the next run looks again), ``not_approved``,
-        ``changed_since_approval``, ``approval_time_unknown``, ``history_too_long``, ``page_removed``.
+        ``hidden`` (the page itself does not show it), ``include_missing``, ``not_settled`` (changed or gone while it
+        was read; the next run looks again), ``not_approved``, ``changed_since_approval``, ``approval_time_unknown``,
+        ``history_too_long``, ``page_removed``, ``page_hidden`` (below the root, and not to be seen by the account),
+        ``no_page`` (below the root, and no page: a whiteboard, a database).
     :param detail: a sentence for the person; names and numbers, no page text beyond titles and file names.
     """
 
@@ -69,6 +76,18 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Include:
+    """A page whose text, or whose excerpt, a page shows as its own.
+
+    :param space_key: None for this space.
+    """
+
+    title: str
+    space_key: str | None
+    excerpt: bool
+
+
+@dataclass(frozen=True)
 class Rendered:
     """One page as HTML.
 
@@ -76,6 +95,8 @@ class Rendered:
     :param sections: texts of the headings, in order.
     :param images: addresses in use, in order, each once.
     :param text_characters: characters of visible text, white space collapsed.
+    :param includes: pages whose texts belong here; a link stands in their place.
+    :param hides_excerpt: an excerpt of the page is for other pages alone.
     """
 
     html: str
@@ -83,8 +104,11 @@ class Rendered:
     sections: list[str]
     images: list[str]
     text_characters: int
+    includes: list[Include]
+    hides_excerpt: bool
 
 
+MACROS = (f"{{{AC}}}structured-macro", f"{{{AC}}}macro")
 HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
 PLAIN = {
     "b": "strong",
@@ -103,8 +127,7 @@ PLAIN = {
     "i": "em",
     "ins": "ins",
     "kbd": "code",
-    "li": "li",
-    "ol": "ol",
+    "mark": "mark",
     "p": "p",
     "pre": "pre",
     "s": "del",
@@ -123,6 +146,15 @@ PLAIN = {
     "ul": "ul",
 }
 PANELS = {"info": "Info", "tip": "Tip", "note": "Note", "warning": "Warning", "panel": ""}
+ADF_PANELS = {
+    "info": "info",
+    "success": "tip",
+    "note": "note",
+    "warning": "note",
+    "error": "warning",
+    "custom": "panel",
+}
+"""Panels of Cloud's editor; its ``warning`` and ``error`` are the macros ``note`` and ``warning``."""
 COLOURS = frozenset({"grey", "purple", "blue", "red", "yellow", "green"})
 EMOTICONS = {
     "smile": "\U0001f642",
@@ -148,6 +180,9 @@ EMOTICONS = {
     "heart": "\u2764",
     "broken-heart": "\U0001f494",
 }
+CUSTOM_EMOJI = "blue-star"
+"""What Cloud names an emoji that has no name among the emoticons."""
+INCLUDES = frozenset({"include", "excerpt-include"})
 PASS_THROUGH = frozenset({"excerpt", "section", "column", "details"})
 IGNORED = frozenset({"colgroup", "col", "ac:parameter", "ac:task-id", "ac:task-uuid", "ac:task-status"})
 
@@ -157,11 +192,11 @@ CLASSES = frozenset(
     | {f"panel-{kind}" for kind in PANELS}
     | {f"status-{colour}" for colour in COLOURS}
     | {f"toc-{level}" for level in range(1, 7)}
+    | emphasis.CLASSES
 )
-_CLASS_TAGS = ("a", "code", "div", "figure", "li", "nav", "p", "pre", "span", "ul")
 _TAGS = frozenset(
-    {*HEADINGS, *PLAIN.values(), "a", "br", "details", "figcaption", "figure", "hr", "img", "input", "nav", "summary"}
-    | {"table", "td", "th", "time"}
+    {*HEADINGS, *PLAIN.values(), "a", "br", "details", "figcaption", "figure", "hr", "img", "input", "li", "nav", "ol"}
+    | {"summary", "table", "td", "th", "time"}
 )
 _TABLE_OUTSIDE_CELLS = ("table", "thead", "tbody", "tfoot", "tr")
 _PARTS_OF_TABLES = frozenset({*_TABLE_OUTSIDE_CELLS, "caption", "col", "colgroup", "td", "th"})
@@ -171,6 +206,9 @@ MAX_STRAYS = 5000
 
 _SAFE = re.compile(r"(?:https?://|mailto:|#)", re.IGNORECASE)
 _SLUG = re.compile(r"[^0-9a-z]+")
+_IN_ANCHORS = ("L", "M", "N", "So")
+"""Kinds of characters that anchors keep: letters with their marks, digits, pictures, of any script."""
+_NUMBER = re.compile(r"-?\d{1,6}", re.ASCII)
 
 STYLE = """
 .labelops-guideline{font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,Helvetica,Arial,sans-serif;color:#1b1f24;
@@ -218,6 +256,7 @@ background:#fff5f4;color:#7a1a15;padding:.1em .4em;border-radius:3px}
 .labelops-guideline .meta,.labelops-guideline footer{color:#56606d;font-size:.9em}
 .labelops-guideline footer{margin-top:3em;border-top:2px solid #d5dae1;padding-top:.8em}
 """
+STYLE += emphasis.STYLE
 """The only style sheet; every selector is scoped, since Prodigy shows the page inside its own."""
 
 
@@ -244,6 +283,8 @@ def render(
     work = _Rendering(resolve_link, resolve_image, resolve_user, page_id, heading_offset)
     work.number_headings(root)
     raw = work.children(root)
+    for name, words in sorted((+work.hidden).items()):
+        work.note("hidden", f"{name}: {words} word(s) that the page hides from its readers are not shown")
     clean = nh3.clean(
         raw,
         tags=set(_TAGS),
@@ -253,13 +294,14 @@ def render(
             "a": {"href"},
             "img": {"src", "alt", "title", "width", "height"},
             "input": {"checked", "disabled"},
-            "ol": {"start"},
+            "li": {"value"},
+            "ol": {"start", "reversed"},
             "td": {"colspan", "rowspan"},
             "th": {"colspan", "rowspan"},
             "time": {"datetime"},
         },
         tag_attribute_values={"input": {"type": {"checkbox"}}, "th": {"scope": {"col", "row"}}},
-        allowed_classes={tag: set(CLASSES) for tag in _CLASS_TAGS},
+        allowed_classes={tag: set(CLASSES) for tag in _TAGS},
         url_schemes={"http", "https", "mailto"},
         link_rel="noopener noreferrer nofollow",
     )
@@ -269,6 +311,8 @@ def render(
         sections=[title for title, _, _ in work.headings.values() if title],
         images=list(dict.fromkeys(work.images)),
         text_characters=len(_visible(clean)),
+        includes=list(dict.fromkeys(work.includes)),
+        hides_excerpt=work.hides_excerpt,
     )
 
 
@@ -306,25 +350,39 @@ class _Rendering:
     offset: int
     findings: dict[Finding, None] = field(default_factory=dict)
     images: list[str] = field(default_factory=list)
+    includes: list[Include] = field(default_factory=list)
+    hides_excerpt: bool = False
+    hidden: Counter[str] = field(default_factory=Counter)
     headings: dict[Any, tuple[str, str, int]] = field(default_factory=dict)
+    anchors: dict[Any, str] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
     scopes: dict[Any, str] = field(default_factory=dict)
     repeated: int = 0
 
-    # headings first, since a table of contents may come before them
+    # headings and anchors first, since links and a table of contents may come before them
     def number_headings(self, root: Any) -> None:
         taken: set[str] = set()
         following: dict[str, int] = {}
         texts = Texts()
-        for element in root.iter(*HEADINGS):
-            title = texts.of(element)
-            self._count_repeated(title)
+        for element in root.iter(*HEADINGS, *MACROS):
+            kind = qualified(element)
+            if kind in HEADINGS:
+                title = texts.of(element)
+                self._count_repeated(title)
+            elif element.get(f"{{{AC}}}name") == "anchor":
+                title = parameters(element).get("", "")
+            else:
+                continue
             slug = self._slug(title)
             name, again = slug, following.get(slug, 2)
             while name in taken:
                 name, again = f"{slug}-{again}", again + 1
             taken.add(name)
             following[slug] = again
-            self.headings[element] = (title, name, HEADINGS[qualified(element)])
+            self.anchors[element] = name
+            self.places.setdefault(_same(title), name)
+            if kind in HEADINGS:
+                self.headings[element] = (title, name, HEADINGS[kind])
 
     def _count_repeated(self, text: str) -> None:
         """Bound what a page says more than once: headings in headings, and each contents list names all headings."""
@@ -337,14 +395,19 @@ class _Rendering:
 
     def _slug(self, text: str) -> str:
         # the page's id keeps equal headings of two pages apart in one document
-        readable = _SLUG.sub("-", text.lower()).strip("-")[:60]
+        kept = (each if unicodedata.category(each).startswith(_IN_ANCHORS) else " " for each in _same(text))
+        readable = "-".join("".join(kept).split())[:60].strip("-")
         return f"p{_SLUG.sub('', self.page_id.lower())}-{readable or 'section'}"
+
+    def _place(self, text: str) -> str:
+        """Return the anchor that a link means: of the heading of this text, else of one that is written like it."""
+        return self.places.get(_same(text)) or self._slug(text)
 
     def note(self, kind: str, detail: str) -> None:
         self.findings[Finding(kind, self.page_id, detail)] = None
 
-    def placeholder(self, text: str) -> str:
-        return f'<span class="placeholder">[{escape(text)}]</span>'
+    def placeholder(self, text: str, more: str = "") -> str:
+        return f'<span class="placeholder">[{escape(text)}{more}]</span>'
 
     def children(self, element: Any) -> str:
         pieces = [escape(element.text or "")]
@@ -361,7 +424,7 @@ class _Rendering:
             return self._heading(element, name)
         if name in PLAIN:
             tag = PLAIN[name]
-            return f"<{tag}>{self.children(element)}</{tag}>"
+            return f"<{tag}{_classed(element)}>{self.children(element)}</{tag}>"
         special = _ELEMENTS.get(name)
         if special is not None:
             return special(self, element)
@@ -374,7 +437,7 @@ class _Rendering:
     def _heading(self, element: Any, name: str) -> str:
         _, anchor, _ = self.headings[element]
         tag = f"h{min(6, HEADINGS[name] + self.offset)}"
-        return f'<{tag} id="{anchor}">{self.children(element)}</{tag}>'
+        return f'<{tag} id="{anchor}"{_classed(element)}>{self.children(element)}</{tag}>'
 
     def _void(self, element: Any) -> str:
         # storage is XML, so even <br> could hold text
@@ -392,7 +455,16 @@ class _Rendering:
                 spans += f' {name}="{int(value)}"'
         if tag == "th":
             spans += f' scope="{self._heading_scope(element.getparent())}"'
-        return f"<{tag}{spans}>{self.children(element)}</{tag}>"
+        return f"<{tag}{spans}{_classed(element)}>{self.children(element)}</{tag}>"
+
+    def _list(self, element: Any) -> str:
+        """Write a list, whose numbers people refer to."""
+        tag = qualified(element)
+        numbers = "".join(
+            f' {name}="{value}"' for name in ("start", "value") if _NUMBER.fullmatch(value := element.get(name, ""))
+        )
+        backwards = " reversed" if "reversed" in element.attrib else ""
+        return f"<{tag}{numbers}{backwards}{_classed(element)}>{self.children(element)}</{tag}>"
 
     def _heading_scope(self, line: Any) -> str:
         """Tell what the heading cells of a line are headings of: of the line where it holds other cells too."""
@@ -405,8 +477,8 @@ class _Rendering:
         return f'<time datetime="{escape(moment)}">{self.children(element).strip() or escape(moment)}</time>'
 
     def _anchor_tag(self, element: Any) -> str:
-        inner = self.children(element)
-        return self._link_to(element.get("href", ""), inner)
+        inner, formatted = self.children(element), _classed(element)
+        return self._link_to(element.get("href", ""), f"<span{formatted}>{inner}</span>" if formatted else inner)
 
     def _link_to(self, address: str, inner: str) -> str:
         address = address.strip()
@@ -416,16 +488,16 @@ class _Rendering:
             self.note("unsafe_link", f"link to {address.split(':')[0][:40]}:…: its text is shown without the link")
             return inner
         if address.startswith("#"):
-            address = "#" + self._slug(address[1:])
+            address = "#" + self._place(unquote(address[1:]))
         return f'<a href="{escape(address)}">{inner or escape(address)}</a>'
 
     def _html_image(self, element: Any) -> str:
-        return self._external(element.get("src", ""))
+        return self._external(element.get("src", ""), element.get("alt", ""))
 
-    def _external(self, address: str) -> str:
+    def _external(self, address: str, text: str) -> str:
         host = re.split(r"[?#]", address, maxsplit=1)[0][:120]
         self.note("external_image", f"image from elsewhere is not loaded: {host}; attach it to the page instead")
-        return self.placeholder(f"image from elsewhere: {host}")
+        return self.placeholder(f"image from elsewhere: {host}" + (f", {text}" if text else ""))
 
     def _image(self, element: Any) -> str:
         attachment, address = element.find(f".//{{{RI}}}attachment"), element.find(f".//{{{RI}}}url")
@@ -433,7 +505,7 @@ class _Rendering:
         if attachment is not None:
             picture = self._attached(element, attachment)
         elif address is not None:
-            picture = self._external(address.get(f"{{{RI}}}value", ""))
+            picture = self._external(address.get(f"{{{RI}}}value", ""), element.get(f"{{{AC}}}alt", ""))
         else:
             self.note("unresolved_image", "an image names no file")
             picture = self.placeholder("image without a file")
@@ -448,7 +520,8 @@ class _Rendering:
         source = self.resolve_image(filename, title)
         if source is None:
             self.note("unresolved_image", f"image {filename!r} could not be taken from the page's attachments")
-            return self.placeholder(f"image missing: {filename}")
+            described = element.get(f"{{{AC}}}alt")
+            return self.placeholder(f"image missing: {filename}" + (f", {described}" if described else ""))
         self.images.append(source)
         text = element.get(f"{{{AC}}}alt") or filename
         sizes = "".join(
@@ -461,23 +534,35 @@ class _Rendering:
     def _link(self, element: Any) -> str:
         anchor = element.get(f"{{{AC}}}anchor")
         inner = self._link_body(element)
-        target = next((child for child in element if qualified(child).startswith("ri:")), element)
-        kind = qualified(target) if target is not element else ""
+        target = next((child for child in element if qualified(child).startswith("ri:")), None)
+        if target is not None:
+            return self._reference(target, inner, anchor)
+        if anchor:
+            return f'<a href="#{self._place(anchor)}">{inner or escape(anchor)}</a>'
+        return self._resolved(None, inner, "nothing")
+
+    def _named(self, target: Any) -> str:
+        return self._reference(target, self.children(target))
+
+    def _reference(self, target: Any, inner: str, anchor: str | None = None) -> str:
+        """Show what an ``ri:`` element names, under the text given or, without one, its own name."""
+        kind = qualified(target)
         if kind == "ri:user":
             return self._mention(target) + (f" {inner}" if inner else "")
         if kind in ("ri:page", "ri:blog-post"):
             title = target.get(f"{{{RI}}}content-title", "")
             address = self.resolve_link(title, target.get(f"{{{RI}}}space-key"), anchor)
             return self._resolved(address, inner or escape(title), f"page {title!r}")
+        if kind == "ri:url":
+            return self._link_to(target.get(f"{{{RI}}}value", ""), inner)
         if kind == "ri:attachment":
             name = target.get(f"{{{RI}}}filename", "")
             return self._resolved(None, inner or escape(name), f"attached file {name!r}")
-        if kind == "ri:url":
-            return self._link_to(target.get(f"{{{RI}}}value", ""), inner)
-        if not kind and anchor:
-            return f'<a href="#{self._slug(anchor)}">{inner or escape(anchor)}</a>'
-        label = target.get(f"{{{RI}}}space-key", "")
-        return self._resolved(None, inner or escape(label), kind or "nothing")
+        if kind == "ri:shortcut":
+            name = f"{target.get(f'{{{RI}}}parameter', '')}@{target.get(f'{{{RI}}}key', '')}"
+            return self._resolved(None, inner or escape(name), f"shortcut {name!r}")
+        label = " ".join(value for key, value in target.attrib.items() if key.startswith(f"{{{RI}}}"))
+        return self._resolved(None, inner or escape(label), kind)
 
     def _resolved(self, address: str | None, inner: str, what: str) -> str:
         if address is None or not _SAFE.match(address):
@@ -497,11 +582,12 @@ class _Rendering:
     def _emoticon(self, element: Any) -> str:
         fallback = element.get(f"{{{AC}}}emoji-fallback") or ""
         name = element.get(f"{{{AC}}}name") or ""
+        short = element.get(f"{{{AC}}}emoji-shortname") or fallback
         if fallback and not fallback.startswith(":"):
             return escape(fallback)
-        if name in EMOTICONS:
+        if name in EMOTICONS and not (name == CUSTOM_EMOJI and short):
             return EMOTICONS[name]
-        return escape(element.get(f"{{{AC}}}emoji-shortname") or f"({name})")
+        return escape(short or f"({name})")
 
     def _tasks(self, element: Any) -> str:
         return f'<ul class="tasks">{self.children(element)}</ul>'
@@ -518,23 +604,44 @@ class _Rendering:
         kind = {"ac:layout": "layout", "ac:layout-section": "section", "ac:layout-cell": "cell"}[qualified(element)]
         return f'<div class="{kind}">{self.children(element)}</div>'
 
+    def _hidden(self, element: Any) -> str:
+        """Leave out what the page itself does not show its readers, and count it."""
+        self.hidden[element.get(f"{{{AC}}}name") or "placeholder"] += len(text_of(element).split())
+        return ""
+
     def _extension(self, element: Any) -> str:
-        fallback = element.find(f"{{{AC}}}adf-fallback")
-        if fallback is not None:
-            return self.children(fallback)
+        """Show a part of Cloud's editor that storage format has no element for; its fallback says the same in HTML."""
         node = element.find(f"{{{AC}}}adf-node")
         name = node.get("type", "unknown") if node is not None else "unknown"
-        self.note("unknown_macro", f"extension {name!r} has no shape that can be shown here")
-        body = "".join(self.children(content) for content in _outermost(element, f"{{{AC}}}adf-content"))
-        return f"<div>{self.placeholder(f'extension {name} is not shown here')}{body}</div>"
+        parts = list(_outermost(element, ("ac:adf-attribute", "ac:adf-content", "ac:adf-fallback")))
+        given = [(part.get("key", ""), text_of(part)) for part in parts if qualified(part) == "ac:adf-attribute"]
+        body, fallback = (
+            "".join(self.children(part) for part in parts if qualified(part) == kind)
+            for kind in ("ac:adf-content", "ac:adf-fallback")
+        )
+        panel = ADF_PANELS.get(dict(given).get("panel-type", "")) if name == "panel" else None
+        if panel:
+            return self._panel(panel, "", body or fallback)
+        if fallback:
+            return fallback
+        self.note("unknown_macro", f"extension {name!r} is not shown; its attributes and texts are, as plain content")
+        attributes = [f"{escape(key)}: {escape(value)}" for key, value in given if value]
+        return self._plainly(f"extension {name} is not shown here", attributes, body)
+
+    def _plainly(self, what: str, given: list[str], body: str) -> str:
+        placeholder = self.placeholder(what, "".join(f"; {each}" for each in given))
+        return f"<div>{placeholder}{body}</div>" if body else placeholder
+
+    def _panel(self, kind: str, title: str, body: str) -> str:
+        title = title or PANELS[kind]
+        heading = f'<p class="panel-title">{escape(title)}</p>' if title else ""
+        return f'<div class="panel panel-{kind}">{heading}{body}</div>'
 
     def _macro(self, element: Any) -> str:
         name = element.get(f"{{{AC}}}name", "")
         given = parameters(element)
         if name in PANELS:
-            title = given.get("title") or PANELS[name]
-            heading = f'<p class="panel-title">{escape(title)}</p>' if title else ""
-            return f'<div class="panel panel-{name}">{heading}{self._bodies(element)}</div>'
+            return self._panel(name, given.get("title", ""), self._bodies(element))
         if name == "status":
             colour = given.get("colour", given.get("color", "")).lower()
             colour = colour if colour in COLOURS else "grey"
@@ -545,14 +652,37 @@ class _Rendering:
             title = given.get("title") or "Click here to expand"
             return f"<details><summary>{escape(title)}</summary>{self._bodies(element)}</details>"
         if name in PASS_THROUGH:
+            if given.get("hidden", "").lower() == "true":
+                self.hides_excerpt = self.hides_excerpt or name == "excerpt"
+                return self._hidden(element)
             kind = ' class="details"' if name == "details" else ""
             return f"<div{kind}>{self._bodies(element)}</div>"
         if name == "anchor":
-            return f'<span class="anchor" id="{self._slug(given.get("", ""))}"></span>'
+            return f'<span class="anchor" id="{self.anchors[element]}"></span>'
         if name == "toc":
             return self._contents()
-        self.note("unknown_macro", f"macro {name!r} is not shown; what it holds is shown as plain content")
-        return f"<div>{self.placeholder(f'macro {name} is not shown here')}{self._bodies(element)}</div>"
+        if name in INCLUDES:
+            return self._include(element, name, given)
+        self.note("unknown_macro", f"macro {name!r} is not shown; its parameters and texts are, as plain content")
+        return self._plainly(f"macro {name} is not shown here", list(self._given(element)), self._bodies(element))
+
+    def _given(self, element: Any) -> Iterator[str]:
+        """Yield a macro's parameters as they are shown; they may hold links, mentions and files."""
+        for child in element:
+            if qualified(child) == "ac:parameter" and (value := self.children(child).strip()):
+                name = child.get(f"{{{AC}}}name", "")
+                yield f"{escape(name)}: {value}" if name else value
+
+    def _include(self, element: Any, name: str, given: dict[str, str]) -> str:
+        page = next(element.iter(f"{{{RI}}}page"), None)
+        title, space_key = given.get("", ""), None
+        if page is not None:
+            title, space_key = page.get(f"{{{RI}}}content-title", ""), page.get(f"{{{RI}}}space-key")
+        self.includes.append(Include(title, space_key, name == "excerpt-include"))
+        shown, address = escape(title), self.resolve_link(title, space_key, None)
+        if address is not None and _SAFE.match(address):
+            shown = f'<a href="{escape(address)}">{shown}</a>'
+        return self.placeholder("excerpt of page " if name == "excerpt-include" else "text of page ", shown)
 
     def _code(self, element: Any, given: dict[str, str]) -> str:
         text = "".join("".join(child.itertext()) for child in element if qualified(child) == "ac:plain-text-body")
@@ -584,13 +714,24 @@ class _Rendering:
         return f'<nav class="toc"><ul>{lines}</ul></nav>'
 
 
-def _outermost(element: Any, tag: str) -> Iterator[Any]:
-    """Yield the elements of a name below another; not those inside them, which are shown with them."""
+def _same(text: str) -> str:
+    """Return a text as headings and links to them are compared."""
+    return " ".join(unicodedata.normalize("NFC", text).lower().split())
+
+
+def _classed(element: Any) -> str:
+    """Return the attribute that says what an element's formatting means, nothing where it means nothing."""
+    classes = emphasis.classes_of(element)
+    return f' class="{" ".join(classes)}"' if classes else ""
+
+
+def _outermost(element: Any, names: tuple[str, ...]) -> Iterator[Any]:
+    """Yield the elements of some names below another; not those inside them, which are shown with them."""
     for child in element:
-        if child.tag == tag:
+        if qualified(child) in names:
             yield child
         else:
-            yield from _outermost(child, tag)
+            yield from _outermost(child, names)
 
 
 _ELEMENTS: dict[str, Callable[[_Rendering, Any], str]] = {
@@ -604,7 +745,7 @@ _ELEMENTS: dict[str, Callable[[_Rendering, Any], str]] = {
     "ac:layout-section": _Rendering._layout,
     "ac:link": _Rendering._link,
     "ac:macro": _Rendering._macro,
-    "ac:placeholder": _Rendering._inside,
+    "ac:placeholder": _Rendering._hidden,
     "ac:rich-text-body": _Rendering._inside,
     "ac:structured-macro": _Rendering._macro,
     "ac:task": _Rendering._task,
@@ -613,6 +754,9 @@ _ELEMENTS: dict[str, Callable[[_Rendering, Any], str]] = {
     "br": _Rendering._void,
     "hr": _Rendering._void,
     "img": _Rendering._html_image,
+    "li": _Rendering._list,
+    "ol": _Rendering._list,
+    **{f"ri:{kind}": _Rendering._named for kind in ("attachment", "blog-post", "page", "shortcut", "space", "url")},
     "ri:user": _Rendering._mention,
     "table": _Rendering._table,
     "td": _Rendering._cell,

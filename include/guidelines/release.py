@@ -23,7 +23,7 @@ from include.systems.confluence.storage import escape
 
 __all__ = ["MAX_DOCUMENT_BYTES", "TEMPLATE", "Current", "Publication", "current", "publish", "release_digest", "verify"]
 
-TEMPLATE = 1
+TEMPLATE = 2
 """Raised whenever the same pages make another document."""
 
 MAX_DOCUMENT_BYTES = 256 * 1024 * 1024

@@ -1,8 +1,9 @@
 """One project's guideline as it may be shown: its pages in tree order, each in its approved text.
 
-A run over an unchanged space reads one listing (250 pages a request) and, for a label, one listing more. What was
-read before is in ``seen``, the JSON state of the last run; renderings and images are objects in the store. Changed
-pages are read side by side by a few threads; results and the error that is raised depend on the tree's order alone.
+A run over an unchanged space reads one listing (250 pages a request), on Cloud one more of the tree below the root, and
+one for a label. What was read before is in ``seen``, the JSON state of the last run; renderings and images are objects
+in the store. Changed pages are read side by side by a few threads; results and the error that is raised depend on the
+tree's order alone.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from include.base.canonical import digest_of
@@ -30,10 +31,10 @@ from include.guidelines.approval import (
     by_state,
     served,
 )
-from include.guidelines.html import RENDERER, Finding, Rendered, ResolveUser, render
+from include.guidelines.html import RENDERER, Finding, Include, Rendered, ResolveUser, render
 from include.projects.model import Project
 from include.systems.confluence.client import ConfluenceClient
-from include.systems.confluence.values import Attachment, ContentState, Page
+from include.systems.confluence.values import Attachment, ContentState, Node, Page
 
 __all__ = ["Collected", "CollectedPage", "Image", "LeftOut", "collect", "rows"]
 
@@ -45,6 +46,8 @@ BODIES_AT_ONCE = 25
 
 SEEN_FORMAT = 1
 UNRESOLVED = ("unresolved_image", "external_image")
+SHAPES_WITHOUT_TEXT = ("folder",)
+"""What may lie below the root besides pages and holds nothing that could be shown."""
 _NUMBERS = re.compile(r"(\d{1,18})")
 
 
@@ -104,13 +107,17 @@ class CollectedPage:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A page below the root that was never approved, or of which no approved text could be read."""
+    """A page below the root that was never approved, or of which no approved text could be read.
+
+    :param readable: false for a page that the account may not see.
+    """
 
     page_id: str
     title: str
     depth: int
     current_version: int
     findings: tuple[Finding, ...]
+    readable: bool = True
 
 
 @dataclass(frozen=True)
@@ -181,8 +188,10 @@ def rows(collected: Collected) -> list[dict[str, Any]]:
                 "title": either.title,
                 "version": page.version if page else either.current_version,
                 "approved": page is not None,
+                "readable": page is not None or left_out[page_id].readable,
                 "sections_missing": ", ".join(missing),
                 "sections_missing_count": len(missing),
+                "includes_missing": kinds.count("include_missing"),
                 "images_unresolved": sum(kind in UNRESOLVED for kind in kinds),
                 "largest_image_kilobytes": _kilobytes(page.largest_image_bytes) if page else 0,
                 "html_kilobytes": _kilobytes(page.html_bytes) if page else 0,
@@ -220,6 +229,8 @@ class _Entry:
     largest_image_bytes: int = 0
     findings: list[Finding] = field(default_factory=list)
     render_findings: list[Finding] = field(default_factory=list)
+    includes: list[Include] = field(default_factory=list)
+    hides_excerpt: bool = False
 
     def value(self) -> dict[str, Any]:
         return {
@@ -228,6 +239,8 @@ class _Entry:
             "approved": self.approved.value() if self.approved else None,
             "findings": [finding.value() for finding in self.findings],
             "images": [image.value() for image in self.images],
+            "includes": [[one.title, one.space_key, one.excerpt] for one in self.includes],
+            "hides_excerpt": self.hides_excerpt,
             "render_findings": [finding.value() for finding in self.render_findings],
         }
 
@@ -235,6 +248,8 @@ class _Entry:
     def from_value(cls, value: dict[str, Any]) -> _Entry:
         entry = cls(**{name: value[name] for name in _PLAIN_FIELDS}, doubted=value.get("doubted", 0))
         entry.approved = Approved.from_value(value["approved"])
+        entry.includes = [Include(*one) for one in value.get("includes", ())]
+        entry.hides_excerpt = value.get("hides_excerpt", False)
         entry.findings = [Finding(*finding) for finding in value["findings"]]
         entry.render_findings = [Finding(*finding) for finding in value["render_findings"]]
         entry.images = [
@@ -300,7 +315,8 @@ class _Run:
         self._list()
         tree = self._tree()
         self.inside = {page.id for page, _ in tree}
-        self._require_gone()
+        hidden = self._hidden(tree[0][0])
+        order = (*(page.id for page, _ in tree), *(page.page_id for page in hidden))
         self.labelled = self._labelled([page for page, _ in tree])
         entries = self._entries([page for page, _ in tree])
         pages: list[CollectedPage] = []
@@ -312,17 +328,20 @@ class _Run:
                 left_out.append(LeftOut(page.id, page.title, depth, page.version.number, findings))
             else:
                 pages.append(self._collected(page, depth, entry, findings))
+        pages = [self._with_missing_includes(page, entries) for page in pages]
+        left_out += hidden
         reported = [finding for page in pages for finding in page.findings]
         reported += [finding for page in left_out for finding in page.findings]
         reported += [
             Finding("page_removed", page_id, f"{entry.title!r} is no longer below the guideline's root: it is left out")
             for page_id, entry in sorted(self.before.items())
-            if page_id not in entries and entry.html is not None
+            if page_id not in order and entry.html is not None
         ]
+        reported += self._no_pages()
         return Collected(
             pages=tuple(pages),
             left_out=tuple(left_out),
-            order=tuple(page.id for page, _ in tree),
+            order=order,
             findings=tuple(reported),
             missing_sections=self._missing_sections(pages),
             seen=self._seen(entries),
@@ -372,27 +391,75 @@ class _Run:
                 f"project {self.project.name}: confluence.guideline.root: found {self.settings.root!r}, but space "
                 f"{self.project.confluence.space} has no current page of that title among its {len(self.listing)}{hint}"
             )
-        children: dict[str | None, list[Page]] = defaultdict(list)
+        listed = {page.id for page in self.listing}
+        self.below = self._below(root, listed)
+        children: dict[str | None, list[Page | Node]] = defaultdict(list)
         for page in self.listing:
             children[page.parent_id].append(page)
+        for node in self.below:
+            if node.id not in listed:
+                children[node.parent_id].append(node)
         return list(_walk(root, children))
 
-    def _require_gone(self) -> None:
-        """Refuse a listing that lacks pages which are still there: what is left out would count as removed.
+    def _below(self, root: Page, listed: set[str]) -> list[Node]:
+        """Return all that is below the root, in so far as the listing of pages may not tell it by itself."""
+        joined = all(page.parent_id is None or page.parent_id in listed for page in self.listing)
+        if joined and self.confluence.flavour == "datacenter":
+            # there, the tree is made of pages alone
+            return []
+        return list(self.confluence.descendants(root.id))
 
-        :raises Unavailable: naming such a page. A later listing has it again.
+    def _hidden(self, root: Page) -> list[LeftOut]:
+        """Return the pages that belong here and that the account may not see: without them the guideline has a hole.
+
+        :raises Unavailable: a listing lacks a page which is there. A later one has it again.
         """
-        for page_id in sorted(set(self.before) - {page.id for page in self.listing}):
+        belonging = {node.id: node.title for node in self.below if node.kind == "page"}
+        belonging |= {page_id: entry.title for page_id, entry in self.before.items() if entry.html is not None}
+        hidden = []
+        for page_id in sorted({*belonging, *self.before} - self.inside):
             try:
                 page = self.confluence.page(page_id)
+                still_here = page.status == "current" and root.id in self.confluence.pages_above(page_id)
             except NotFound:
+                if page_id not in belonging or page_id in self.settings.purged:
+                    continue
+                detail = (
+                    f"{belonging[page_id]!r} belongs to the guideline, and the account may not see it: give it the "
+                    "right, or, where it was deleted for good, add its id to confluence.guideline.purged"
+                )
+                finding = Finding("page_hidden", page_id, detail)
+                hidden.append(LeftOut(page_id, belonging[page_id], 1, 0, (finding,), readable=False))
                 continue
-            if page.status == "current" and page.parent_id in self.inside:
+            if still_here:
                 raise Unavailable(
                     f"confluence: the listing of space {self.project.confluence.space} lacks page {page_id}, which is "
                     "there: it is listed again later",
                     system="confluence",
                 )
+        return hidden
+
+    def _no_pages(self) -> Iterator[Finding]:
+        for node in self.below:
+            if node.kind not in ("page", *SHAPES_WITHOUT_TEXT):
+                detail = f"{node.kind} {node.title!r} is below the guideline's root; only pages are shown"
+                yield Finding("no_page", node.id, detail)
+
+    def _with_missing_includes(self, page: CollectedPage, entries: dict[str, _Entry]) -> CollectedPage:
+        """Add a finding for each text that belongs into a page and is not published with it."""
+        missing = []
+        for one in entries[page.page_id].includes:
+            found = self.by_title.get(one.title.casefold()) if self._in_space(one.space_key) else None
+            entry = entries.get(found.id) if found else None
+            if entry is None or entry.html is None or (one.excerpt and entry.hides_excerpt):
+                what = "excerpt" if one.excerpt else "text"
+                where = "" if self._in_space(one.space_key) else f" of space {one.space_key}"
+                detail = f"it includes the {what} of page {one.title!r}{where}, which the guideline does not show"
+                missing.append(Finding("include_missing", page.page_id, detail))
+        return replace(page, findings=(*page.findings, *missing)) if missing else page
+
+    def _in_space(self, key: str | None) -> bool:
+        return not key or key == self.project.confluence.space
 
     # labels: listings that serve all pages at once
 
@@ -581,10 +648,11 @@ class _Run:
         entry.text_characters = rendered.text_characters
         entry.images = pictures.used
         entry.largest_image_bytes = pictures.largest
+        entry.includes, entry.hides_excerpt = rendered.includes, rendered.hides_excerpt
         entry.render_findings = [*rendered.findings, *pictures.findings]
 
     def _resolve_link(self, title: str, space_key: str | None, anchor: str | None) -> str | None:
-        if space_key and space_key != self.project.confluence.space:
+        if not self._in_space(space_key):
             return None
         page = self.by_title.get(title.casefold())
         if page is None:
@@ -677,6 +745,8 @@ def _keep_rendering(before: _Entry, entry: _Entry) -> None:
         "images",
         "largest_image_bytes",
         "render_findings",
+        "includes",
+        "hides_excerpt",
     ):
         setattr(entry, name, getattr(before, name))
 
@@ -752,21 +822,26 @@ def _image_ending(content: bytes) -> str | None:
     return None
 
 
-def _walk(root: Page, children: dict[str | None, list[Page]]) -> Iterator[tuple[Page, int]]:
-    """Yield the tree in reading order: siblings by title, numbers in it as numbers ("2. b" before "10. a")."""
-    waiting = [(root, 0)]
+def _walk(root: Page, children: dict[str | None, list[Page | Node]]) -> Iterator[tuple[Page, int]]:
+    """Yield the tree's pages in reading order: siblings by title, numbers in it as numbers ("2. b" before "10. a").
+
+    What is no page has its place among its siblings and is no level of its own, for it is not shown.
+    """
+    waiting: list[tuple[Page | Node, int]] = [(root, 0)]
     met: set[str] = set()
     while waiting:
-        page, depth = waiting.pop()
-        if page.id in met:
+        found, depth = waiting.pop()
+        if found.id in met:
             continue
-        met.add(page.id)
-        yield page, depth
-        below = sorted(children.get(page.id, ()), key=_natural, reverse=True)
-        waiting.extend((child, depth + 1) for child in below)
+        met.add(found.id)
+        if isinstance(found, Page):
+            yield found, depth
+            depth += 1
+        below = sorted(children.get(found.id, ()), key=_natural, reverse=True)
+        waiting.extend((child, depth) for child in below)
 
 
-def _natural(page: Page) -> tuple[Any, ...]:
+def _natural(found: Page | Node) -> tuple[Any, ...]:
     # split puts the numbers at the odd places; a superscript is a digit too, but no number
-    parts = _NUMBERS.split(page.title.casefold())
-    return ([(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)], page.id)
+    parts = _NUMBERS.split(found.title.casefold())
+    return ([(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)], found.id)

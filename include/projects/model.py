@@ -138,6 +138,9 @@ class Guideline(_Strict):
     required_sections: tuple[str, ...] = ()
     max_page_kilobytes: int = Field(default=512, ge=1, le=5000)
     max_image_kilobytes: int = Field(default=4096, ge=1, le=65536)
+    purged: tuple[str, ...] = Field(
+        default=(), description="ids of pages that were deleted for good; else one that is gone may be merely hidden"
+    )
 
 
 class Confluence(_Strict):

@@ -184,6 +184,11 @@ def descendants(case: Case) -> Any:
 
 
 @operation
+def pages_above(case: Case) -> Any:
+    return case.client.pages_above(case.page.id)[-1] == case.top.id
+
+
+@operation
 def create_page(case: Case) -> Any:
     made = case.client.create_page(case.space, "Made", "<p>One</p>", parent_id=case.top.id)
     return (made.version.number, made.parent_id) == (1, case.top.id)

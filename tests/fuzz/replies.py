@@ -282,6 +282,7 @@ CALLS: dict[type, dict[str, Call]] = {
         "page": lambda client, known: client.page(known.page.id, version=1),
         "page_url": lambda client, known: client.page_url(client.page(known.page.id)),
         "pages": lambda client, known: client.pages([known.page.id, known.top.id, "999999"]),
+        "pages_above": lambda client, known: client.pages_above(known.page.id),
         "pages_in_space": lambda client, known: client.pages_in_space(known.space),
         "pages_with_label": lambda client, known: client.pages_with_label("DS", "kept"),
         "properties": lambda client, known: client.properties(known.page.id),

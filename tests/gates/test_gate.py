@@ -100,7 +100,8 @@ def test_a_staged_line_that_is_no_object_names_file_and_line(tmp_path):
 def test_the_guideline_suite_ignores_left_out_pages_but_needs_one_approved():
     page = {
         "row_id": "1", "title": "t", "approved": True, "sections_missing_count": 0, "images_unresolved": 0,
-        "largest_image_kilobytes": 0, "html_kilobytes": 1, "text_characters": 10, "unknown_macros": 0,
+        "largest_image_kilobytes": 0, "html_kilobytes": 1, "readable": True, "includes_missing": 0,
+        "text_characters": 10, "unknown_macros": 0,
     }  # fmt: skip
     draft = {**page, "row_id": "2", "approved": False, "text_characters": 0}
     passed = run_suite([page, draft], suite_for("guideline_pages"))

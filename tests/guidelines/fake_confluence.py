@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from include.base.errors import NotFound
-from include.systems.confluence.values import Attachment, ContentState, Page, PageVersion, Space
+from include.systems.confluence.values import Attachment, ContentState, Node, Page, PageVersion, Space
 
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"
@@ -22,6 +22,8 @@ class FakeConfluence:
         self.page_labels: dict[str, set[str]] = {}
         self.states: dict[str, ContentState] = {}
         self.files: dict[str, dict[str, tuple[Attachment, bytes]]] = {}
+        self.shapes: dict[str, Node] = {}
+        self.unseen: set[str] = set()
 
     # what people do
 
@@ -67,6 +69,14 @@ class FakeConfluence:
         item = Attachment(f"att{name}", page_id, name, "image/png", len(content) if size is None else size, 1, "")
         self.files.setdefault(page_id, {})[name] = (item, content)
 
+    def shape(self, shape_id: str, title: str, *, parent: str, kind: str = "folder") -> None:
+        """What is no page in the tree."""
+        self.shapes[shape_id] = Node(shape_id, title, parent, kind, 0)
+
+    def hide(self, page_id: str) -> None:
+        """What a restriction does to an account that it leaves out."""
+        self.unseen.add(page_id)
+
     def reset(self) -> None:
         self.requests.clear()
 
@@ -87,10 +97,34 @@ class FakeConfluence:
         for place, versions in enumerate(list(self.history.values())):
             if place % 250 == 0:
                 self.requests["listing"] += 1
-            yield replace(versions[-1], body=None)
+            if versions[-1].id not in self.unseen:
+                yield replace(versions[-1], body=None)
+
+    def descendants(self, page_id: str) -> Iterator[Node]:
+        self.requests["descendants"] += 1
+        pages = [versions[-1] for versions in self.history.values()]
+        nodes = [Node(page.id, page.title, page.parent_id, "page", 0) for page in pages]
+        waiting, met = [page_id], {page_id}
+        while waiting:
+            top = waiting.pop(0)
+            for node in (*nodes, *self.shapes.values()):
+                if node.parent_id == top and node.id not in met:
+                    met.add(node.id)
+                    waiting.append(node.id)
+                    yield node
+
+    def pages_above(self, page_id: str) -> list[str]:
+        self.requests["ancestors"] += 1
+        found, above = [], self.history[page_id][-1].parent_id
+        while above is not None and above not in found:
+            found.insert(0, above)
+            above = self.shapes[above].parent_id if above in self.shapes else self.history[above][-1].parent_id
+        return [each for each in found if each in self.history]
 
     def page(self, page_id: str, *, version: int | None = None) -> Page:
         self.requests["page"] += 1
+        if page_id in self.unseen or page_id not in self.history:
+            raise NotFound(f"no page {page_id}", system="confluence", status=404)
         versions = self.history[page_id]
         return versions[-1] if version is None else versions[version - 1]
 

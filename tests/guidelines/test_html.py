@@ -3,6 +3,7 @@ from __future__ import annotations
 from contextlib import suppress
 from html import unescape
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from lxml import html as reader
 
 from include.base.errors import InvalidInput
-from include.guidelines.html import Rendered, render
+from include.guidelines import emphasis
+from include.guidelines.html import STYLE, Include, Rendered, render
 from include.systems.confluence.storage import escape
 
 
@@ -98,6 +100,48 @@ def macro(name: str, body: str = "", **given_: str) -> str:
         (macro("details", "<p>x</p>", id="g"), '<div class="details"><p>x</p></div>'),
         ('<p>a<ac:inline-comment-marker ac:ref="1">b</ac:inline-comment-marker>c</p>', "<p>abc</p>"),
         (
+            'Label <span style="text-decoration: line-through;">billing</span>',
+            'Label <span class="struck">billing</span>',
+        ),
+        ('<span style="color: rgb(255,86,48);">no</span>', '<span class="text-red">no</span>'),
+        ('<span style="color: var(--ds-text-success, #216e4e)">yes</span>', '<span class="text-green">yes</span>'),
+        ('<span style="color: rgb(23,43,77);">plain</span>', "<span>plain</span>"),
+        ('<span style="background-color: rgb(254,222,200);">x</span>', '<span class="on-orange">x</span>'),
+        ('<span style="font-family: Courier New;">x</span>', '<span class="fixed-width">x</span>'),
+        ('<font color="red">no</font>', '<span class="text-red">no</span>'),
+        ('<p style="font-weight: bold; font-style: italic;">x</p>', '<p class="bold italic">x</p>'),
+        ('<h2 style="color: blue">x</h2>', '<h2 id="p7-x" class="text-blue">x</h2>'),
+        (
+            '<p><a href="https://h.example/" style="color: red">x</a></p>',
+            '<p><a href="https://h.example/" rel="noopener noreferrer nofollow">'
+            '<span class="text-red">x</span></a></p>',
+        ),
+        (
+            '<ol start="5" type="a"><li>a</li><li value="9">b</li></ol>',
+            '<ol start="5" class="numbered-lower-alpha"><li>a</li><li value="9">b</li></ol>',
+        ),
+        (
+            '<ol reversed="reversed" start="x" style="list-style-type: upper-latin"><li>a</li></ol>',
+            '<ol reversed="" class="numbered-upper-alpha"><li>a</li></ol>',
+        ),
+        (
+            '<table><tbody><tr><td data-highlight-colour="#ffebe6">x</td>'
+            '<td class="highlight-green">y</td></tr></tbody></table>',
+            '<table><tbody><tr><td class="on-red">x</td><td class="on-green">y</td></tr></tbody></table>',
+        ),
+        ('<ac:emoticon ac:name="blue-star"/>', "\u2b50"),
+        ('<ac:emoticon ac:name="blue-star" ac:emoji-fallback=":labelops:"/>', ":labelops:"),
+        (
+            '<ac:emoticon ac:name="tick" ac:emoji-shortname=":check_mark:" ac:emoji-fallback=":check_mark:"/>',
+            "\u2705",
+        ),
+        (
+            '<ac:adf-extension><ac:adf-node type="panel"><ac:adf-attribute key="panel-type">error</ac:adf-attribute>'
+            "<ac:adf-content><p>x</p></ac:adf-content></ac:adf-node>"
+            '<ac:adf-fallback><div class="panel"><p>x</p></div></ac:adf-fallback></ac:adf-extension>',
+            '<div class="panel panel-warning"><p class="panel-title">Warning</p><p>x</p></div>',
+        ),
+        (
             '<ac:adf-extension><ac:adf-node type="panel"/>'
             "<ac:adf-fallback><p>x</p></ac:adf-fallback></ac:adf-extension>",
             "<p>x</p>",
@@ -146,6 +190,32 @@ def test_each_shape_has_its_html_and_no_finding(body: str, html: str) -> None:
         ("<p><marquee>text</marquee></p>", "unknown_element", ["text"]),
         ("<script>alert(1)</script>", "unknown_element", ["alert(1)"]),
         ("<ac:novelty/>", "unknown_element", ["ac:novelty"]),
+        (macro("jira", key="A-1", server="Jira"), "unknown_macro", ["jira is not shown here; key: A-1; server: Jira"]),
+        (
+            '<ac:structured-macro ac:name="mathblock"><ac:parameter ac:name="body">a^2 &lt; b</ac:parameter>'
+            "</ac:structured-macro>",
+            "unknown_macro",
+            ["body: a^2 < b"],
+        ),
+        (macro("ui-expand", "<p>kept</p>", title="Rare cases"), "unknown_macro", ["title: Rare cases", "kept"]),
+        (
+            '<ac:adf-extension><ac:adf-node type="poll"><ac:adf-attribute key="title">Which?</ac:adf-attribute>'
+            "</ac:adf-node></ac:adf-extension>",
+            "unknown_macro",
+            ["title: Which?"],
+        ),
+        (
+            '<ac:link><ri:shortcut ri:key="jira" ri:parameter="A-1"/></ac:link>',
+            "unresolved_link",
+            ["A-1@jira"],
+        ),
+        (macro("excerpt", "<p>two words</p>", hidden="true"), "hidden", [""]),
+        ("<p><ac:placeholder>Say why</ac:placeholder></p>", "hidden", [""]),
+        (
+            '<ac:image ac:alt="a scheme"><ri:attachment ri:filename="gone.png"/></ac:image>',
+            "unresolved_image",
+            ["image missing: gone.png, a scheme"],
+        ),
     ],
 )
 def test_what_cannot_be_shown_leaves_its_text_and_a_finding(body: str, kind: str, visible: list[str]) -> None:
@@ -165,6 +235,60 @@ def test_headings_make_sections_a_contents_list_and_distinct_anchors() -> None:
     tree = reader.fromstring(shown.html)
     assert [item.get("href") for item in tree.iter("a")] == ["#p7-labels", "#p7-edge-cases", "#p7-labels-2"]
     assert [item.get("id") for item in tree.iter("h3", "h4")] == ["p7-labels", "p7-edge-cases", "p7-labels-2"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "anchors"),
+    [
+        ("Правила", "Примеры", ["p7-правила", "p7-примеры"]),
+        ("規則", "例", ["p7-規則", "p7-例"]),
+        ("कि", "का", ["p7-कि", "p7-का"]),
+        ("\u2705", "\u274c", ["p7-\u2705", "p7-\u274c"]),
+        ("C++", "C#", ["p7-c", "p7-c-2"]),
+        ("Cafe\u0301", "Cafe", ["p7-caf\u00e9", "p7-cafe"]),
+    ],
+)
+def test_a_link_leads_to_the_heading_that_it_names_in_any_script(first: str, second: str, anchors: list[str]) -> None:
+    links = "".join(f'<ac:link ac:anchor="{title}"/><a href="#{quote(title)}">x</a>' for title in (first, second))
+    shown = show(f"{links}<h1>{first}</h1><h1>{second}</h1>")
+    tree = reader.fragment_fromstring(shown.html, create_parent="div")
+    assert [heading.get("id") for heading in tree.iter("h1")] == anchors
+    led = [unquote(link.get("href")) for link in tree.iter("a")]
+    assert led == [f"#{anchors[0]}"] * 2 + [f"#{anchors[1]}"] * 2
+
+
+def test_an_anchor_beside_a_heading_of_its_name_has_an_id_of_its_own() -> None:
+    shown = show("<h1>Rules</h1>" + macro("anchor", **{"": "Rules"}))
+    tree = reader.fragment_fromstring(shown.html, create_parent="div")
+    assert [element.get("id") for element in tree.iter() if element.get("id")] == ["p7-rules", "p7-rules-2"]
+
+
+def test_what_a_page_hides_is_counted_and_not_shown() -> None:
+    shown = show(
+        macro("excerpt", "<p>two words</p>", hidden="true") + "<p><ac:placeholder>Say why</ac:placeholder></p>"
+    )
+    assert [finding.detail.partition(" that")[0] for finding in shown.findings] == [
+        "excerpt: 2 word(s)",
+        "placeholder: 2 word(s)",
+    ]
+    assert shown.text_characters == 0
+    assert shown.hides_excerpt
+
+
+def test_an_included_page_is_named_where_its_text_belongs() -> None:
+    link = '<ac:link><ri:page ri:content-title="Other page" ri:space-key="LAB"/></ac:link>'
+    shown = show(
+        f'<ac:structured-macro ac:name="include"><ac:parameter ac:name="">{link}</ac:parameter></ac:structured-macro>'
+        + macro("excerpt-include", **{"": "Nowhere"})
+    )
+    assert shown.includes == [Include("Other page", "LAB", False), Include("Nowhere", None, True)]
+    tree = reader.fragment_fromstring(shown.html, create_parent="div")
+    assert tree.text_content().strip() == "[text of page Other page][excerpt of page Nowhere]"
+    assert [link.get("href") for link in tree.iter("a")] == ["#page-9"]
+
+
+def test_every_class_that_formatting_makes_has_a_rule() -> None:
+    assert [name for name in sorted(emphasis.CLASSES) if f".labelops-guideline .{name}{{" not in STYLE] == []
 
 
 def test_images_are_listed_once_and_text_is_counted() -> None:
@@ -225,7 +349,7 @@ PAYLOAD = st.one_of(
 )
 PAYLOAD_LINES = ["java&#10;script:alert(1)", "&#9;javascript:x", "JAVA\nSCRIPT:x"]
 ALLOWED = {"id", "class", "href", "rel", "src", "alt", "width", "height", "type", "disabled", "checked", "colspan"}
-ALLOWED |= {"rowspan", "scope", "datetime", "start", "title"}
+ALLOWED |= {"rowspan", "scope", "datetime", "start", "title", "reversed", "value"}
 
 
 @settings(max_examples=300, deadline=None)

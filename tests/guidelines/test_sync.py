@@ -7,8 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from include.base.errors import InvalidInput, NotFound
+from include.base.errors import InvalidInput, NotFound, Unavailable
 from include.base.store import Store
+from include.gates.gate import run_suite
+from include.gates.suites import suite_for
 from include.guidelines.approval import state_version
 from include.guidelines.sync import Collected, collect, rows
 from include.systems.confluence.values import ContentState, PageVersion
@@ -75,7 +77,7 @@ def test_an_unchanged_space_costs_the_listing_and_nothing_else(tree: FakeConflue
     first = sync.run()
     tree.reset()
     again = sync.run()
-    assert tree.requests == Counter({"listing": 2})
+    assert tree.requests == Counter({"listing": 2, "descendants": 1})
     assert again.pages == first.pages
     assert again.seen == first.seen
     assert again.read == ()
@@ -95,7 +97,7 @@ def test_an_unchanged_space_costs_no_request_per_page_under_any_mark(
     assert len(first.pages) == 4
     tree.reset()
     assert sync.run().pages == first.pages
-    assert tree.requests == Counter({"listing": 1, "label listing": cost}) + Counter()
+    assert tree.requests == Counter({"listing": 1, "descendants": 1, "label listing": cost}) + Counter()
 
 
 def test_one_changed_page_costs_requests_for_that_page_only(tree: FakeConfluence, store: Store) -> None:
@@ -107,6 +109,137 @@ def test_one_changed_page_costs_requests_for_that_page_only(tree: FakeConfluence
     assert sync.run().read == ("3",)
     assert tree.requests["page"] <= 2
     assert tree.requests["state"] == 1
+
+
+# what the listing of pages does not join
+
+
+def test_a_page_in_a_folder_is_part_of_the_guideline_at_the_folders_place(tree: FakeConfluence, store: Store) -> None:
+    tree.shape("f", "5. Folder", parent="1")
+    tree.shape("g", "Folder in it", parent="f")
+    tree.write("6", "<p>kept</p>", title="Kept", parent="g")
+    tree.shape("h", "Folder elsewhere", parent="0")
+    tree.write("7", "<p>else</p>", title="Else", parent="h")
+    approve_all(tree)
+    tree.set_state("6", "Verified")
+    collected = collect(make_project(), tree, store, None)
+    assert [(page.page_id, page.depth) for page in collected.pages] == [
+        ("1", 0),
+        ("3", 1),
+        ("4", 2),
+        ("6", 1),
+        ("2", 1),
+    ]
+    assert collected.findings == ()
+
+
+def test_what_is_no_page_below_the_root_is_told(tree: FakeConfluence, store: Store) -> None:
+    tree.shape("w", "Sketch", parent="3", kind="whiteboard")
+    approve_all(tree)
+    [finding] = collect(make_project(), tree, store, None).findings
+    assert (finding.kind, finding.page_id) == ("no_page", "w")
+    assert "whiteboard 'Sketch'" in finding.detail
+
+
+def test_on_data_center_the_tree_below_is_asked_for_only_where_the_listing_has_gaps(
+    tree: FakeConfluence, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree, "flavour", "datacenter")
+    approve_all(tree)
+    sync = Sync(tree, store, make_project())
+    sync.run()
+    assert tree.requests["descendants"] == 0
+    tree.hide("3")
+    assert "4" in {page.page_id for page in sync.run().pages}, "below a page that cannot be seen"
+    assert tree.requests["descendants"] == 1
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["published before", "never seen"])
+def test_a_page_that_the_account_may_not_see_stops_the_publication(
+    tree: FakeConfluence, store: Store, known: bool
+) -> None:
+    approve_all(tree)
+    sync = Sync(tree, store, make_project())
+    if known:
+        sync.run()
+    tree.hide("3")
+    collected = sync.run()
+    assert [page.page_id for page in collected.pages] == ["1", "4", "2"]
+    assert [(finding.kind, finding.page_id) for finding in collected.findings] == [("page_hidden", "3")]
+    assert [row["row_id"] for row in rows(collected) if not row["readable"]] == ["3"]
+    gate = run_suite(rows(collected), suite_for("guideline_pages", make_project()))
+    assert gate.stopped
+
+
+def test_a_page_that_was_deleted_for_good_is_left_out_once_a_person_says_so(tree: FakeConfluence, store: Store) -> None:
+    approve_all(tree)
+    sync = Sync(tree, store, make_project())
+    sync.run()
+    del tree.history["4"]
+    seen = sync.seen
+    assert kinds(sync.run()) == ["page_hidden"]
+    assert kinds(collect(make_project(purged=["4"]), tree, store, seen)) == ["page_removed"]
+
+
+def test_a_listing_of_the_tree_without_a_folder_that_is_there_is_not_believed(
+    tree: FakeConfluence, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.shape("f", "Folder", parent="1")
+    tree.write("6", "<p>kept</p>", title="Kept", parent="f")
+    approve_all(tree)
+    tree.set_state("6", "Verified")
+    sync = Sync(tree, store, make_project())
+    sync.run()
+    monkeypatch.setattr(tree, "descendants", lambda page_id: [])
+    with pytest.raises(Unavailable, match="lacks page 6, which is there"):
+        sync.run()
+
+
+# texts of other pages
+
+
+def included(title: str, name: str = "include") -> str:
+    page = f'<ac:link><ri:page ri:content-title="{title}"/></ac:link>'
+    return f'<ac:structured-macro ac:name="{name}"><ac:parameter ac:name="">{page}</ac:parameter></ac:structured-macro>'
+
+
+HIDDEN_EXCERPT = (
+    '<ac:structured-macro ac:name="excerpt"><ac:parameter ac:name="hidden">true</ac:parameter>'
+    "<ac:rich-text-body><p>short</p></ac:rich-text-body></ac:structured-macro>"
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "missing"),
+    [
+        (included("Deep"), False),
+        (included("Deep", "excerpt-include"), False),
+        (included("Elsewhere"), True),
+        (included("Nowhere"), True),
+        (included("2. Early", "excerpt-include"), True),
+        (included("2. Early"), False),
+    ],
+    ids=[
+        "inside",
+        "excerpt of one inside",
+        "outside",
+        "nowhere",
+        "excerpt hidden inside",
+        "page with a hidden excerpt",
+    ],
+)
+def test_an_included_text_must_be_published_with_the_guideline(
+    tree: FakeConfluence, store: Store, body: str, missing: bool
+) -> None:
+    tree.write("2", "<p>see</p>" + body)
+    tree.write("3", "<p>early</p>" + HIDDEN_EXCERPT)
+    approve_all(tree)
+    sync = Sync(tree, store, make_project())
+    for collected in (sync.run(), sync.run()):
+        assert ("include_missing" in kinds(collected, "2")) is missing
+        batch = rows(collected)
+        assert [row["includes_missing"] for row in batch if row["row_id"] == "2"] == [int(missing)]
+        assert run_suite(batch, suite_for("guideline_pages", make_project())).stopped is missing
 
 
 # content state
@@ -453,7 +586,7 @@ def test_a_page_that_cannot_be_read_keeps_its_last_text_and_stops_nobody(tree: F
     assert "new" in html(store, after, "2")
     tree.reset()
     assert kinds(sync.run()) == ["unreadable"]
-    assert tree.requests == Counter({"listing": 1})
+    assert tree.requests == Counter({"listing": 1, "descendants": 1})
     tree.write("3", "<p>mended</p>")
     tree.set_state("3", "Verified")
     mended = sync.run()
@@ -522,7 +655,7 @@ def test_another_renderer_renders_again_and_approves_nothing_new(
     sync.run()  # looks once more at the version that nobody approved
     tree.reset()
     sync.run()
-    assert tree.requests == Counter({"listing": 1})
+    assert tree.requests == Counter({"listing": 1, "descendants": 1})
 
 
 def test_a_state_that_was_read_too_early_is_read_again(

@@ -71,6 +71,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(("changed_pages",), "pages written since an earlier read", _VIEW, (READ_PAGE,)),
     Operation(("descendants",), "what is below a page, at any depth", _VIEW, (READ_TREE,)),
+    Operation(("pages_above",), "the pages above a page", _VIEW, (READ_METADATA,)),
     Operation(("create_page",), "a new page", "add pages", (WRITE_PAGE, READ_PAGE, READ_USER)),
     Operation(("update_page",), "the version after the one read", _EDIT, (WRITE_PAGE, READ_PAGE, READ_USER)),
     Operation(("labels",), "labels of a page", _VIEW, (READ_PAGE,)),

@@ -273,6 +273,13 @@ class ConfluenceClient:
         """
         return _listing(f"descendants of page {page_id}", lambda place: self._site.descendants(page_id, place), resume)
 
+    def pages_above(self, page_id: str) -> list[str]:
+        """Return the ids of the pages above a page, the highest first; folders between them are left out.
+
+        :raises NotFound: no such page, or the account may not see it.
+        """
+        return self._site.pages_above(page_id)
+
     def page_url(self, page: Page) -> str:
         """Return the address a person opens."""
         return page.url or f"{self.settings.site}{self.settings.path}/pages/viewpage.action?pageId={page.id}"

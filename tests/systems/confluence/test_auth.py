@@ -127,6 +127,7 @@ RUNS: dict[str, Callable[[ConfluenceClient, Page], Any]] = {
     ],
     "changed_pages": lambda client, page: list(client.changed_pages(page.space_id)),
     "descendants": lambda client, page: list(client.descendants(page.id)),
+    "pages_above": lambda client, page: client.pages_above(page.id),
     "create_page": lambda client, page: client.create_page(page.space_id, "New", "<p />"),
     "update_page": lambda client, page: client.update_page(page, body="<p>Two</p>"),
     "labels": lambda client, page: client.labels(page.id),
