@@ -67,7 +67,16 @@ class RateLimited(OutsideError):
 
 
 class Unavailable(OutsideError):
-    """The system cannot be reached or is failing; later may be better. The request may or may not have taken effect."""
+    """The system cannot be reached or is failing; later may be better. The request may or may not have taken effect.
+
+    :param retry_after: seconds the system asked us to wait, or None where it did not say.
+    """
+
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, system: str = "", status: int | None = None
+    ) -> None:
+        super().__init__(message, system=system, status=status)
+        self.retry_after = retry_after
 
 
 class InvalidReply(OutsideError):

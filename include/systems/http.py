@@ -246,8 +246,11 @@ class HttpCaller:
         asked = retry_after_seconds(response)
         response.close()
         if not again or (asked is not None and asked > self.policy.max_wait_seconds):
+            wait = "" if asked is None else f"; it asks for a pause of {asked:.0f} s"
             raise Unavailable(
-                f"{self.system}: {where}: answered {response.status_code} after {attempt} of {self.policy.tries} tries",
+                f"{self.system}: {where}: answered {response.status_code} after {attempt} of {self.policy.tries} "
+                f"tries{wait}",
+                retry_after=asked,
                 system=self.system,
                 status=response.status_code,
             )
@@ -307,9 +310,14 @@ def read_json(response: requests.Response, system: str) -> Any:
     except (ValueError, RecursionError) as error:
         kind = response.headers.get("Content-Type", "no content type")
         path = urlsplit(response.url or "").path
+        found = f"{len(response.content)} bytes of {kind}, expected whole JSON"
+        if kind.partition(";")[0].strip().lower() == "text/html":
+            found = (
+                "a page for people, such as one to sign in, expected the API's JSON: check the connection's address "
+                "and credential, and what stands between"
+            )
         raise InvalidReply(
-            f"{system}: {path}: status {response.status_code} with {len(response.content)} bytes of {kind}, "
-            "expected whole JSON",
+            f"{system}: {path}: status {response.status_code} with {found}",
             system=system,
             status=response.status_code,
         ) from error

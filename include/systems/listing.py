@@ -9,14 +9,14 @@ last item of it, not a number of items to leave out.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from include.base.errors import InvalidInput, InvalidReply
 
-__all__ = ["Changes", "Listing", "ReadState"]
+__all__ = ["Changes", "Circle", "Listing", "ReadState"]
 
 Item = TypeVar("Item")
 
@@ -68,6 +68,26 @@ class ReadState:
         return cls(of, place, last, done)
 
 
+class Circle:
+    """Notices a walk through the pages of a list that comes back to a page, under whatever names of places.
+
+    One page is remembered, a later one at each doubling of their number, so a circle of any length is noticed.
+    """
+
+    def __init__(self) -> None:
+        self._pages = 0
+        self._met: Sequence[object] = ()
+
+    def closes(self, page: Sequence[object]) -> bool:
+        """Tell whether the walk was at this page before; a page without items is none."""
+        if page and page == self._met:
+            return True
+        self._pages += 1
+        if self._pages.bit_count() == 1:
+            self._met = page
+        return False
+
+
 class Listing(Iterator[Item], Generic[Item]):
     """The items of a listing, page after page, each page asked for only when it is needed.
 
@@ -92,6 +112,7 @@ class Listing(Iterator[Item], Generic[Item]):
         self._page: Iterator[Item] | None = None
         self._next: str | None = None
         self._seen: set[str | None] = {self._at.place}
+        self._circle = Circle()
 
     @property
     def state(self) -> str:
@@ -118,6 +139,8 @@ class Listing(Iterator[Item], Generic[Item]):
     def _read_page(self) -> Iterator[Item]:
         items, self._next = self._fetch(self._at.place)
         names = [self._name(item) for item in items]
+        if self._circle.closes(names):
+            raise self._endless()
         # The last item is gone from its page: all of the page comes again, for something may have moved up.
         start = names.index(self._at.last) + 1 if self._at.last in names else 0
         return iter(items[start:])
@@ -127,10 +150,13 @@ class Listing(Iterator[Item], Generic[Item]):
             self._at = ReadState(self._at.of, self._at.place, self._at.last, done=True)
             return
         if self._next in self._seen:
-            raise InvalidReply(f"{self._at.of}: the listing repeats itself and does not end")
+            raise self._endless()
         self._seen.add(self._next)
         self._at = ReadState(self._at.of, self._next)
         self._page = None
+
+    def _endless(self) -> InvalidReply:
+        return InvalidReply(f"{self._at.of}: the listing repeats itself and does not end")
 
 
 AHEAD = timedelta(minutes=10)

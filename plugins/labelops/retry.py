@@ -50,11 +50,10 @@ class LabelopsRetryPolicy(RetryPolicy):
         self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
     ) -> RetryDecision:
         """Decide by the type of the error."""
-        if isinstance(exception, RateLimited):
-            wait = exception.retry_after
-            delay = None if wait is None else timedelta(seconds=min(wait, self.longest))
+        if isinstance(exception, (RateLimited, Unavailable)) and exception.retry_after is not None:
+            delay = timedelta(seconds=min(exception.retry_after, self.longest))
             return RetryDecision.retry(delay=delay, reason="the system asked for a pause")
-        if isinstance(exception, (Unavailable, Conflict)):
+        if isinstance(exception, (RateLimited, Unavailable, Conflict)):
             return RetryDecision.retry(reason=f"{type(exception).__name__} may pass")
         if isinstance(exception, _USELESS):
             return RetryDecision.fail(reason=f"{type(exception).__name__} does not pass by itself")

@@ -415,6 +415,7 @@ class Other(LabelopsError):
         (RateLimited("slow down", retry_after=100_000), RetryAction.RETRY, 3600),
         (RateLimited("slow down"), RetryAction.RETRY, None),
         (Unavailable("away"), RetryAction.RETRY, None),
+        (Unavailable("away", retry_after=7200), RetryAction.RETRY, 3600),
         (Conflict("somebody was faster"), RetryAction.RETRY, None),
         (InvalidReply("half a reply"), RetryAction.RETRY, None),
         (Other("new"), RetryAction.RETRY, None),

@@ -67,6 +67,20 @@ def test_a_listing_that_repeats_itself_is_refused() -> None:
         list(reader)
 
 
+@pytest.mark.parametrize("round_", ["a", "abc", "abcdefghij"])
+def test_a_circle_under_ever_new_names_of_places_is_noticed(round_: str) -> None:
+    asked: list[str | None] = []
+
+    def fetch(place: str | None) -> tuple[list[str], str | None]:
+        asked.append(place)
+        number = int(place or 0)
+        return [round_[number % len(round_)]], str(number + 1)
+
+    with pytest.raises(InvalidReply, match="does not end"):
+        list(Listing(OF, fetch, str))
+    assert len(asked) <= 4 * len(round_)
+
+
 @pytest.mark.parametrize(
     ("state", "said"),
     [

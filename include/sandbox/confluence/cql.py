@@ -1,6 +1,6 @@
-"""The part of CQL that the local Confluence plays, as conditions on its pages: what Labelops asks.
+"""The part of CQL that the local Confluence plays, as conditions on its pages: what Labelops and known clients ask.
 
-Clauses joined by ``and``: ``=`` on ``id``, ``label``, ``space`` and ``type``, ``>=`` on ``created`` and
+Clauses joined by ``and``: ``=`` on ``ancestor``, ``id``, ``label``, ``space`` and ``type``, ``>=`` on ``created`` and
 ``lastmodified``; ``order by``. Times are read in the zone of the server (or user) and compared to the minute, or to the
 day where the literal is a day, as the search index of the service does. Anything else is refused.
 """
@@ -18,6 +18,8 @@ _TOKEN = re.compile(r'\s*(?:("(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\')|(!=|!~|>=|<
 _DATES = {"created": "p.created", "lastmodified": "p.modified"}
 _ORDERS = {**_DATES, "title": "p.title", "id": "p.id", "space": "s.key"}
 _EQUAL = {
+    "ancestor": "p.id in (with recursive below(id) as (select id from tree where parent_id = cast(? as integer) union"
+    " select tree.id from tree join below on tree.parent_id = below.id) select id from below)",
     "id": "cast(p.id as text) = ?",
     "label": "p.id in (select page_id from labels where created <= ? and name = ?)",
     "space": "lower(s.key) = ?",

@@ -44,6 +44,8 @@ create table if not exists comments (id integer primary key, page_id integer not
     location text not null default 'footer', resolution text not null default 'open', marker_ref text, selection text,
     parent_id integer);
 create index if not exists comments_by_page on comments (page_id);
+create table if not exists watchers (content_id integer not null, account_id text not null,
+    primary key (content_id, account_id)) without rowid;
 create table if not exists groups (name text primary key) without rowid;
 create table if not exists members (group_name text not null, account_id text not null,
     primary key (group_name, account_id)) without rowid;
@@ -61,6 +63,7 @@ create table if not exists states (id integer primary key, name text not null, c
 insert or ignore into states values (0, 'Rough draft', '#ffc400'), (1, 'In progress', '#2684ff'),
     (2, 'Ready for review', '#8777d9'), (3, 'Verified', '#57d9a3');
 """
+_ON_PAGES = ("versions", "labels", "properties", "attachments", "comments", "tasks", "restrictions")
 
 
 def iso(milliseconds: int | None) -> str | None:
@@ -109,6 +112,12 @@ class Database:
     def write(self, sql: str, values: Iterable[Any] = ()) -> None:
         """Run one statement."""
         self._connection.execute(sql, tuple(values))
+
+    def purge(self, page_id: int) -> None:
+        """Delete a page and all that hangs on it."""
+        for table in _ON_PAGES:
+            self.write(f"delete from {table} where page_id = ?", (page_id,))  # noqa: S608 - our own words
+        self.write("delete from pages where id = ?", (page_id,))
 
     def next_id(self) -> int:
         """Return a number never given before, across all kinds of content as on the service."""

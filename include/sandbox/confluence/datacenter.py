@@ -86,6 +86,8 @@ class DataCenterStandIn(DataCenterParts):
             ("POST", f"{content}/property", self._create_content_property),
             ("GET", f"{content}/property/{{key}}", self._get_content_property),
             ("PUT", f"{content}/property/{{key}}", self._write_content_property),
+            ("DELETE", f"{content}/property/{{key}}", self._delete_content_property),
+            ("GET", f"{content}/restriction/byOperation", self._get_restrictions),
             ("GET", f"{content}/restriction/byOperation/{{operation}}", self._get_restriction),
             ("PUT", f"{content}/restriction", self._set_restrictions),
             ("GET", f"{api}/space", self._list_v1_spaces),
@@ -93,6 +95,7 @@ class DataCenterStandIn(DataCenterParts):
             ("GET", f"{api}/space/{{key}}", self._get_v1_space),
             ("GET", f"{api}/user", self._get_user),
             ("GET", f"{api}/user/current", self._get_current_user),
+            *((method, f"{api}/user/watch/content/{{id}}", self._watch) for method in ("GET", "POST", "DELETE")),
             ("GET", f"{self.context}/download/attachments/{{id}}/{{name}}", self._download_file),
             ("GET", "/_sandbox/snapshot", lambda request: json_reply(self._snapshot())),
             ("GET", "/_view/attachments/{id}", self._view_attachment),
@@ -116,7 +119,7 @@ class DataCenterStandIn(DataCenterParts):
             values.append(request.one("spaceKey"))
         if "title" in request.query:
             where.append("lower(p.title) = lower(?)")
-            values.append(request.one("title"))
+            values.append(request.one("title").strip())
         where.append(statuses(request, values))
         rows = self._pages(request, " and ".join(where), values)
         expand = Expand(request.one("expand"))
@@ -202,9 +205,10 @@ class DataCenterStandIn(DataCenterParts):
     def _free_title(self, title: Any, space: Mapping[str, Any] | sqlite3.Row, page_id: int | None) -> str:
         if not isinstance(title, str) or not title.strip() or len(title) > 255:
             raise bad("Title is required, and has at most 255 characters")
+        title = title.strip()
         taken = self.database.row(
             "select id from pages where space_id = ? and lower(title) = lower(?) and id is not ?"
-            " and status = 'current'",
+            " and status in ('current', 'archived')",
             (space["id"], title, page_id),
         )
         if taken:
@@ -270,9 +274,7 @@ class DataCenterStandIn(DataCenterParts):
             return json_reply({})
         if request.one("status") != "trashed":
             raise self._absent(request, row["id"])
-        for table in ("versions", "labels", "properties", "attachments", "comments", "tasks", "restrictions"):
-            self.database.write(f"delete from {table} where page_id = ?", (row["id"],))
-        self.database.write("delete from pages where id = ?", (row["id"],))
+        self.database.purge(row["id"])
         return Reply(204)
 
     def _get_history(self, request: Request) -> Reply:

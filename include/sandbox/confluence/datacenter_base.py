@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from include.sandbox.confluence import access
+from include.sandbox.confluence import access, view
 from include.sandbox.confluence.datacenter_wire import (
     EXCEPTIONS,
     Expand,
@@ -354,14 +354,18 @@ class DataCenterBase(ConfluenceStandIn):
                 expandable[name] = ""
         return shaped | {"_expandable": expandable}
 
-    def _body_shape(self, body: str, content_id: int, expand: Expand) -> dict[str, Any]:
-        if set(expand.names()) - {"storage"}:
-            raise refused(501, "The local Data Center keeps storage format only")
+    def _body_shape(self, body: str, content_id: int, page: Mapping[str, Any], expand: Expand) -> dict[str, Any]:
+        known = ("storage", *view.VIEWS)
+        if set(expand.names()) - set(known):
+            raise refused(501, "The local Data Center keeps storage format, and shows it as HTML")
         inside = {"content": f"/rest/api/content/{content_id}"}
-        shaped: dict[str, Any] = {"_expandable": {"view": "", "export_view": "", "styled_view": "", "editor": ""}}
-        if expand.has("storage"):
-            shaped["storage"] = {"value": body, "representation": "storage", "_expandable": inside}
-        return shaped
+        shaped: dict[str, Any] = {}
+        for name in filter(expand.has, known):
+            value = body
+            if name != "storage":
+                value = view.as_html(self.database, self.context, page["id"], page["space_key"], body)
+            shaped[name] = {"value": value, "representation": name, "_expandable": inside}
+        return shaped | {"_expandable": {name: "" for name in (*known, "editor") if name not in shaped}}
 
     def _page_shape(self, request: Request, row: Mapping[str, Any], expand: Expand) -> dict[str, Any]:
         number, base = row["id"], self._base(request)
@@ -402,7 +406,7 @@ class DataCenterBase(ConfluenceStandIn):
             ),
             "history": (f"{where}/history", lambda: self._history_shape(request, row, expand.below("history"))),
             "ancestors": ("", lambda: self._ancestors_shape(request, number)),
-            "body": ("", lambda: self._body_shape(row["body"], number, expand.below("body"))),
+            "body": ("", lambda: self._body_shape(row["body"], number, row, expand.below("body"))),
             "metadata": ("", lambda: self._metadata_shape(request, number, expand.below("metadata"))),
             "children": (f"{where}/child", lambda: self._children_shape(request, number, expand.below("children"))),
             "restrictions": (

@@ -112,6 +112,14 @@ class DataCenterParts(DataCenterBase):
         assert changed is not None
         return json_reply(self._property_shape(request, changed))
 
+    def _delete_content_property(self, request: Request) -> Reply:
+        row, key = self._row(request, request.values["id"], operation="update"), request.values["key"]
+        found = self._property_of(row, key)
+        if found is None:
+            raise refused(404, f"{EXCEPTIONS}NotFoundException: Cannot find content property with key: [{key}]")
+        self.database.write("delete from properties where id = ?", (found["id"],))
+        return Reply(204)
+
     # --- attachments --------------------------------------------------------------------------------------------------
 
     def _list_files(self, request: Request) -> Reply:
@@ -291,7 +299,7 @@ class DataCenterParts(DataCenterBase):
                 f"/rest/api/content/{page['id']}",
                 lambda: self._page_shape(request, page, Expand("")),
             ),
-            "body": ("", lambda: self._body_shape(row["body"], row["id"], expand.below("body"))),
+            "body": ("", lambda: self._body_shape(row["body"], row["id"], page, expand.below("body"))),
         }
         return expanded(shaped, parts, expand)
 
@@ -306,6 +314,11 @@ class DataCenterParts(DataCenterBase):
         expand = Expand(request.one("expand", "restrictions.user,restrictions.group"))
         kept = {kind: found for kind, found in shaped["restrictions"].items() if expand.has(f"restrictions.{kind}")}
         return json_reply(shaped | {"restrictions": kept})
+
+    def _get_restrictions(self, request: Request) -> Reply:
+        page_id = self._row(request, request.values["id"])["id"]
+        shown = {name: self._restriction_shape(request, page_id, name) for name in ("read", "update")}
+        return json_reply({**shown, "_links": self._links(request)})
 
     def _set_restrictions(self, request: Request) -> Reply:
         row, sent = self._row(request, request.values["id"], operation="update"), request.json()
@@ -348,6 +361,16 @@ class DataCenterParts(DataCenterBase):
 
     def _get_current_user(self, request: Request) -> Reply:
         return json_reply(self._person(request, self._key(request)))
+
+    def _watch(self, request: Request) -> Reply:
+        row, me = self._row(request, self.holder_of(request.values["id"])), self._who(request)
+        asked = self._user_row(request.one("key"), request.one("username")) if request.query else None
+        if asked is not None and asked["account_id"] != me:
+            raise refused(403, f"{EXCEPTIONS}PermissionException: Only an administrator may let others watch")
+        watching = self.watched(request, me)
+        if request.method == "GET":
+            return json_reply({"watching": watching})
+        return Reply(204) if request.method == "DELETE" else json_reply({"contentId": row["id"]})
 
     def _asked_user(self, request: Request) -> sqlite3.Row:
         self._who(request)

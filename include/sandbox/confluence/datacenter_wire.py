@@ -111,8 +111,8 @@ def statuses(request: Request, values: list[Any]) -> str:
     """Return the condition on statuses, and add its values."""
     wanted = request.many("status") or ["current"]
     if wanted == ["any"]:
-        wanted = ["current", "trashed"]
-    allowed = {"current", "trashed", "historical", "draft", "any"}
+        wanted = ["current", "trashed", "archived"]
+    allowed = {"current", "trashed", "archived", "historical", "draft", "any"}
     if not set(wanted) <= allowed:
         raise bad(f"status must be among {', '.join(sorted(allowed))}")
     values += wanted

@@ -54,6 +54,8 @@ SCOPES: tuple[tuple[str, str, tuple[str, ...]], ...] = tuple(
         ("PUT", V2, "/tasks/*", "write:task:confluence"),
         ("GET", V1, "/user/current", "read:confluence-user"),
         ("GET", V1, "/group/picker", "read:confluence-groups"),
+        ("GET", V1, "/user/watch/content/*", "read:confluence-content.summary"),
+        ("POST DELETE", V1, "/user/watch/content/*", "write:confluence-content"),
         ("GET", V1, "/content/search", "search:confluence"),
         ("POST DELETE", V1, "/content/*/label", "write:confluence-content"),
         ("GET", V1, "/content/*/state", "read:confluence-content.summary"),
@@ -63,6 +65,7 @@ SCOPES: tuple[tuple[str, str, tuple[str, ...]], ...] = tuple(
         ("POST", V1, "/content/*/child/attachment/*/data", "write:confluence-file"),
         ("GET", V1, "/content/*/child/attachment/*/download", "readonly:content.attachment:confluence"),
         ("GET", V1, "/content/*/restriction", "read:confluence-content.all"),
+        ("GET", V1, "/content/*/restriction/byOperation", "read:confluence-content.all"),
         ("PUT DELETE", V1, "/content/*/restriction", "write:confluence-content"),
     )
 )

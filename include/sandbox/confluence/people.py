@@ -5,11 +5,12 @@ from __future__ import annotations
 import sqlite3
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from include.sandbox.confluence.site import Site
 from include.sandbox.confluence.wire import V1, base_of, count_of, v1_error
-from include.sandbox.http import Reply, Request, json_reply
+from include.sandbox.http import HttpError, Reply, Request, json_reply
 
 __all__ = ["People", "group_id", "paged", "shape_group", "shape_user"]
 
@@ -60,6 +61,7 @@ class People:
         return [
             ("GET", f"{V1}/user/current", self._current),
             ("GET", f"{V1}/group/picker", self._picker),
+            *((method, f"{V1}/user/watch/content/{{id}}", self._watch) for method in ("GET", "POST", "DELETE")),
         ]
 
     def _user(self, account_id: str | None) -> sqlite3.Row | None:
@@ -69,6 +71,16 @@ class People:
         row = self._user(self._site.me)
         assert row is not None
         return json_reply(shape_user(row))
+
+    def _watch(self, request: Request) -> Reply:
+        me = self._site.me
+        self._site.content_row(replace(request, values={"id": self._site.holder_of(request.values["id"])}))
+        if request.one("accountId", me or "") != me:
+            raise v1_error(403, "Only an administrator may let others watch")
+        if request.method != "GET" and request.headers.get("x-atlassian-token") not in ("no-check", "nocheck"):
+            raise HttpError(403, {"message": "XSRF check failed"})
+        watching = self._site.watched(request, str(me))
+        return json_reply({"watching": watching}) if request.method == "GET" else Reply(204)
 
     def _names(self) -> list[str]:
         return [row["name"] for row in self._site.database.rows("select name from groups order by name")]

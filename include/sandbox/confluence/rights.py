@@ -34,6 +34,7 @@ class Rights:
         path = f"{V1}/content/{{id}}/restriction"
         return [
             ("GET", path, self._get),
+            ("GET", f"{path}/byOperation", self._by_operation),
             ("PUT", path, self._replace),
             ("DELETE", path, self._clear),
         ]
@@ -42,6 +43,11 @@ class Rights:
 
     def _get(self, request: Request) -> Reply:
         return self._reply(request, self._site.content_row(request)["id"])
+
+    def _by_operation(self, request: Request) -> Reply:
+        page_id = self._site.content_row(request)["id"]
+        shown = {name: self._shape(request, page_id, name, 0, AT_MOST) for name in OPERATIONS}
+        return json_reply({**shown, "_links": {"base": base_of(request), "context": "/wiki"}})
 
     def _reply(self, request: Request, page_id: int) -> Reply:
         start, limit = count_of(request, "start", 0), min(count_of(request, "limit", AT_MOST), AT_MOST)

@@ -11,7 +11,10 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
-from include.sandbox.confluence import access, cql
+from include.sandbox.confluence import access, cql, view
+from include.sandbox.confluence.database import iso
+from include.sandbox.confluence.datacenter_wire import Expand
+from include.sandbox.confluence.people import shape_user
 from include.sandbox.confluence.site import Site
 from include.sandbox.confluence.wire import (
     SELECT_PAGE,
@@ -21,6 +24,7 @@ from include.sandbox.confluence.wire import (
     count_of,
     cursor_of,
     offset_of,
+    shape_v1_label,
     v1_error,
     webui_of,
 )
@@ -29,6 +33,8 @@ from include.sandbox.http import HttpError, Reply, Request, json_reply
 __all__ = ["Search"]
 
 AT_MOST = 250
+FEW = 25
+"""Results with bodies."""
 EXCERPTS = ("highlight", "indexed", "none", "highlight_unescaped", "indexed_unescaped")
 
 
@@ -48,7 +54,8 @@ class Search:
         check_among("excerpt", request.query.get("excerpt", ()), EXCERPTS)
         if not text.strip():
             raise v1_error(400, "Could not parse cql : (its end)")
-        limit, database = min(count_of(request, "limit", 25), AT_MOST), self._site.database
+        most = FEW if Expand(request.one("expand")).has("body") else AT_MOST
+        limit, database = min(count_of(request, "limit", 25), most), self._site.database
         try:
             offset = offset_of(request)
         except HttpError as error:
@@ -74,31 +81,68 @@ class Search:
 
     def _content(self, request: Request) -> Reply:
         rows, offset, limit, links = self._find(request)
-        results = [_content(row, with_space=_wants_space(request, "space")) for row in rows]
+        expand = Expand(request.one("expand"))
+        results = [self._shown(row, expand) for row in rows]
         return json_reply({"results": results, "start": offset, "limit": limit, "size": len(results), "_links": links})
 
-
-def _wants_space(request: Request, name: str) -> bool:
-    return any(name in value.split(",") for value in request.query.get("expand", []))
-
-
-def _content(row: sqlite3.Row, *, with_space: bool) -> dict[str, Any]:
-    shaped: dict[str, Any] = {
-        "id": str(row["id"]),
-        "type": "page",
-        "status": row["status"],
-        "title": row["title"],
-        "_expandable": {},
-        "_links": {"webui": webui_of(row)},
-    }
-    if with_space:
-        shaped["space"] = {
-            "id": row["space_id"],
-            "key": row["space_key"],
-            "name": row["space_key"],
-            "type": "global",
-            "status": "current",
-            "_expandable": {},
-            "_links": {"webui": f"/spaces/{row['space_key']}"},
+    def _shown(self, row: sqlite3.Row, expand: Expand) -> dict[str, Any]:
+        """Return a page as v1 shows content: each part in it where it is wanted, else named as one that could be."""
+        parts: dict[str, Callable[[Expand], dict[str, Any]]] = {
+            "body": lambda wanted: self._body(row, wanted),
+            "history": lambda wanted: {
+                "latest": True,
+                "createdBy": self._person(row["author_id"]),
+                "createdDate": iso(row["created"]),
+            },
+            "metadata": lambda wanted: {"labels": self._labels(row["id"])} if wanted.has("labels") else {},
+            "space": lambda wanted: _space(row),
+            "version": lambda wanted: {
+                "by": self._person(row["version_author"]),
+                "when": iso(row["version_created"]),
+                "message": row["message"],
+                "number": row["version"],
+                "minorEdit": False,
+            },
         }
-    return shaped
+        shown = {name: shape(expand.below(name)) for name, shape in parts.items() if expand.has(name)}
+        return {
+            "id": str(row["id"]),
+            "type": "page",
+            "status": row["status"],
+            "title": row["title"],
+            **shown,
+            "_expandable": {name: "" for name in parts if name not in shown},
+            "_links": {"webui": webui_of(row)},
+        }
+
+    def _body(self, row: sqlite3.Row, wanted: Expand) -> dict[str, Any]:
+        known = ("storage", *view.VIEWS)
+        if set(wanted.names()) - set(known):
+            raise v1_error(501, "The local Confluence keeps storage format, and shows it as HTML")
+        shown = {}
+        for name in filter(wanted.has, known):
+            value = row["body"]
+            if name != "storage":
+                value = view.as_html(self._site.database, "/wiki", row["id"], row["space_key"], value)
+            shown[name] = {"value": value, "representation": name, "embeddedContent": [], "_expandable": {}}
+        return shown | {"_expandable": {name: "" for name in known if name not in shown}}
+
+    def _person(self, account_id: str) -> dict[str, Any]:
+        row = self._site.database.row("select * from users where account_id = ?", (account_id,))
+        return {"type": "unknown", "accountId": account_id} if row is None else shape_user(row)
+
+    def _labels(self, page_id: int) -> dict[str, Any]:
+        rows = self._site.database.rows("select * from labels where page_id = ? order by name", (page_id,))
+        return {"results": [shape_v1_label(row) for row in rows], "start": 0, "limit": 200, "size": len(rows)}
+
+
+def _space(row: sqlite3.Row) -> dict[str, Any]:
+    return {
+        "id": row["space_id"],
+        "key": row["space_key"],
+        "name": row["space_key"],
+        "type": "global",
+        "status": "current",
+        "_expandable": {},
+        "_links": {"webui": f"/spaces/{row['space_key']}"},
+    }

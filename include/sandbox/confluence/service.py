@@ -344,7 +344,7 @@ class ConfluenceStandIn(Site):
         values = [*values, *statuses, self.me, self.me]
         if "title" in request.query:
             where.append("lower(p.title) = lower(?)")
-            values.append(request.one("title"))
+            values.append(request.one("title").strip())
         sort = request.one("sort", "id")
         check_among("sort", [sort.removeprefix("-")], tuple(PAGE_SORTS))
         column, down = PAGE_SORTS[sort.removeprefix("-")], sort.startswith("-")
@@ -369,13 +369,19 @@ class ConfluenceStandIn(Site):
         if self._hidden.get(row["id"], 0) > 0:
             self._hidden[row["id"]] -= 1
             raise v2_error(404, "NOT_FOUND", f"Cannot find a page with id [{row['id']}]")
-        shaped = shape_page(row, with_body=wants_storage(request, ONE_FORMATS), base=base_of(request))
+        html = request.one("body-format") if request.one("body-format") in view.VIEWS else ""
+        with_body = bool(html) or wants_storage(request, ONE_FORMATS)
+        shaped = shape_page(row, with_body=with_body, base=base_of(request))
         if self._stale.get(row["id"], 0) > 0 and row["version"] > 1 and "version" not in request.query:
             self._stale[row["id"]] -= 1
             self._show_version(shaped, row["id"], row["version"] - 1)
             shaped["status"] = "current"
         if "version" in request.query and number_of(request.one("version")) != row["version"]:
             self._show_version(shaped, row["id"], number_of(request.one("version")))
+        if html:
+            body = shaped["body"]["storage"]["value"]
+            value = view.as_html(self.database, self.context, row["id"], row["space_key"], body)
+            shaped["body"] = {html: {"representation": html, "value": value}}
         return json_reply(shaped)
 
     def _show_version(self, shaped: dict[str, Any], page_id: int, number: int) -> None:
@@ -439,6 +445,7 @@ class ConfluenceStandIn(Site):
         title = sent.get("title")
         if not isinstance(title, str) or not title.strip() or len(title) > 255:
             raise bad_v2("A page needs a title of at most 255 characters")
+        title = title.strip()
         taken = self.database.row(
             "select id from pages where space_id = ? and lower(title) = lower(?) and id is not ?"
             " and status in ('current', 'archived')",
@@ -495,9 +502,7 @@ class ConfluenceStandIn(Site):
             statement = "update pages set status = 'trashed', parent_id = null where id = ?"
             self.database.write(statement, (row["id"],))
             return Reply(204)
-        for table in ("versions", "labels", "properties", "attachments", "comments", "tasks", "restrictions"):
-            self.database.write(f"delete from {table} where page_id = ?", (row["id"],))
-        self.database.write("delete from pages where id = ?", (row["id"],))
+        self.database.purge(row["id"])
         return Reply(204)
 
     def _list_versions(self, request: Request) -> Reply:
@@ -615,7 +620,8 @@ class ConfluenceStandIn(Site):
         parts = {part.name: part for part in request.parts()}
         if "file" not in parts:
             raise v1_error(400, "At least one file part is needed")
-        name = as_utf8(parts["file"].filename or "")
+        # Without the folders that an old browser puts before it, and without blanks around it.
+        name = as_utf8(parts["file"].filename or "").rpartition("\\")[2].strip()
         if not name or "/" in name:
             raise v1_error(400, f"The file name is not valid: {name!r}")
         comment = ""

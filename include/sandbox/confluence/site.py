@@ -100,6 +100,24 @@ class Site:
             raise bad_v2("The parent page is in another space")
         return row
 
+    def holder_of(self, content_id: str) -> str:
+        """Return the id of the page that a file is on; any other id as it is."""
+        number = whole(content_id.removeprefix("att"))
+        row = self.database.row("select page_id from attachments where id = ?", (number,))
+        return content_id if row is None else str(row["page_id"])
+
+    def watched(self, request: Request, account_id: str) -> bool:
+        """Begin or end watching content, as the request's method says; return whether the account watches it then."""
+        content_id = whole(request.values["id"].removeprefix("att"))
+        statement = {
+            "POST": "insert or ignore into watchers values (?, ?)",
+            "DELETE": "delete from watchers where content_id = ? and account_id = ?",
+        }.get(request.method)
+        if statement:
+            self.database.write(statement, (content_id, account_id))
+        found = "select 1 from watchers where content_id = ? and account_id = ?"
+        return self.database.row(found, (content_id, account_id)) is not None
+
     def content_row(self, request: Request, *, to: str = "read", name: str = "id") -> sqlite3.Row:
         """Return the page of a v1 path that the account may see, or also change (``to`` = update).
 

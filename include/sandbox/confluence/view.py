@@ -8,7 +8,7 @@ No sign-in: it is served on loopback only. Everything stored is escaped; nothing
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from include.sandbox.confluence import markup
 from include.sandbox.confluence.database import Database, iso
 from include.sandbox.http import App, Reply, Request
 
-__all__ = ["add_routes"]
+__all__ = ["VIEWS", "add_routes", "as_html"]
 
 _STYLE = Path(__file__).with_name("view.css").read_text("utf-8")
 _PLAIN = frozenset(
@@ -30,6 +30,15 @@ _PANELS = {"info": "info", "tip": "tip", "note": "note", "warning": "warning", "
 _COLOURS = frozenset({"Green", "Blue", "Red", "Yellow", "Purple"})
 _SHOWN_VERSIONS = 30
 _TREE_PAGES = 400
+
+
+VIEWS = ("view", "export_view", "styled_view", "anonymous_export_view")
+"""Representations of a body that are HTML; here they are one."""
+
+
+def as_html(database: Database, root: str, page_id: int, space_key: str, storage: str) -> str:
+    """Return a body of a page as HTML."""
+    return _Renderer(_Browser(database, root), {"id": page_id, "key": space_key}).body(storage)
 
 
 def add_routes(app: App, database: Database, root: str = "/wiki") -> None:
@@ -207,7 +216,7 @@ class _Browser:
 class _Renderer:
     """Storage format of one page as readable HTML; what it does not know is shown as a named box."""
 
-    def __init__(self, browser: _Browser, row: sqlite3.Row) -> None:
+    def __init__(self, browser: _Browser, row: sqlite3.Row | Mapping[str, Any]) -> None:
         self.browser = browser
         self.row = row
         self.headings: list[tuple[int, str]] = []

@@ -25,6 +25,17 @@ __all__ = ["JiraStandIn", "JiraUser"]
 
 API = "/rest/api/2"
 STATUSES = {"To Do": "new", "In Progress": "indeterminate", "Done": "done"}
+FIELDS = {
+    "summary": "Summary",
+    "description": "Description",
+    "issuetype": "Issue Type",
+    "project": "Project",
+    "status": "Status",
+    "assignee": "Assignee",
+    "labels": "Labels",
+    "created": "Created",
+    "updated": "Updated",
+}
 WAYS = {"To Do": ("In Progress", "Done"), "In Progress": ("To Do", "Done"), "Done": ("To Do",)}
 """Where an issue can go from where it is."""
 
@@ -108,8 +119,12 @@ class JiraStandIn:
     # --- frame -----------------------------------------------------------------------------------------------------
 
     def _routes(self) -> None:
+        self.app.route("GET", API + "/serverInfo")(self._server_info)
         for method, path, handler, writes in (
             ("GET", "/myself", self._myself, False),
+            ("GET", "/field", self._fields, False),
+            ("GET", "/project", self._projects, False),
+            ("GET", "/project/{key}", self._project, False),
             ("GET", "/search", self._search_by_offset, False),
             ("GET", "/search/jql", self._search_by_token, False),
             ("POST", "/issue", self._create, True),
@@ -171,6 +186,43 @@ class JiraStandIn:
     def _myself(self, request: Request, user: sqlite3.Row) -> Reply:
         return json_reply(self._shown(user["account"]))
 
+    def _server_info(self, request: Request) -> Reply:
+        """Tell anybody which Jira this is."""
+        numbers = [1001, 0, 0] if self.flavour == "cloud" else [10, 3, 0]
+        return json_reply(
+            {
+                "baseUrl": _address(request, ""),
+                "version": ".".join(map(str, numbers)),
+                "versionNumbers": numbers,
+                "deploymentType": "Cloud" if self.flavour == "cloud" else "Server",
+                "serverTitle": "Local Jira",
+            }
+        )
+
+    def _fields(self, request: Request, user: sqlite3.Row) -> Reply:
+        shown = ({"id": name, "name": title, "custom": False, "clauseNames": [name]} for name, title in FIELDS.items())
+        return json_reply([{**field, "orderable": True, "navigable": True, "searchable": True} for field in shown])
+
+    def _projects(self, request: Request, user: sqlite3.Row) -> Reply:
+        rows = self._db.execute("select rowid as id, * from projects order by key").fetchall()
+        return json_reply([self._shown_project(request, row) for row in rows])
+
+    def _project(self, request: Request, user: sqlite3.Row) -> Reply:
+        row = self._project_row(request.values["key"])
+        if row is None:
+            raise _refused(404, f"No project could be found with key '{request.values['key']}'.")
+        kinds = [{"id": str(at), "name": name} for at, name in enumerate(json.loads(row["kinds"]), 1)]
+        return json_reply({**self._shown_project(request, row), "issueTypes": kinds})
+
+    def _project_row(self, name: str) -> sqlite3.Row | None:
+        """Return the project of a key or an id."""
+        sql = "select rowid as id, * from projects where key = ? or cast(rowid as text) = ?"
+        return self._db.execute(sql, (name, name)).fetchone()
+
+    def _shown_project(self, request: Request, row: sqlite3.Row) -> dict[str, Any]:
+        key = row["key"]
+        return {"self": _address(request, f"/project/{row['id']}"), "id": str(row["id"]), "key": key, "name": key}
+
     def _row(self, request: Request) -> sqlite3.Row:
         wanted = request.values["issue"]
         row = self._db.execute(
@@ -180,7 +232,7 @@ class JiraStandIn:
             raise _refused(404, "Issue does not exist or you do not have permission to see it.")
         return row
 
-    def _issue(self, row: sqlite3.Row, fields: str) -> dict[str, Any]:
+    def _issue(self, request: Request, row: sqlite3.Row, fields: str) -> dict[str, Any]:
         held = json.loads(row["fields"])
         everything = {
             **held,
@@ -194,7 +246,7 @@ class JiraStandIn:
         wanted = set(fields.split(",")) if fields else set(everything) if self.flavour == "datacenter" else set()
         if "*all" in wanted or "*navigable" in wanted:
             wanted = set(everything)
-        shown = {"id": str(row["id"]), "key": row["key"], "self": f"{API}/issue/{row['id']}"}
+        shown = {"id": str(row["id"]), "key": row["key"], "self": _address(request, f"/issue/{row['id']}")}
         return {**shown, "fields": {name: everything[name] for name in everything if name in wanted}}
 
     def _found(self, jql: str) -> list[sqlite3.Row]:
@@ -210,7 +262,7 @@ class JiraStandIn:
             raise HttpError(410, {"errorMessages": ["The requested API has been removed."], "errors": {}})
         rows = self._found(request.one("jql"))
         start, most = _number(request, "startAt", 0), min(_number(request, "maxResults", 50), self.page_rows)
-        shown = [self._issue(row, request.one("fields")) for row in rows[start : start + most]]
+        shown = [self._issue(request, row, request.one("fields")) for row in rows[start : start + most]]
         return json_reply({"startAt": start, "maxResults": most, "total": len(rows), "issues": shown})
 
     def _search_by_token(self, request: Request, user: sqlite3.Row) -> Reply:
@@ -222,7 +274,7 @@ class JiraStandIn:
         rows = self._found(jql)
         start = _token(request.one("nextPageToken"))
         most = min(_number(request, "maxResults", 50), self.page_rows)
-        shown = {"issues": [self._issue(row, request.one("fields")) for row in rows[start : start + most]]}
+        shown = {"issues": [self._issue(request, row, request.one("fields")) for row in rows[start : start + most]]}
         if start + most < len(rows):
             token = base64.urlsafe_b64encode(f"issues:{start + most}".encode()).decode("ascii")
             return json_reply({**shown, "nextPageToken": token, "isLast": False})
@@ -231,10 +283,11 @@ class JiraStandIn:
     def _create(self, request: Request, user: sqlite3.Row) -> Reply:
         sent = _object(request.json())
         fields = _object(sent.get("fields"))
-        key = str((fields.get("project") or {}).get("key"))
-        project = self._db.execute("select * from projects where key = ?", (key,)).fetchone()
+        named = fields.get("project") or {}
+        project = self._project_row(str(named.get("id") or named.get("key")))
         if project is None:
             raise _refused(400, project="valid project is required")
+        key = project["key"]
         kind = str((fields.get("issuetype") or {}).get("name"))
         if kind not in json.loads(project["kinds"]):
             raise _refused(400, issuetype="Specify a valid issue type")
@@ -264,10 +317,11 @@ class JiraStandIn:
         for one in sent.get("properties") or []:
             values = (issue_id, str(one["key"]), json.dumps(one["value"]))
             self._db.execute("insert into properties values (?, ?, ?)", values)
-        return json_reply({"id": str(issue_id), "key": f"{key}-{number}", "self": f"{API}/issue/{issue_id}"}, 201)
+        address = _address(request, f"/issue/{issue_id}")
+        return json_reply({"id": str(issue_id), "key": f"{key}-{number}", "self": address}, 201)
 
     def _get(self, request: Request, user: sqlite3.Row) -> Reply:
-        return json_reply(self._issue(self._row(request), request.one("fields", "*all")))
+        return json_reply(self._issue(request, self._row(request), request.one("fields", "*all")))
 
     def _change(self, row: sqlite3.Row, **changes: Any) -> None:
         held, now = json.loads(row["fields"]) | changes, time.time()
@@ -291,15 +345,17 @@ class JiraStandIn:
             raise _refused(404, f"The property with key '{request.values['name']}' does not exist.")
         return json_reply({"key": request.values["name"], "value": json.loads(found["value"])})
 
-    def _comment(self, row: sqlite3.Row) -> dict[str, Any]:
+    def _comment(self, request: Request, row: sqlite3.Row) -> dict[str, Any]:
         author, created = self._shown(row["account"]), _iso(row["created"])
-        return {"id": str(row["id"]), "author": author, "body": row["body"], "created": created, "updated": created}
+        address = _address(request, f"/issue/{row['issue_id']}/comment/{row['id']}")
+        shown = {"self": address, "id": str(row["id"]), "author": author, "body": row["body"]}
+        return {**shown, "created": created, "updated": created}
 
     def _comments(self, request: Request, user: sqlite3.Row) -> Reply:
         issue_id = self._row(request)["id"]
         rows = self._db.execute("select * from comments where issue_id = ? order by id", (issue_id,)).fetchall()
         start, most = _number(request, "startAt", 0), min(_number(request, "maxResults", 50), self.page_rows)
-        shown = [self._comment(row) for row in rows[start : start + most]]
+        shown = [self._comment(request, row) for row in rows[start : start + most]]
         return json_reply({"startAt": start, "maxResults": most, "total": len(rows), "comments": shown})
 
     def _add_comment(self, request: Request, user: sqlite3.Row) -> Reply:
@@ -312,7 +368,7 @@ class JiraStandIn:
         ).lastrowid
         self._change(row)
         return json_reply(
-            self._comment(self._db.execute("select * from comments where id = ?", (made,)).fetchone()), 201
+            self._comment(request, self._db.execute("select * from comments where id = ?", (made,)).fetchone()), 201
         )
 
     def _ways(self, row: sqlite3.Row) -> dict[str, str]:
@@ -335,6 +391,12 @@ class JiraStandIn:
 
 
 # --- reading requests ----------------------------------------------------------------------------------------------
+
+
+def _address(request: Request, path: str) -> str:
+    """Return the address of what is below the API; without a path, that of the site."""
+    site = f"http://{request.headers.get('host', 'localhost')}"
+    return site + API + path if path else site
 
 
 def _object(value: Any) -> dict[str, Any]:

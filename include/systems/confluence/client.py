@@ -8,6 +8,7 @@ time: what is there is read first, and then decided on.
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,6 +65,7 @@ PLACEHOLDER = "<p>Labelops is preparing this page.</p>"
 """The text of a restricted page until its restrictions are known to stand. It says nothing."""
 CHUNK_BYTES = 64 * 1024
 PROPERTY_BYTES = 32 * 1024
+_NOT_IN_NAMES = re.compile(r'[/\\"\x00-\x1f\x7f]')
 RESOLUTIONS = ("open", "reopened", "resolved", "dangling")
 STATUSES = ("complete", "incomplete")
 
@@ -251,11 +253,19 @@ class ConfluenceClient:
         return page
 
     def find_page(self, space_id: str, title: str) -> Page | None:
-        """Return the current page of that exact title (with body), or None. Letter case counts."""
-        if not title.strip():
-            raise InvalidInput("confluence: a page title must not be empty")
-        found = self._site.find_pages(space_id, title)
-        return next((page for page in found if page.title == title), None)
+        """Return the current page (with body) that has the title, so that no other can be given it; else None.
+
+        Sites trim titles, and most do not mind their letter case: a page that is spelt exactly so comes first.
+        """
+        return self._titled(space_id, _trimmed(title), "current")
+
+    def _titled(self, space_id: str, title: str, status: str) -> Page | None:
+        found = [
+            page
+            for page in self._site.find_pages(space_id, title, status)
+            if page.title.strip().casefold() == title.casefold()
+        ]
+        return next((page for page in found if page.title == title), next(iter(found), None))
 
     def versions(self, page_id: str, *, resume: str | None = None) -> Listing[PageVersion]:
         """List the versions of a page, newest first."""
@@ -292,16 +302,18 @@ class ConfluenceClient:
         When the reply is lost, the page is looked up by its title and taken over if this account made it just now,
         in the same place and with equal canonical text; otherwise the loss is raised and nothing is sent twice.
 
-        :raises Conflict: the space has a page of that title.
+        :raises Conflict: the space has a page of that title, current or archived, which the message names.
         :raises InvalidInput: the body is not storage format, or is over 5 MB.
         :raises Unavailable: no reply, and no such page yet.
         """
         return self._create(space_id, title, body, parent_id, private=False)
 
     def _create(self, space_id: str, title: str, body: str, parent_id: str | None, *, private: bool) -> Page:
-        started = datetime.now(UTC)
+        started, title = datetime.now(UTC), _trimmed(title)
         try:
             page = self._site.create_page(space_id, title, body, parent_id, private=private)
+        except Conflict as error:
+            raise self._taken(space_id, title, error) from error
         except (Unavailable, InvalidReply) as lost:
             found = self.find_page(space_id, title)
             just_now = found is not None and found.version.created >= started - CLOCK_SKEW
@@ -310,6 +322,18 @@ class ConfluenceClient:
             page = found
         self._count_write(page.id)
         return page
+
+    def _taken(self, space_id: str, title: str, error: Conflict) -> Conflict:
+        """Return the refusal of a title with the page that has it: of archived ones, the site itself says nothing."""
+        holders = (self._titled(space_id, title, status) for status in ("current", "archived"))
+        page = next(filter(None, holders), None)
+        held = (
+            "no page of the title is to be seen: one that is hidden from the account has it"
+            if page is None
+            else f"the {page.status} page {page.id} has the title {page.title!r} ({self.page_url(page)}): rename "
+            f"{'or restore ' if page.status == 'archived' else ''}it, or choose another title"
+        )
+        return Conflict(f"{error}; {held}", system=SYSTEM, status=error.status)
 
     def _is_ours(self, page: Page, body: str, parent_id: str | None) -> bool:
         return (parent_id is None or page.parent_id == parent_id) and self._wrote(page, 1, body)
@@ -333,7 +357,7 @@ class ConfluenceClient:
         """
         if read.status != "current":
             raise Conflict(f"confluence: page {read.id} is {read.status}, so it is not written to", system=SYSTEM)
-        wanted_title = read.title if title is None else title
+        wanted_title = read.title if title is None else _trimmed(title)
         number = read.version.number + 1
         try:
             with self._writing(read.id):
@@ -353,6 +377,8 @@ class ConfluenceClient:
         if now.status == "current" and now.title == title and self._wrote(now, read.version.number + 1, body):
             return now
         if now.version.number == read.version.number:
+            if isinstance(error, Conflict) and title != read.title:
+                raise self._taken(read.space_id, title, error) from error
             raise error
         raise Conflict(
             f"confluence: page {read.id} was read at version {read.version.number} and is now at "
@@ -447,10 +473,13 @@ class ConfluenceClient:
         The file's SHA-256 is kept in the attachment's comment as ``sha256:<hex>``. A file of the same name gets a new
         version. A lost reply is settled by listing again.
 
-        :raises InvalidInput: the name is empty or holds ``/``.
+        :raises InvalidInput: the name is one that the site would change, or did.
         """
-        if not name or "/" in name:
-            raise InvalidInput(f"confluence: attachment name {name!r} must not be empty or hold a slash")
+        if not name or name != name.strip() or _NOT_IN_NAMES.search(name):
+            raise InvalidInput(
+                f"confluence: attachment name: found {name!r}, which the site would change; allowed are names without "
+                "slashes, backslashes, quotation marks, control characters, and blanks at an end"
+            )
         digest = sha256(content).hexdigest()
         existing = self._named(page_id, name)
         if existing and existing.sha256 == digest and existing.size == len(content):
@@ -463,11 +492,13 @@ class ConfluenceClient:
         }
         try:
             self._send_file(page_id, existing, parts)
-        except Conflict:
+        except Conflict as error:
             # The name was there after all: the list lagged behind.
             existing = self._named(page_id, name)
             if existing is None:
-                raise
+                raise InvalidInput(
+                    f"confluence: attachment name {name!r}: the site keeps it otherwise ({error})"
+                ) from error
             if existing.sha256 != digest:
                 self._send_file(page_id, existing, parts)
         except (Unavailable, InvalidReply):
@@ -489,7 +520,10 @@ class ConfluenceClient:
 
     def _send_file(self, page_id: str, existing: Attachment | None, parts: Mapping[str, Any]) -> None:
         with self._writing(page_id):
-            self._site.send_file(page_id, existing.id if existing else None, dict(parts))
+            kept = self._site.send_file(page_id, existing.id if existing else None, dict(parts))
+        name = parts["file"][0]
+        if kept != name:
+            raise InvalidInput(f"confluence: attachment name {name!r}: the site keeps it as {kept!r}; upload it so")
 
     # --- properties ------------------------------------------------------------------------------------------------
 
@@ -706,6 +740,13 @@ def _listing(
     name: Callable[[Item], str] = attrgetter("id"),
 ) -> Listing[Item]:
     return Listing(f"confluence {of}", fetch, name, resume)
+
+
+def _trimmed(title: str) -> str:
+    """Return a title as a site keeps it."""
+    if not title.strip():
+        raise InvalidInput("confluence: a page title must not be empty")
+    return title.strip()
 
 
 def _json_bytes(value: Any) -> bytes:

@@ -23,6 +23,7 @@ from include.systems.confluence.replies import (
     body_of,
     comment_of,
     digest_in,
+    file_name_of,
     identifier,
     link_of,
     mapping,
@@ -177,10 +178,10 @@ class Cloud:
             self._transport.json("GET", where, params=query, scope=scope.READ_PAGE), where, with_body=True
         )
 
-    def find_pages(self, space_id: str, title: str) -> list[Page]:
-        """Return the current pages of a title, whose letter case v2 does not mind."""
+    def find_pages(self, space_id: str, title: str, status: str) -> list[Page]:
+        """Return the pages of a title, whose letter case v2 does not mind."""
         where = self._v2(f"/spaces/{segment(space_id)}/pages")
-        query = {"title": title, "status": "current", "body-format": "storage"}
+        query = {"title": title, "status": status, "body-format": "storage"}
         return [self._page(row, where, with_body=True) for row in self._all(where, query, scope.READ_PAGE)]
 
     def versions(self, page_id: str, place: str | None) -> Rows[PageVersion]:
@@ -295,12 +296,13 @@ class Cloud:
         page, file = segment(attachment.page_id), segment(attachment.id)
         return self._v1(f"/content/{page}/child/attachment/{file}/download")
 
-    def send_file(self, page_id: str, attachment_id: str | None, parts: dict[str, Any]) -> None:
-        """Upload a file by v1; without the header it is taken for a forged form."""
+    def send_file(self, page_id: str, attachment_id: str | None, parts: dict[str, Any]) -> str:
+        """Upload a file and return the name it has then; without the header v1 takes it for a forged form."""
         where = self._v1(f"/content/{segment(page_id)}/child/attachment")
         if attachment_id is not None:
             where += f"/{segment(attachment_id)}/data"
-        self._transport.json("POST", where, files=parts, headers=NO_CHECK, scope=scope.WRITE_FILE)
+        reply = self._transport.json("POST", where, files=parts, headers=NO_CHECK, scope=scope.WRITE_FILE)
+        return file_name_of(reply, where)
 
     # --- properties ------------------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ from include.systems.confluence.replies import (
     body_of,
     comment_of,
     digest_in,
+    file_name_of,
     identifier,
     link_of,
     links_of,
@@ -289,10 +290,10 @@ class DataCenter:
         # Whatever a site calls an old version: it is the page that was asked for.
         return self._page({**old, "id": page_id}, where, with_body=True)
 
-    def find_pages(self, space_id: str, title: str) -> list[Page]:
-        """Return the current pages of a title."""
+    def find_pages(self, space_id: str, title: str, status: str) -> list[Page]:
+        """Return the pages of a title."""
         where = self._api("/content")
-        query = {"spaceKey": space_id, "title": title, "type": "page", "status": "current", "expand": BODY_EXPAND}
+        query = {"spaceKey": space_id, "title": title, "type": "page", "status": status, "expand": BODY_EXPAND}
         return [self._page(row, where, with_body=True) for row in self._all(where, query)]
 
     def versions(self, page_id: str, place: str | None) -> Rows[PageVersion]:
@@ -403,12 +404,12 @@ class DataCenter:
         path = attachment.download or f"/download/attachments/{attachment.page_id}/{segment(attachment.title)}"
         return f"{self._transport.settings.path}{path}"
 
-    def send_file(self, page_id: str, attachment_id: str | None, parts: dict[str, Any]) -> None:
-        """Upload a file; PUT, which replaces or creates on Cloud, is not there."""
+    def send_file(self, page_id: str, attachment_id: str | None, parts: dict[str, Any]) -> str:
+        """Upload a file and return the name it has then; PUT, which replaces or creates on Cloud, is not there."""
         where = self._content(page_id, "/child/attachment")
         if attachment_id is not None:
             where += f"/{segment(attachment_id)}/data"
-        self._json("POST", where, files=parts, headers=NO_CHECK)
+        return file_name_of(self._json("POST", where, files=parts, headers=NO_CHECK), where)
 
     def properties(self, page_id: str, key: str | None, place: str | None) -> Rows[Property]:
         """List the properties; one key is asked for by itself, and its absence is told from that of the page."""

@@ -18,6 +18,7 @@ __all__ = [
     "body_of",
     "comment_of",
     "digest_in",
+    "file_name_of",
     "identifier",
     "link_of",
     "links_of",
@@ -101,6 +102,13 @@ def body_of(row: Mapping[str, Any], where: str, sent: str | None = None) -> str:
         return sent
     body = need(row, "body", dict, where)
     return need(need(body, "storage", dict, where), "value", str, where)
+
+
+def file_name_of(reply: Any, where: str) -> str:
+    """Return the name under which an uploaded file is kept, from a list of one file or from the file itself."""
+    reply = mapping(reply, where)
+    rows = need(reply, "results", list, where) if "results" in reply else [reply]
+    return need(mapping(rows[0] if rows else None, where), "title", str, where)
 
 
 def property_of(row: Any, where: str) -> Property:

@@ -120,7 +120,7 @@ class Transport:
 
         response = self.caller.call(method, send, path=path, idempotent=idempotent)
         if not 200 <= response.status_code < 300:
-            refuse(response, path, scope)
+            refuse(response, path, scope, self.settings.flavour)
         return response
 
     def json(self, method: str, path: str, **parts: Any) -> Any:
@@ -175,7 +175,7 @@ class Transport:
             response = self.caller.call("GET", send, path=urlsplit(url).path)
             if response.status_code not in (301, 302, 303, 307, 308):
                 if response.status_code != 200:
-                    refuse(response, path, scope)
+                    refuse(response, path, scope, self.settings.flavour)
                 return response
             following = _location(response, url, path)
             response.close()
@@ -244,7 +244,7 @@ def anonymous() -> AuthError:
 # --- refusals ------------------------------------------------------------------------------------------------------
 
 
-def refuse(response: requests.Response, path: str, scope: str = "") -> None:
+def refuse(response: requests.Response, path: str, scope: str, flavour: str) -> None:
     """Raise the error that a refusal stands for.
 
     Told apart as on live sites: v2 puts ``errors[].title``, v1 ``message``, the gateway ``code`` and ``message``; a
@@ -254,7 +254,7 @@ def refuse(response: requests.Response, path: str, scope: str = "") -> None:
     said, in_json = _said(response)
     text = f"confluence: {path}: {status} {said}".rstrip()
     if status in (401, 403):
-        raise AuthError(f"{text}: {_hint(said, in_json, scope)}", system=SYSTEM, status=status)
+        raise AuthError(f"{text}: {_hint(said, in_json, scope, flavour)}", system=SYSTEM, status=status)
     if status == 404 and said == "Not Found":
         raise AuthError(f"{text}: this bare answer means a rejected credential", system=SYSTEM, status=status)
     if status == 404 and in_json:
@@ -273,10 +273,15 @@ def refuse(response: requests.Response, path: str, scope: str = "") -> None:
     raise InvalidReply(f"{text}: not an answer of Confluence's API; check host and path", system=SYSTEM, status=status)
 
 
-def _hint(said: str, in_json: bool, scope: str) -> str:
+def _hint(said: str, in_json: bool, scope: str, flavour: str) -> str:
+    if flavour == "datacenter":
+        return (
+            "the account lacks the right, or the credential is refused: `auth` = bearer in the connection sends a "
+            "personal access token, basic a user name and password"
+        )
     if not in_json:
         return (
-            "the token is refused before it reaches Confluence; on Cloud, a scoped token needs `auth` = scoped in the "
+            "the token is refused before it reaches Confluence; a scoped token needs `auth` = scoped in the "
             "connection (or its `cloud_id`)"
         )
     if "scope" in said.lower():

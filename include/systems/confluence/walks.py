@@ -10,6 +10,7 @@ from typing import TypeVar
 from include.base.errors import InvalidInput, InvalidReply
 from include.systems.confluence.replies import SYSTEM
 from include.systems.confluence.values import Page
+from include.systems.listing import Circle
 
 __all__ = ["Rows", "batches", "digest_of", "every_row", "in_batches", "oldest_first"]
 
@@ -21,17 +22,18 @@ Rows = tuple[list[Item], str | None]
 def every_row(fetch: Callable[[str | None], Rows[Item]], of: str) -> Iterator[Item]:
     """Yield the rows of all pages of a list.
 
-    :raises InvalidReply: the list comes back to a place it was at.
+    :raises InvalidReply: the list comes back to a place, or to a page, it was at.
     """
     place = None
     seen: set[str] = set()
+    circle = Circle()
     while True:
         rows, place = fetch(place)
+        if place in seen or circle.closes(rows):
+            raise InvalidReply(f"confluence: {of}: the listing repeats itself and does not end", system=SYSTEM)
         yield from rows
         if place is None:
             return
-        if place in seen:
-            raise InvalidReply(f"confluence: {of}: the listing repeats itself and does not end", system=SYSTEM)
         seen.add(place)
 
 

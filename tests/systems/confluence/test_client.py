@@ -25,8 +25,9 @@ from include.base.errors import (
     Unavailable,
     Unsupported,
 )
-from include.sandbox.http import App, Request, Server, json_reply
+from include.sandbox.http import App, Reply, Request, Server, json_reply
 from include.systems.confluence.client import ConfluenceClient
+from include.systems.confluence.values import Restriction
 from tests.systems.confluence.site import EDITOR, SERVICE, Site, make, on, running
 
 PAGE_WRITES = re.compile(r"/wiki/api/v2/pages(/\d+)?\Z")
@@ -106,6 +107,35 @@ def test_a_listing_that_turns_in_a_circle_is_refused(site: Site, client: Conflue
         list(client.pages_in_space("1"))
 
 
+def test_cursors_that_never_end_over_the_same_row_are_not_followed(site: Site, client: ConfluenceClient) -> None:
+    space = client.space("DS")
+    row = site.send("GET", f"/wiki/api/v2/spaces/{space.id}/pages?body-format=storage").json()["results"][0]
+    for number in range(9):
+        again = json_reply({"results": [row], "_links": {"next": f"/x?cursor={number}"}})
+        site.stand_in.app.fault("status", on("GET", "/pages"), reply=again)
+    before = client.requests_made
+    with pytest.raises(InvalidReply, match="repeats itself"):
+        list(client.pages_in_space(space.id))
+    with pytest.raises(InvalidReply, match="repeats itself"):
+        client.find_page(space.id, row["title"])
+    assert client.requests_made - before == 4
+
+
+def test_a_page_to_sign_in_is_told_for_what_it_is(site: Site, client: ConfluenceClient) -> None:
+    page = Reply(200, b"<html>Sign in</html>", {"Content-Type": "text/html;charset=UTF-8"})
+    site.stand_in.app.fault("status", on("GET", "/user/current"), reply=page)
+    with pytest.raises(InvalidReply, match="status 200 with a page for people, such as one to sign in"):
+        client.current_user()
+
+
+def test_a_pause_that_an_outage_asks_for_is_kept(site: Site, client: ConfluenceClient) -> None:
+    reply = json_reply({}, 503, headers={"Retry-After": "7200"})
+    site.stand_in.app.fault("status", on("GET", "/user/current"), reply=reply)
+    with pytest.raises(Unavailable, match="503 after 1 of 4 tries; it asks for a pause of 7200 s") as caught:
+        client.current_user()
+    assert caught.value.retry_after == 7200
+
+
 def test_a_next_page_after_no_rows_is_the_end(site: Site, client: ConfluenceClient) -> None:
     empty = json_reply({"results": [], "_links": {"next": "/wiki/api/v2/spaces/1/pages?cursor=more"}})
     site.stand_in.app.fault("status", on("GET", "/pages"), reply=empty)
@@ -128,8 +158,42 @@ def test_old_versions_keep_their_body_and_author(site: Site, client: ConfluenceC
 def test_find_page_is_exact(client: ConfluenceClient) -> None:
     page = make(client, "Approved labels")
     assert client.find_page(page.space_id, "Approved labels") == client.page(page.id)
-    assert client.find_page(page.space_id, "APPROVED labels") is None
     assert client.find_page(page.space_id, "No such page") is None
+
+
+def test_find_and_create_agree_on_what_has_a_title(client: ConfluenceClient) -> None:
+    """What the site refuses to create beside a page, finds that page."""
+    page = make(client, " Approved labels ")
+    assert page.title == "Approved labels"
+    for title in ("Approved labels", "APPROVED labels", "\tApproved labels "):
+        assert client.find_page(page.space_id, title) == client.page(page.id)
+        with pytest.raises(Conflict, match=f"the current page {page.id} has the title 'Approved labels'"):
+            client.create_page(page.space_id, title, "<p />")
+
+
+def archive(site: Site, page_id: str) -> None:
+    with site.stand_in.database.transaction():
+        site.stand_in.database.write("update pages set status = 'archived' where id = ?", (page_id,))
+
+
+def test_an_archived_page_that_has_the_title_is_named(site: Site, client: ConfluenceClient) -> None:
+    page, other = make(client), make(client, "Other")
+    archive(site, page.id)
+    assert client.find_page(page.space_id, page.title) is None
+    named = f"the archived page {page.id} has the title 'Guideline' \\(http.*{page.id}.*\\): rename or restore it"
+    with pytest.raises(Conflict, match=named):
+        client.create_page(page.space_id, page.title, "<p />")
+    with pytest.raises(Conflict, match=named):
+        client.update_page(other, title="guideline", body="<p>Two</p>")
+
+
+def test_a_title_taken_by_a_page_that_cannot_be_seen_is_said_to_be(site: Site, client: ConfluenceClient) -> None:
+    page = site.client(EDITOR).create_restricted_page(
+        client.space("DS").id, "Secret", "<p />", [Restriction("read", (EDITOR.account_id,))]
+    )
+    with pytest.raises(Conflict, match=r"already exists.*hidden from the account") as caught:
+        client.create_page(page.space_id, "Secret", "<p />")
+    assert page.id not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -405,9 +469,24 @@ def test_an_upload_after_a_stale_list(site: Site, client: ConfluenceClient) -> N
     assert (sent, second.id, second.version) == (True, first.id, 2)
 
 
-def test_a_slash_in_a_name_is_refused(client: ConfluenceClient) -> None:
-    with pytest.raises(InvalidInput):
-        client.upload("1", "../secret.txt", b"", "text/plain")
+@pytest.mark.parametrize("name", ["", "../secret.txt", 'a"b.txt', "a\\b.txt", "c.txt ", "\td.txt", "e\n.txt"])
+def test_a_name_that_the_site_would_change_is_refused_before_anything_is_sent(
+    client: ConfluenceClient, name: str
+) -> None:
+    with pytest.raises(InvalidInput, match="which the site would change; allowed are"):
+        client.upload("1", name, b"", "text/plain")
+    assert client.requests_made == 0
+
+
+def test_a_name_that_a_site_changes_after_all_is_told_each_time(
+    site: Site, client: ConfluenceClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = make(client)
+    monkeypatch.setattr("include.sandbox.confluence.service.as_utf8", lambda name: name.lower())
+    for _ in range(2):
+        with pytest.raises(InvalidInput, match=r"attachment name 'A\.txt': the site keeps it .*a\.txt"):
+            client.upload(page.id, "A.txt", b"one", "text/plain")
+    assert len(site.stand_in.snapshot()["attachments"]) == 1
 
 
 def test_the_credential_stays_on_its_host(site: Site, client: ConfluenceClient) -> None:

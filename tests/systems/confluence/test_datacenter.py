@@ -134,9 +134,17 @@ def test_it_connects_with_password_and_with_token(site: Site) -> None:
 
 
 def test_a_wrong_password_is_refused(site: Site) -> None:
-    with pytest.raises(AuthError, match="401") as caught:
+    with pytest.raises(AuthError, match=r"401.*`auth` = bearer in the connection sends a personal access") as caught:
         site.client(replace(SERVICE, token="wrong-token-999")).check()
     assert "wrong-token-999" not in str(caught.value)
+    assert "scope" not in str(caught.value)
+
+
+def test_a_missing_right_is_not_explained_by_clouds_scopes(site: Site) -> None:
+    refusal = {"statusCode": 403, "message": "Not permitted in the scope of this space"}
+    site.stand_in.app.fault("status", on("GET", "/user/current"), reply=json_reply(refusal, 403))
+    with pytest.raises(AuthError, match="the account lacks the right, or the credential is refused"):
+        site.client().current_user()
 
 
 def test_a_read_that_is_refused_is_named_with_the_right_it_needs(site: Site) -> None:
@@ -233,7 +241,9 @@ def test_a_page_is_made_read_changed_and_seen_at_its_versions(site: Site, client
     assert (page.space_id, page.parent_id, page.version.number) == ("DS", space.homepage_id, 1)
     assert (page.author_id, page.version.author_id) == ("key-service", "key-service")
     assert client.find_page("DS", "Guideline") == client.page(page.id)
-    assert client.find_page("DS", "guideline") is None
+    assert client.find_page("DS", " guideline") == client.page(page.id)
+    with pytest.raises(Conflict, match=f"the current page {page.id} has the title 'Guideline'"):
+        client.create_page("DS", "guideline ", "<p />")
     second = client.update_page(page, body="<p>Two</p>", message="why")
     assert (second.version.number, second.version.message, second.parent_id) == (2, "why", space.homepage_id)
     assert client.page(page.id).body == "<p>Two</p>"
@@ -295,6 +305,14 @@ def test_a_write_that_did_not_land_is_not_sent_again(site: Site, client: Conflue
         make(client, "Other")
     sent = [verb for verb, _ in site.stand_in.app.requests if verb in ("PUT", "POST")]
     assert sent == ["POST", "POST", "PUT", "POST"]
+
+
+def test_an_archived_page_that_has_the_title_is_named(site: Site, client: ConfluenceClient) -> None:
+    page = make(client)
+    with site.stand_in.database.transaction():
+        site.stand_in.database.write("update pages set status = 'archived' where id = ?", (page.id,))
+    with pytest.raises(Conflict, match=f"the archived page {page.id} has the title 'Guideline'"):
+        client.create_page("DS", "Guideline", "<p />")
 
 
 def test_refusals(client: ConfluenceClient) -> None:
