@@ -11,12 +11,12 @@ unexport PYTHONDONTWRITEBYTECODE
 WORKERS = $(shell $(PYTHON) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))')
 PYTEST  = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: docs demo up down test memory validation lint bench readers faults fuzz clean lock neighbours install help
+.PHONY: docs demo up down test memory validation lint bench readers clients faults fuzz clean lock neighbours install help
 
 help:
 	@echo "make demo   run the five use cases end to end on embedded defaults, then stop"
 	@echo "make up     the same, but leave everything running; make down stops it"
-	@echo "make test   run all tests; make lint, make bench, make readers, make clean, make lock"
+	@echo "make test   run all tests; make lint, make bench, make readers, make clients, make clean, make lock"
 	@echo "make faults SEEDS=200, make fuzz SECONDS=120   seeded faults over the DAGs; seeded inputs for every reader"
 	@echo "make neighbours   resolve requirements.lock together with what platforms run beside it"
 	@echo "make memory       run the tests that measure memory or stream a great many rows, which make test leaves out"
@@ -68,6 +68,12 @@ readers: install
 	@rm -rf $(LABELOPS_HOME)/readers/exports
 	@$(BIN)/python -m tests.exports.readers write $(LABELOPS_HOME)/readers/exports
 	@$(LABELOPS_HOME)/readers/bin/python tests/exports/readers.py read $(LABELOPS_HOME)/readers/exports
+
+clients: install
+	@test -x $(LABELOPS_HOME)/clients/bin/python || $(PYTHON) tools/make_venv.py $(LABELOPS_HOME)/clients
+	@echo "Installing clients of Confluence and Jira into $(LABELOPS_HOME)/clients …"
+	@$(LABELOPS_HOME)/clients/bin/python -m pip install -q jira sphinxcontrib-confluencebuilder langchain-community "atlassian-python-api<5" beautifulsoup4 lxml
+	@NO_PROXY=127.0.0.1 $(LABELOPS_HOME)/clients/bin/python tests/contracts/clients.py
 
 faults: install
 	@$(BIN)/python -m tests.faults --seeds $(or $(SEEDS),200) --jobs $(or $(JOBS),2) $(ARGS)

@@ -235,3 +235,73 @@ def test_every_call_of_the_stand_in_has_its_scopes(stand_in: ConfluenceStandIn) 
         if path.startswith((V1, V2)) and scopes_needed(method, path) is None:
             missing.append(f"{method} {path}")
     assert missing == []
+
+
+# --- what clients that others wrote ask for --------------------------------------------------------
+
+PANEL = '<ac:structured-macro ac:name="info"><ac:rich-text-body><p>Mind</p></ac:rich-text-body></ac:structured-macro>'
+NO_CHECK = {"X-Atlassian-Token": "no-check"}
+
+
+def test_a_page_or_a_file_is_watched_and_not_watched_any_more(send: Send, space: str) -> None:
+    page = new_page(send, space)
+    file = send("POST", f"{V1}/content/{page}/child/attachment", files={"file": ("a.txt", b"x")}, headers=NO_CHECK)
+    for content in (page, file.json()["results"][0]["id"]):
+        path = f"{V1}/user/watch/content/{content}"
+        for method, watching in (("POST", True), ("DELETE", False), ("DELETE", False)):
+            assert send(method, path, headers=NO_CHECK).status_code == 204
+            assert send("GET", path).json() == {"watching": watching}
+    assert send("DELETE", f"{V1}/user/watch/content/{page}").status_code == 403
+    assert send("DELETE", f"{V1}/user/watch/content/999", headers=NO_CHECK).status_code == 404
+
+
+def test_a_search_of_content_shows_the_parts_that_are_expanded_and_names_the_others(send: Send, space: str) -> None:
+    page = new_page(send, space)
+    send("POST", f"{V1}/content/{page}/label", json=[{"prefix": "global", "name": "guide"}])
+    query = {"cql": "label = guide", "expand": "body.storage,version,metadata.labels"}
+    [found] = send("GET", f"{V1}/content/search", params=query).json()["results"]
+    assert found["body"]["storage"]["value"] == "<p>one two one</p>"
+    assert (found["version"]["number"], found["version"]["by"]["accountId"]) == (1, ME.account_id)
+    assert [label["name"] for label in found["metadata"]["labels"]["results"]] == ["guide"]
+    assert set(found["_expandable"]) == {"history", "space"}
+    bare = send("GET", f"{V1}/content/search", params={"cql": "label = guide"}).json()["results"][0]
+    assert "body" not in bare
+    assert "body" in bare["_expandable"]
+
+
+def test_a_search_with_bodies_sends_25_at_most(send: Send, space: str) -> None:
+    for number in range(27):
+        new_page(send, space, f"Page {number}")
+    query = {"cql": "type = page", "limit": 50}
+    assert len(send("GET", f"{V1}/content/search", params=query).json()["results"]) == 28
+    assert len(send("GET", f"{V1}/content/search", params={**query, "expand": "body.view"}).json()["results"]) == 25
+
+
+@pytest.mark.parametrize("name", ["view", "export_view", "styled_view", "anonymous_export_view"])
+def test_a_body_is_shown_as_html(send: Send, space: str, name: str) -> None:
+    sent = {"spaceId": space, "title": "Page", "body": {"representation": "storage", "value": PANEL}}
+    page = send("POST", f"{V2}/pages", json=sent).json()["id"]
+    html = "<div class='panel info'><p>Mind</p></div>"
+    if name == "view":
+        body = send("GET", f"{V2}/pages/{page}?body-format=view").json()["body"]
+        assert body == {"view": {"representation": "view", "value": html}}
+    query = {"cql": f"id = {page}", "expand": f"body.{name}"}
+    [found] = send("GET", f"{V1}/content/search", params=query).json()["results"]
+    assert found["body"][name]["value"] == html
+
+
+def test_pages_are_found_by_what_is_above_them(send: Send, space: str) -> None:
+    above = new_page(send, space, "Above")
+    folder = send("POST", f"{V2}/folders", json={"spaceId": space, "title": "F", "parentId": above}).json()["id"]
+    below = new_page(send, space, "Below", parentId=folder)
+    query = {"cql": f"ancestor = {above}"}
+    assert [row["id"] for row in send("GET", f"{V1}/content/search", params=query).json()["results"]] == [below]
+
+
+def test_restrictions_come_by_operation(send: Send, space: str) -> None:
+    page = new_page(send, space)
+    only = [{"operation": "read", "restrictions": {"user": [{"type": "known", "accountId": ME.account_id}]}}]
+    assert send("PUT", f"{V1}/content/{page}/restriction", json={"results": only}).status_code == 200
+    found = send("GET", f"{V1}/content/{page}/restriction/byOperation").json()
+    users = {name: found[name]["restrictions"]["user"]["results"] for name in ("read", "update")}
+    assert ([user["accountId"] for user in users["read"]], users["update"]) == ([ME.account_id], [])

@@ -253,6 +253,51 @@ def test_labels_and_properties(send: Send) -> None:
     assert len(walk(send, f"{path}/property?limit=1")) == 2
 
 
+def test_a_property_is_deleted(send: Send) -> None:
+    path = f"/rest/api/content/{make(send)['id']}/property/kept"
+    assert send("PUT", path, json={"key": "kept", "value": 1, "version": {"number": 1}}).status_code == 200
+    assert send("DELETE", path).status_code == 204
+    assert send("GET", path).status_code == 404
+    assert send("DELETE", path).status_code == 404
+
+
+def test_a_page_or_a_file_is_watched_and_not_watched_any_more(send: Send) -> None:
+    page = make(send)["id"]
+    file = send("POST", f"/rest/api/content/{page}/child/attachment", files={"file": ("a.txt", b"x")}, headers=NOCHECK)
+    for content in (page, file.json()["results"][0]["id"]):
+        path = f"/rest/api/user/watch/content/{content}"
+        for method, status, watching in (("POST", 200, True), ("DELETE", 204, False), ("DELETE", 204, False)):
+            assert send(method, path).status_code == status
+            assert send("GET", path).json() == {"watching": watching}
+    assert send("DELETE", "/rest/api/user/watch/content/999").status_code == 404
+
+
+def test_archived_pages_are_listed_by_their_status(stand_in: DataCenterStandIn, send: Send) -> None:
+    page = make(send)
+    with stand_in.database.transaction():
+        stand_in.database.write("update pages set status = 'archived' where id = ?", (page["id"],))
+    for status, listed in (("archived", [page["id"]]), ("current", []), ("any", [page["id"]])):
+        found = send("GET", f"/rest/api/content?spaceKey=DS&title=Page&status={status}").json()["results"]
+        assert [row["id"] for row in found] == listed
+
+
+@pytest.mark.parametrize("name", ["view", "export_view", "styled_view", "anonymous_export_view"])
+def test_a_body_is_shown_as_html(send: Send, name: str) -> None:
+    page = make(send, body="<p>One <ac:emoticon ac:name='tick'/></p>")
+    found = send("GET", f"/rest/api/content/{page['id']}?expand=body.{name}").json()["body"]
+    assert found[name]["value"] == "<p>One tick</p>"
+    assert "storage" in found["_expandable"]
+
+
+def test_restrictions_come_by_operation(send: Send) -> None:
+    page = make(send)["id"]
+    only = [{"operation": "read", "restrictions": {"user": [{"type": "known", "username": "ben"}], "group": []}}]
+    assert send("PUT", f"/rest/api/content/{page}/restriction", json=only).status_code == 200
+    found = send("GET", f"/rest/api/content/{page}/restriction/byOperation").json()
+    assert [user["userKey"] for user in found["read"]["restrictions"]["user"]["results"]] == [BEN.account_id]
+    assert found["update"]["restrictions"]["user"]["results"] == []
+
+
 def test_attachments(send: Send) -> None:
     page = make(send)
     path = f"/rest/api/content/{page['id']}/child/attachment"

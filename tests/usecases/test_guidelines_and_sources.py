@@ -65,6 +65,33 @@ def test_an_edit_is_published_once_it_is_approved(house):
     assert "Vouchers are billing" in published(house)
 
 
+def as_olga(house, method, path, value):
+    """Let olga send something to Confluence."""
+    auth = ("olga@people.example", f"{world.TOKEN}olga")
+    reply = requests.request(method, house.confluence_url + path, auth=auth, json=value, timeout=30)
+    assert reply.ok, reply.text
+    return reply.json()
+
+
+def test_a_page_in_a_folder_is_published_and_stops_all_once_it_is_hidden(house):
+    client = house.confluence_client()
+    root = client.find_page(client.space("LAB").id, house.project.confluence.guideline.root)
+    below = {"spaceId": root.space_id, "title": "Rare", "parentId": root.id}
+    folder = as_olga(house, "POST", "/wiki/api/v2/folders", below)
+    body = {"representation": "storage", "value": "<p>Vouchers are billing.</p>"}
+    page = as_olga(house, "POST", "/wiki/api/v2/pages", {**below, "parentId": folder["id"], "body": body})
+    approve(house, page["id"])
+    assert house.sync_guidelines()["detail"]["number"] == 1
+    assert "Vouchers are billing" in published(house)
+    me = as_olga(house, "GET", "/wiki/rest/api/user/current", None)["accountId"]
+    only = [{"operation": "read", "restrictions": {"user": [{"type": "known", "accountId": me}]}}]
+    as_olga(house, "PUT", f"/wiki/rest/api/content/{page['id']}/restriction", {"results": only})
+    with pytest.raises(GateFailed):
+        house.sync_guidelines()
+    assert "Vouchers are billing" in published(house)
+    assert "page_hidden" in [event.body["kind"] for event in house.events("finding")]
+
+
 def test_a_missing_image_stops_at_the_gate(house):
     broken = '<p><ac:image><ri:attachment ri:filename="lost.png"/></ac:image></p>'
     approve(house, edit(house, "Ticket topics: labels", lambda body: body + broken))

@@ -363,14 +363,15 @@ class DataCenterParts(DataCenterBase):
         return json_reply(self._person(request, self._key(request)))
 
     def _watch(self, request: Request) -> Reply:
-        row, me = self._row(request, self.holder_of(request.values["id"])), self._who(request)
+        me = self._who(request)
+        self._row(request, self.holder_of(request.values["id"]))
         asked = self._user_row(request.one("key"), request.one("username")) if request.query else None
         if asked is not None and asked["account_id"] != me:
             raise refused(403, f"{EXCEPTIONS}PermissionException: Only an administrator may let others watch")
         watching = self.watched(request, me)
         if request.method == "GET":
             return json_reply({"watching": watching})
-        return Reply(204) if request.method == "DELETE" else json_reply({"contentId": row["id"]})
+        return Reply(204) if request.method == "DELETE" else json_reply({"watcher": self._person(request, me)})
 
     def _asked_user(self, request: Request) -> sqlite3.Row:
         self._who(request)

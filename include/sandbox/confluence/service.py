@@ -369,8 +369,9 @@ class ConfluenceStandIn(Site):
         if self._hidden.get(row["id"], 0) > 0:
             self._hidden[row["id"]] -= 1
             raise v2_error(404, "NOT_FOUND", f"Cannot find a page with id [{row['id']}]")
-        html = request.one("body-format") if request.one("body-format") in view.VIEWS else ""
-        with_body = bool(html) or wants_storage(request, ONE_FORMATS)
+        # The contract has a place for this one view alone.
+        as_view = request.one("body-format") == "view"
+        with_body = as_view or wants_storage(request, ONE_FORMATS)
         shaped = shape_page(row, with_body=with_body, base=base_of(request))
         if self._stale.get(row["id"], 0) > 0 and row["version"] > 1 and "version" not in request.query:
             self._stale[row["id"]] -= 1
@@ -378,10 +379,10 @@ class ConfluenceStandIn(Site):
             shaped["status"] = "current"
         if "version" in request.query and number_of(request.one("version")) != row["version"]:
             self._show_version(shaped, row["id"], number_of(request.one("version")))
-        if html:
+        if as_view:
             body = shaped["body"]["storage"]["value"]
             value = view.as_html(self.database, self.context, row["id"], row["space_key"], body)
-            shaped["body"] = {html: {"representation": html, "value": value}}
+            shaped["body"] = {"view": {"representation": "view", "value": value}}
         return json_reply(shaped)
 
     def _show_version(self, shaped: dict[str, Any], page_id: int, number: int) -> None:
