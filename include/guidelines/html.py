@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
+
+from lxml import etree
 
 from include.base.errors import InvalidInput
 from include.guidelines import emphasis
@@ -108,7 +110,7 @@ class Rendered:
     hides_excerpt: bool
 
 
-MACROS = (f"{{{AC}}}structured-macro", f"{{{AC}}}macro")
+MACROS = frozenset({"ac:macro", "ac:structured-macro"})
 HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
 PLAIN = {
     "b": "strong",
@@ -364,14 +366,17 @@ class _Rendering:
         taken: set[str] = set()
         following: dict[str, int] = {}
         texts = Texts()
-        for element in root.iter(*HEADINGS, *MACROS):
+        walk = etree.iterwalk(root, events=("start",))
+        for _, element in walk:
             kind = qualified(element)
             if kind in HEADINGS:
                 title = texts.of(element)
                 self._count_repeated(title)
-            elif element.get(f"{{{AC}}}name") == "anchor":
+            elif kind in MACROS and element.get(f"{{{AC}}}name") == "anchor":
                 title = parameters(element).get("", "")
             else:
+                if _is_hidden(element):
+                    walk.skip_subtree()
                 continue
             slug = self._slug(title)
             name, again = slug, following.get(slug, 2)
@@ -478,7 +483,9 @@ class _Rendering:
 
     def _anchor_tag(self, element: Any) -> str:
         inner, formatted = self.children(element), _classed(element)
-        return self._link_to(element.get("href", ""), f"<span{formatted}>{inner}</span>" if formatted else inner)
+        if inner and formatted:
+            inner = f"<span{formatted}>{inner}</span>"
+        return self._link_to(element.get("href", ""), inner)
 
     def _link_to(self, address: str, inner: str) -> str:
         address = address.strip()
@@ -613,17 +620,17 @@ class _Rendering:
         """Show a part of Cloud's editor that storage format has no element for; its fallback says the same in HTML."""
         node = element.find(f"{{{AC}}}adf-node")
         name = node.get("type", "unknown") if node is not None else "unknown"
-        parts = list(_outermost(element, ("ac:adf-attribute", "ac:adf-content", "ac:adf-fallback")))
-        given = [(part.get("key", ""), text_of(part)) for part in parts if qualified(part) == "ac:adf-attribute"]
-        body, fallback = (
-            "".join(self.children(part) for part in parts if qualified(part) == kind)
-            for kind in ("ac:adf-content", "ac:adf-fallback")
-        )
+        parts: dict[str, list[Any]] = defaultdict(list)
+        for part in _outermost(element, ("ac:adf-attribute", "ac:adf-content", "ac:adf-fallback")):
+            parts[qualified(part)].append(part)
+        given = [(part.get("key", ""), text_of(part)) for part in parts["ac:adf-attribute"]]
+        contents, fallbacks = parts["ac:adf-content"], parts["ac:adf-fallback"]
         panel = ADF_PANELS.get(dict(given).get("panel-type", "")) if name == "panel" else None
         if panel:
-            return self._panel(panel, "", body or fallback)
-        if fallback:
-            return fallback
+            return self._panel(panel, "", "".join(map(self.children, contents or fallbacks)))
+        if fallbacks:
+            return "".join(map(self.children, fallbacks))
+        body = "".join(map(self.children, contents))
         self.note("unknown_macro", f"extension {name!r} is not shown; its attributes and texts are, as plain content")
         attributes = [f"{escape(key)}: {escape(value)}" for key, value in given if value]
         return self._plainly(f"extension {name} is not shown here", attributes, body)
@@ -652,7 +659,7 @@ class _Rendering:
             title = given.get("title") or "Click here to expand"
             return f"<details><summary>{escape(title)}</summary>{self._bodies(element)}</details>"
         if name in PASS_THROUGH:
-            if given.get("hidden", "").lower() == "true":
+            if _is_hidden(element):
                 self.hides_excerpt = self.hides_excerpt or name == "excerpt"
                 return self._hidden(element)
             kind = ' class="details"' if name == "details" else ""
@@ -712,6 +719,14 @@ class _Rendering:
         )
         self._count_repeated(lines)
         return f'<nav class="toc"><ul>{lines}</ul></nav>'
+
+
+def _is_hidden(element: Any) -> bool:
+    """Tell whether a page hides an element from its readers: a hint for its editors, what is for other pages alone."""
+    name = qualified(element)
+    if name not in MACROS or element.get(f"{{{AC}}}name") not in PASS_THROUGH:
+        return name == "ac:placeholder"
+    return parameters(element).get("hidden", "").lower() == "true"
 
 
 def _same(text: str) -> str:

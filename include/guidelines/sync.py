@@ -330,12 +330,13 @@ class _Run:
                 pages.append(self._collected(page, depth, entry, findings))
         pages = [self._with_missing_includes(page, entries) for page in pages]
         left_out += hidden
+        told = set(order)
         reported = [finding for page in pages for finding in page.findings]
         reported += [finding for page in left_out for finding in page.findings]
         reported += [
             Finding("page_removed", page_id, f"{entry.title!r} is no longer below the guideline's root: it is left out")
             for page_id, entry in sorted(self.before.items())
-            if page_id not in order and entry.html is not None
+            if page_id not in told and entry.html is not None
         ]
         reported += self._no_pages()
         return Collected(

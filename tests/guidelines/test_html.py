@@ -275,6 +275,18 @@ def test_what_a_page_hides_is_counted_and_not_shown() -> None:
     assert shown.hides_excerpt
 
 
+def test_a_hidden_heading_is_no_section_and_in_no_contents_list() -> None:
+    hidden = macro("excerpt", "<h1>Sources</h1>", hidden="true")
+    shown = show(f"{macro('toc')}{hidden}<h1>Labels<ac:placeholder> and why</ac:placeholder></h1>")
+    assert shown.sections == ["Labels"]
+    assert reader.fromstring(shown.html).text_content().strip() == "LabelsLabels"
+
+
+def test_a_link_without_a_text_shows_its_address_whatever_its_colour() -> None:
+    shown = show('<p><a href="https://h.example/x" style="color: red"></a></p>')
+    assert reader.fromstring(shown.html).text_content() == "https://h.example/x"
+
+
 def test_an_included_page_is_named_where_its_text_belongs() -> None:
     link = '<ac:link><ri:page ri:content-title="Other page" ri:space-key="LAB"/></ac:link>'
     shown = show(

@@ -35,7 +35,7 @@ from include.systems.confluence.cloud import Cloud
 from include.systems.confluence.datacenter import DataCenter
 from include.systems.confluence.replies import SYSTEM
 from include.systems.confluence.settings import Settings
-from include.systems.confluence.transport import Transport
+from include.systems.confluence.transport import DUPLICATE_TITLE, Transport
 from include.systems.confluence.values import (
     RESTRICTABLE,
     Attachment,
@@ -313,7 +313,7 @@ class ConfluenceClient:
         try:
             page = self._site.create_page(space_id, title, body, parent_id, private=private)
         except Conflict as error:
-            raise self._taken(space_id, title, error) from error
+            raise self._taken(space_id, title, error) from None
         except (Unavailable, InvalidReply) as lost:
             found = self.find_page(space_id, title)
             just_now = found is not None and found.version.created >= started - CLOCK_SKEW
@@ -325,6 +325,8 @@ class ConfluenceClient:
 
     def _taken(self, space_id: str, title: str, error: Conflict) -> Conflict:
         """Return the refusal of a title with the page that has it: of archived ones, the site itself says nothing."""
+        if DUPLICATE_TITLE not in str(error):
+            return error
         holders = (self._titled(space_id, title, status) for status in ("current", "archived"))
         page = next(filter(None, holders), None)
         held = (
@@ -377,9 +379,7 @@ class ConfluenceClient:
         if now.status == "current" and now.title == title and self._wrote(now, read.version.number + 1, body):
             return now
         if now.version.number == read.version.number:
-            if isinstance(error, Conflict) and title != read.title:
-                raise self._taken(read.space_id, title, error) from error
-            raise error
+            raise self._taken(read.space_id, title, error) if isinstance(error, Conflict) else error
         raise Conflict(
             f"confluence: page {read.id} was read at version {read.version.number} and is now at "
             f"{now.version.number}, by {now.version.author_id}: read it again, then decide",

@@ -66,6 +66,8 @@ VOLATILE_ATTRIBUTES = frozenset(
     }
 )
 VOLATILE_ELEMENTS = frozenset({"ac:task-uuid"})
+UNSEEN = VOLATILE_ELEMENTS | {"ac:parameter", "ac:placeholder"}
+"""Elements whose texts a reader does not see where they stand."""
 SYNONYMS = {"b": "strong", "i": "em"}
 VERBATIM = frozenset({"ac:plain-text-body", "ac:plain-text-link-body", "pre"})
 ASKED_FOR = frozenset({"h1", "h2", "h3", "h4", "h5", "h6", "td", "th"})
@@ -284,7 +286,7 @@ class Texts:
             pieces.insert(0, element.get("datetime", ""))
         for child in element:
             below = qualified(child)
-            if below != "ac:parameter" and below not in VOLATILE_ELEMENTS:
+            if below not in UNSEEN:
                 pieces.append(self._read(child))
             if below in BLOCKS:
                 pieces.append(" ")

@@ -187,6 +187,16 @@ def test_an_archived_page_that_has_the_title_is_named(site: Site, client: Conflu
         client.update_page(other, title="guideline", body="<p>Two</p>")
 
 
+def test_a_conflict_about_something_else_is_not_taken_for_one_about_the_title(
+    site: Site, client: ConfluenceClient
+) -> None:
+    space = client.space("DS")
+    busy = json_reply({"errors": [{"status": 409, "code": "CONFLICT", "title": "Busy", "detail": None}]}, 409)
+    site.stand_in.app.fault("status", on("POST", "/api/v2/pages"), reply=busy)
+    with pytest.raises(Conflict, match=r"409 Busy\Z"):
+        client.create_page(space.id, "New", "<p />")
+
+
 def test_a_title_taken_by_a_page_that_cannot_be_seen_is_said_to_be(site: Site, client: ConfluenceClient) -> None:
     page = site.client(EDITOR).create_restricted_page(
         client.space("DS").id, "Secret", "<p />", [Restriction("read", (EDITOR.account_id,))]
