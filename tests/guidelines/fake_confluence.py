@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -102,13 +102,15 @@ class FakeConfluence:
 
     def descendants(self, page_id: str) -> Iterator[Node]:
         self.requests["descendants"] += 1
-        pages = [versions[-1] for versions in self.history.values()]
-        nodes = [Node(page.id, page.title, page.parent_id, "page", 0) for page in pages]
+        below: dict[str | None, list[Node]] = defaultdict(list)
+        for page in (versions[-1] for versions in self.history.values()):
+            below[page.parent_id].append(Node(page.id, page.title, page.parent_id, "page", 0))
+        for shape in self.shapes.values():
+            below[shape.parent_id].append(shape)
         waiting, met = [page_id], {page_id}
         while waiting:
-            top = waiting.pop(0)
-            for node in (*nodes, *self.shapes.values()):
-                if node.parent_id == top and node.id not in met:
+            for node in below[waiting.pop()]:
+                if node.id not in met:
                     met.add(node.id)
                     waiting.append(node.id)
                     yield node

@@ -33,8 +33,8 @@ from include.sandbox.http import HttpError, Reply, Request, json_reply
 __all__ = ["Search"]
 
 AT_MOST = 250
-FEW = 25
-"""Results with bodies."""
+FEW, COSTLY = 25, ("body.export_view", "body.styled_view")
+"""Results where these are expanded, by the published description."""
 EXCERPTS = ("highlight", "indexed", "none", "highlight_unescaped", "indexed_unescaped")
 
 
@@ -54,7 +54,7 @@ class Search:
         check_among("excerpt", request.query.get("excerpt", ()), EXCERPTS)
         if not text.strip():
             raise v1_error(400, "Could not parse cql : (its end)")
-        most = FEW if Expand(request.one("expand")).has("body") else AT_MOST
+        most = FEW if any(map(Expand(request.one("expand")).has, COSTLY)) else AT_MOST
         limit, database = min(count_of(request, "limit", 25), most), self._site.database
         try:
             offset = offset_of(request)
