@@ -6,8 +6,9 @@ approved version of a page is published; a page edited since is published as app
 **Runs** nightly, and by hand; `project` empty means all projects.
 
 **Reads** the pages below the project's guideline root, those in folders too: one listing of 250 pages a request, on
-Cloud one of the tree below the root, bodies only where something changed. **Writes** `publications/<project>/guidelines/<number>-<digest>/` in the store, its pointer last, and events on the
-ledger. Announces `labelops/guidelines`.
+Cloud one of the tree below the root, bodies only where something changed. **Writes**
+`publications/<project>/guidelines/<number>-<digest>/` in the store, its pointer last, and events on the ledger.
+Announces `labelops/guidelines`.
 
 **Gate** `guideline_pages`: every page can be read, required sections, included texts and images are there, sizes, no
 empty page.

@@ -28,12 +28,16 @@ class OutsideError(LabelopsError):
 
     :param system: ``confluence``, ``opentext``, ``prodigy``, …
     :param status: the HTTP status, where there was one.
+    :param retry_after: seconds the system asked us to wait, or None where it did not say.
     """
 
-    def __init__(self, message: str, *, system: str = "", status: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, system: str = "", status: int | None = None, retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.system = system
         self.status = status
+        self.retry_after = retry_after
 
 
 class AuthError(OutsideError):
@@ -49,34 +53,11 @@ class Conflict(OutsideError):
 
 
 class RateLimited(OutsideError):
-    """Too many requests.
-
-    :param retry_after: seconds the system asked us to wait, or None where it did not say.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        retry_after: float | None = None,
-        system: str = "",
-        status: int | None = 429,
-    ) -> None:
-        super().__init__(message, system=system, status=status)
-        self.retry_after = retry_after
+    """Too many requests."""
 
 
 class Unavailable(OutsideError):
-    """The system cannot be reached or is failing; later may be better. The request may or may not have taken effect.
-
-    :param retry_after: seconds the system asked us to wait, or None where it did not say.
-    """
-
-    def __init__(
-        self, message: str, *, retry_after: float | None = None, system: str = "", status: int | None = None
-    ) -> None:
-        super().__init__(message, system=system, status=status)
-        self.retry_after = retry_after
+    """The system cannot be reached or is failing; later may be better. The request may or may not have taken effect."""
 
 
 class InvalidReply(OutsideError):

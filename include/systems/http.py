@@ -233,9 +233,8 @@ class HttpCaller:
         if self.pace:
             self.pace.refused(pause)
         if last or (asked is not None and asked > self.policy.max_wait_seconds):
-            wait = "" if asked is None else f"; it asks for a pause of {asked:.0f} s"
             raise RateLimited(
-                f"{self.system}: {where}: too many requests ({reason}){wait}",
+                f"{self.system}: {where}: too many requests ({reason}){_asking(asked)}",
                 retry_after=asked,
                 system=self.system,
                 status=429,
@@ -246,10 +245,9 @@ class HttpCaller:
         asked = retry_after_seconds(response)
         response.close()
         if not again or (asked is not None and asked > self.policy.max_wait_seconds):
-            wait = "" if asked is None else f"; it asks for a pause of {asked:.0f} s"
             raise Unavailable(
                 f"{self.system}: {where}: answered {response.status_code} after {attempt} of {self.policy.tries} "
-                f"tries{wait}",
+                f"tries{_asking(asked)}",
                 retry_after=asked,
                 system=self.system,
                 status=response.status_code,
@@ -278,6 +276,10 @@ def _never_sent(error: Exception) -> bool:
     return isinstance(error, requests.exceptions.ConnectTimeout) or isinstance(
         reason, (NewConnectionError, ConnectTimeoutError)
     )
+
+
+def _asking(pause: float | None) -> str:
+    return "" if pause is None else f"; it asks for a pause of {pause:.0f} s"
 
 
 def retry_after_seconds(response: requests.Response) -> float | None:

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from include.base.errors import InvalidInput, InvalidReply
 
-__all__ = ["Changes", "Circle", "Listing", "ReadState"]
+__all__ = ["Changes", "Listing", "ReadState", "Walk"]
 
 Item = TypeVar("Item")
 
@@ -68,24 +68,39 @@ class ReadState:
         return cls(of, place, last, done)
 
 
-class Circle:
-    """Notices a walk through the pages of a list that comes back to a page, under whatever names of places.
+class Walk:
+    """Where a walk through the pages of a list was, so that one which goes in circles ends.
 
-    One page is remembered, a later one at each doubling of their number, so a circle of any length is noticed.
+    A list may come back to a place that it named before, or to a page under ever new names of places. One page is
+    remembered, a later one at each doubling of their number, so a circle of any length is noticed.
+
+    :param of: what is listed, for people.
+    :param place: where it begins.
+    :raises InvalidReply: from both methods, where it was there before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, of: str, place: str | None = None, *, system: str = "") -> None:
+        self._of, self._system = of, system
+        self._places = {place}
         self._pages = 0
         self._met: Sequence[object] = ()
 
-    def closes(self, page: Sequence[object]) -> bool:
-        """Tell whether the walk was at this page before; a page without items is none."""
+    def goes_to(self, place: str) -> None:
+        """Note where the next page begins."""
+        if place in self._places:
+            raise self._endless()
+        self._places.add(place)
+
+    def meets(self, page: Sequence[object]) -> None:
+        """Note what a page holds; one without items is none."""
         if page and page == self._met:
-            return True
+            raise self._endless()
         self._pages += 1
         if self._pages.bit_count() == 1:
             self._met = page
-        return False
+
+    def _endless(self) -> InvalidReply:
+        return InvalidReply(f"{self._of}: the listing repeats itself and does not end", system=self._system)
 
 
 class Listing(Iterator[Item], Generic[Item]):
@@ -111,8 +126,7 @@ class Listing(Iterator[Item], Generic[Item]):
         self._at = ReadState(of) if resume is None else ReadState.read(resume, of)
         self._page: Iterator[Item] | None = None
         self._next: str | None = None
-        self._seen: set[str | None] = {self._at.place}
-        self._circle = Circle()
+        self._walk = Walk(of, self._at.place)
 
     @property
     def state(self) -> str:
@@ -139,8 +153,7 @@ class Listing(Iterator[Item], Generic[Item]):
     def _read_page(self) -> Iterator[Item]:
         items, self._next = self._fetch(self._at.place)
         names = [self._name(item) for item in items]
-        if self._circle.closes(names):
-            raise self._endless()
+        self._walk.meets(names)
         # The last item is gone from its page: all of the page comes again, for something may have moved up.
         start = names.index(self._at.last) + 1 if self._at.last in names else 0
         return iter(items[start:])
@@ -149,14 +162,9 @@ class Listing(Iterator[Item], Generic[Item]):
         if self._next is None:
             self._at = ReadState(self._at.of, self._at.place, self._at.last, done=True)
             return
-        if self._next in self._seen:
-            raise self._endless()
-        self._seen.add(self._next)
+        self._walk.goes_to(self._next)
         self._at = ReadState(self._at.of, self._next)
         self._page = None
-
-    def _endless(self) -> InvalidReply:
-        return InvalidReply(f"{self._at.of}: the listing repeats itself and does not end")
 
 
 AHEAD = timedelta(minutes=10)

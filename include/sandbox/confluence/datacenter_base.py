@@ -355,17 +355,13 @@ class DataCenterBase(ConfluenceStandIn):
         return shaped | {"_expandable": expandable}
 
     def _body_shape(self, body: str, content_id: int, page: Mapping[str, Any], expand: Expand) -> dict[str, Any]:
-        known = ("storage", *view.VIEWS)
-        if set(expand.names()) - set(known):
+        if set(expand.names()) - set(view.REPRESENTATIONS):
             raise refused(501, "The local Data Center keeps storage format, and shows it as HTML")
         inside = {"content": f"/rest/api/content/{content_id}"}
-        shaped: dict[str, Any] = {}
-        for name in filter(expand.has, known):
-            value = body
-            if name != "storage":
-                value = view.as_html(self.database, self.context, page["id"], page["space_key"], body)
-            shaped[name] = {"value": value, "representation": name, "_expandable": inside}
-        return shaped | {"_expandable": {name: "" for name in (*known, "editor") if name not in shaped}}
+        found = view.bodies(self.database, self.context, page, body, expand.has)
+        shaped = {name: {**one, "_expandable": inside} for name, one in found.items()}
+        others = {name: "" for name in (*view.REPRESENTATIONS, "editor") if name not in shaped}
+        return shaped | {"_expandable": others}
 
     def _page_shape(self, request: Request, row: Mapping[str, Any], expand: Expand) -> dict[str, Any]:
         number, base = row["id"], self._base(request)

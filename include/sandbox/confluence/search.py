@@ -116,16 +116,11 @@ class Search:
         }
 
     def _body(self, row: sqlite3.Row, wanted: Expand) -> dict[str, Any]:
-        known = ("storage", *view.VIEWS)
-        if set(wanted.names()) - set(known):
+        if set(wanted.names()) - set(view.REPRESENTATIONS):
             raise v1_error(501, "The local Confluence keeps storage format, and shows it as HTML")
-        shown = {}
-        for name in filter(wanted.has, known):
-            value = row["body"]
-            if name != "storage":
-                value = view.as_html(self._site.database, "/wiki", row["id"], row["space_key"], value)
-            shown[name] = {"value": value, "representation": name, "embeddedContent": [], "_expandable": {}}
-        return shown | {"_expandable": {name: "" for name in known if name not in shown}}
+        found = view.bodies(self._site.database, "/wiki", row, row["body"], wanted.has)
+        shown = {name: {**body, "embeddedContent": [], "_expandable": {}} for name, body in found.items()}
+        return shown | {"_expandable": {name: "" for name in view.REPRESENTATIONS if name not in shown}}
 
     def _person(self, account_id: str) -> dict[str, Any]:
         row = self._site.database.row("select * from users where account_id = ?", (account_id,))

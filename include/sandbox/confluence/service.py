@@ -381,8 +381,7 @@ class ConfluenceStandIn(Site):
             self._show_version(shaped, row["id"], number_of(request.one("version")))
         if as_view:
             body = shaped["body"]["storage"]["value"]
-            value = view.as_html(self.database, self.context, row["id"], row["space_key"], body)
-            shaped["body"] = {"view": {"representation": "view", "value": value}}
+            shaped["body"] = view.bodies(self.database, self.context, row, body, "view".__eq__)
         return json_reply(shaped)
 
     def _show_version(self, shaped: dict[str, Any], page_id: int, number: int) -> None:

@@ -18,7 +18,7 @@ from include.sandbox.confluence import markup
 from include.sandbox.confluence.database import Database, iso
 from include.sandbox.http import App, Reply, Request
 
-__all__ = ["VIEWS", "add_routes", "as_html"]
+__all__ = ["REPRESENTATIONS", "add_routes", "bodies"]
 
 _STYLE = Path(__file__).with_name("view.css").read_text("utf-8")
 _PLAIN = frozenset(
@@ -32,13 +32,24 @@ _SHOWN_VERSIONS = 30
 _TREE_PAGES = 400
 
 
-VIEWS = ("view", "export_view", "styled_view", "anonymous_export_view")
-"""Representations of a body that are HTML; here they are one."""
+REPRESENTATIONS = ("storage", "view", "export_view", "styled_view", "anonymous_export_view")
+"""What a body can be had as; all but the first are HTML, and here one."""
+
+Page = sqlite3.Row | Mapping[str, Any]
 
 
-def as_html(database: Database, root: str, page_id: int, space_key: str, storage: str) -> str:
-    """Return a body of a page as HTML."""
-    return _Renderer(_Browser(database, root), {"id": page_id, "key": space_key}).body(storage)
+def bodies(
+    database: Database, root: str, page: Page, storage: str, wanted: Callable[[str], bool]
+) -> dict[str, dict[str, Any]]:
+    """Return a body of a page, or of something on it, in each representation that is wanted."""
+    row = {"id": page["id"], "key": page["space_key"]}
+    return {
+        name: {
+            "value": storage if name == "storage" else _Renderer(_Browser(database, root), row).body(storage),
+            "representation": name,
+        }
+        for name in filter(wanted, REPRESENTATIONS)
+    }
 
 
 def add_routes(app: App, database: Database, root: str = "/wiki") -> None:
@@ -216,7 +227,7 @@ class _Browser:
 class _Renderer:
     """Storage format of one page as readable HTML; what it does not know is shown as a named box."""
 
-    def __init__(self, browser: _Browser, row: sqlite3.Row | Mapping[str, Any]) -> None:
+    def __init__(self, browser: _Browser, row: Page) -> None:
         self.browser = browser
         self.row = row
         self.headings: list[tuple[int, str]] = []

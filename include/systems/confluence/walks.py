@@ -7,10 +7,10 @@ from datetime import datetime
 from hashlib import sha256
 from typing import TypeVar
 
-from include.base.errors import InvalidInput, InvalidReply
+from include.base.errors import InvalidInput
 from include.systems.confluence.replies import SYSTEM
 from include.systems.confluence.values import Page
-from include.systems.listing import Circle
+from include.systems.listing import Walk
 
 __all__ = ["Rows", "batches", "digest_of", "every_row", "in_batches", "oldest_first"]
 
@@ -25,16 +25,15 @@ def every_row(fetch: Callable[[str | None], Rows[Item]], of: str) -> Iterator[It
     :raises InvalidReply: the list comes back to a place, or to a page, it was at.
     """
     place = None
-    seen: set[str] = set()
-    circle = Circle()
+    walk = Walk(f"confluence: {of}", system=SYSTEM)
     while True:
         rows, place = fetch(place)
-        if place in seen or circle.closes(rows):
-            raise InvalidReply(f"confluence: {of}: the listing repeats itself and does not end", system=SYSTEM)
+        walk.meets(rows)
+        if place is not None:
+            walk.goes_to(place)
         yield from rows
         if place is None:
             return
-        seen.add(place)
 
 
 def batches(items: Sequence[str], size: int) -> Iterator[list[str]]:
